@@ -1,0 +1,5 @@
+"""`python -m evokd`."""
+
+from evokd.cli import main
+
+main()

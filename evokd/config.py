@@ -1,0 +1,346 @@
+"""The task file: one schema, read from YAML, changed by `--set a.b=c`.
+
+Explicit settings beat the file, the file beats the environment, the environment beats the
+defaults below. Which numbers come from a paper and which are ours stands in `docs/methods.md`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from evokd.errors import ConfigError
+
+ROLES = ("analyst", "generator", "labeler", "critic")
+STRATEGIES = ("evokd",)
+DEFAULT_TEACHER = "local:qwen2.5-coder-1.5b-instruct"
+DEFAULT_EMBEDDER = "local:all-MiniLM-L6-v2"
+
+
+class Settings(BaseModel):
+    """Base of all sections: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class TaskSection(Settings):
+    """What the student must learn."""
+
+    kind: Literal["classification"] = Field(description="the only kind so far")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    instructions: str = Field(min_length=1)
+    labels: dict[str, str] = Field(description="label → what it means", min_length=2)
+
+    @model_validator(mode="after")
+    def _labels_are_usable(self) -> TaskSection:
+        for label in self.labels:
+            if not label.strip() or label != label.strip() or "\n" in label or '"' in label:
+                raise ValueError(
+                    f"label {label!r} is empty or holds a quote, a line break or outer spaces"
+                )
+        return self
+
+
+class DataSection(Settings):
+    """Where the gold rows are: JSONL (`.gz` too) or CSV, relative to the task file."""
+
+    seed: str
+    validation: str | None = None
+    test: str | None = Field(None, description="for the final report only")
+
+
+class StudentSection(Settings):
+    """The student and its training schedule (all ours; see docs/methods.md)."""
+
+    model: str = DEFAULT_EMBEDDER
+    max_length: int = Field(64, ge=8, le=8192, description="tokens")
+    learning_rate: float = Field(1e-4, gt=0)
+    batch_size: int = Field(16, ge=1, description="rows a step below 256 rows, four times it above")
+    passes: float = Field(8, gt=0, description="passes over the rows; `repeat` off makes it 1")
+    min_steps: int = Field(120, ge=1)
+    max_steps: int = Field(600, ge=1)
+    seed_weight: int = Field(3, ge=1, description="how often a seed counts")
+    warmup: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    freeze_embeddings: bool = True
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    continue_training: bool = Field(
+        False, description="go on from the last round's weights instead of the pretrained ones"
+    )
+    threads: int | None = Field(None, ge=1, description="CPU threads; None: all cores")
+
+
+class RoleSection(Settings):
+    """The model of one role. What is None falls back to `agents.default`."""
+
+    model: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = Field(None, description="the environment variable with the key")
+    temperature: float | None = Field(None, ge=0, le=2)
+    max_tokens: int | None = Field(None, ge=1)
+    timeout: float | None = Field(None, gt=0, description="seconds a call")
+    max_concurrency: int | None = Field(None, ge=1, description="calls open at once, an endpoint")
+    max_retries: int | None = Field(None, ge=0, description="after 429, 5xx and time-outs")
+    samples: int | None = Field(None, ge=2, le=9, description="k of the agreement confidence")
+    usd_per_million_input: float | None = Field(None, ge=0)
+    usd_per_million_output: float | None = Field(None, ge=0)
+
+
+class AgentsSection(Settings):
+    """One model per role, over a default."""
+
+    default: RoleSection = Field(default_factory=RoleSection)
+    analyst: RoleSection = Field(default_factory=RoleSection)
+    generator: RoleSection = Field(default_factory=RoleSection)
+    labeler: RoleSection = Field(default_factory=RoleSection)
+    critic: RoleSection = Field(default_factory=RoleSection)
+    prompts: str | None = Field(None, description="a folder whose prompt files replace ours")
+
+
+class LocalSection(Settings):
+    """The embedded llama.cpp server."""
+
+    slots: int = Field(6, ge=1, le=64)
+    slot_context: int = Field(2048, ge=512, description="tokens a slot")
+    threads: int | None = Field(None, ge=1, description="None: all cores")
+
+
+class StrategySection(Settings):
+    """The teaching loop. The switches exist for ablations; the paper's behaviour is the default."""
+
+    name: str = "evokd"
+    rounds: int = Field(6, ge=1, le=1000)
+    samples_per_round: int = Field(32, ge=2)
+    init_samples: int = Field(64, ge=0, description="+Init: plain texts before the loop; 0: none")
+    texts_per_call: int = Field(8, ge=1, le=50)
+    easy_share: float = Field(0.5, ge=0, le=1, description="share of easy texts; the paper: half")
+    max_weaknesses: int = Field(3, ge=1, le=20, description="named by one analysis")
+    max_refills: int = Field(2, ge=0, le=10)
+    analyst: bool = True
+    labeler_min_confidence: float = Field(0.8, ge=0, le=1, description="τ")
+    critic: bool = True
+    memory: bool = True
+    easy: bool = True
+    correct: bool = Field(True, description="the analyst also sees what was right")
+    review: bool = Field(True, description="earlier batches stay in training")
+    repeat: bool = Field(True, description="a batch is trained on more than once")
+    separation: bool = Field(True, description="a separate labeler; off: the intended label")
+    patience: int = Field(3, ge=1, description="rounds without gain before it stops")
+    probe_share: float = Field(0.2, gt=0, lt=1)
+    stop_when_closed: bool = False
+
+    @property
+    def init(self) -> bool:
+        """Whether there is an +Init batch."""
+        return self.init_samples > 0
+
+
+class GatesSection(Settings):
+    """Checks without an LLM."""
+
+    min_words: int = Field(1, ge=1)
+    max_words: int = Field(60, ge=1)
+    max_cosine: float = Field(0.95, gt=0, le=1, description="nearer than this is a duplicate")
+    max_lexical: float = Field(0.85, gt=0, le=1, description="Jaccard of character 4-grams")
+    max_leak_cosine: float = Field(0.985, gt=0, le=1, description="to validation and test texts")
+
+
+class MemorySection(Settings):
+    """Where weaknesses and failures live."""
+
+    path: str | None = Field(None, description="a folder shared by runs; None: in the run")
+    url: str | None = Field(None, description="http://host:port of a Chroma server")
+    embedder: str = DEFAULT_EMBEDDER
+    related: int = Field(4, ge=0, description="past failures shown to the analyst")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> MemorySection:
+        if self.path and self.url:
+            raise ValueError("give either path or url, not both")
+        return self
+
+
+class BudgetSection(Settings):
+    """The run stops before a round, or a batch of calls, that would start beyond any of these."""
+
+    output_tokens: int | None = Field(None, ge=1)
+    total_tokens: int | None = Field(None, ge=1)
+    usd: float | None = Field(None, gt=0)
+    minutes: float | None = Field(None, gt=0)
+
+
+class Config(Settings):
+    """A whole task file."""
+
+    task: TaskSection
+    data: DataSection
+    student: StudentSection = Field(default_factory=StudentSection)
+    agents: AgentsSection = Field(default_factory=AgentsSection)
+    local: LocalSection = Field(default_factory=LocalSection)
+    strategy: StrategySection = Field(default_factory=StrategySection)
+    gates: GatesSection = Field(default_factory=GatesSection)
+    memory: MemorySection = Field(default_factory=MemorySection)
+    budget: BudgetSection = Field(default_factory=BudgetSection)
+    random_seed: int = Field(0, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _strategy_exists(self) -> Config:
+        if self.strategy.name not in STRATEGIES:
+            near = nearest(self.strategy.name, STRATEGIES)
+            raise ValueError(
+                f"unknown strategy {self.strategy.name!r}{near}; known: {', '.join(STRATEGIES)}"
+            )
+        return self
+
+
+# Role settings by default: the generator wants variety, all others the likeliest answer.
+ROLE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "default": {
+        "model": DEFAULT_TEACHER,
+        "temperature": 0.0,
+        "max_tokens": 512,
+        "timeout": 300.0,
+        "max_concurrency": 6,
+        "max_retries": 4,
+        "samples": 3,
+        "api_key_env": "OPENAI_API_KEY",
+    },
+    "generator": {"temperature": 0.9},
+}
+
+
+def role_settings(agents: AgentsSection, role: str) -> RoleSection:
+    """Return the complete settings of `role`: own, else `default`, else ours."""
+    merged = dict(ROLE_DEFAULTS["default"])
+    merged.update(ROLE_DEFAULTS.get(role, {}))
+    merged.update(agents.default.model_dump(exclude_none=True))
+    if role in ROLES:
+        merged.update(getattr(agents, role).model_dump(exclude_none=True))
+    return RoleSection(**merged)
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a task file, apply `a.b=c` overrides and check it.
+
+    Relative data paths are resolved against the file's folder.
+
+    Raises:
+        ConfigError: naming the key, what was found, what was expected.
+    """
+    path = Path(path)
+    raw = _read_yaml(path)
+    for override in overrides or []:
+        _apply_override(raw, override)
+    config = parse_config(raw, str(path))
+    for name in ("seed", "validation", "test"):
+        value = getattr(config.data, name)
+        if value is not None:
+            setattr(config.data, name, str((path.parent / value).resolve()))
+    if config.memory.path:
+        config.memory.path = str((path.parent / config.memory.path).resolve())
+    if config.agents.prompts:
+        config.agents.prompts = str((path.parent / config.agents.prompts).resolve())
+    return config
+
+
+def parse_config(raw: dict[str, Any], where: str) -> Config:
+    """Validate a raw mapping; `where` names it in errors.
+
+    Raises:
+        ConfigError: all problems at once, one a line.
+    """
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        raise ConfigError(f"{where} cannot be used:\n  " + "\n  ".join(lines)) from None
+
+
+def dump_config(config: Config) -> str:
+    """Return the config as YAML."""
+    text: str = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def config_fingerprint(parts: dict[str, Any]) -> str:
+    """Return a short hash of whatever decides a run's outcome."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def nearest(word: str, choices: Any) -> str:
+    """Return ', did you mean …?' for the closest of `choices`, or ''."""
+    match = difflib.get_close_matches(str(word), [str(choice) for choice in choices], n=1)
+    return f", did you mean {match[0]!r}?" if match else ""
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no task file at {path}; give the path of a YAML task file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder; give the task file inside it") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8 and try again"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds {type(raw).__name__}, expected a mapping with 'task'")
+    return raw
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r}: expected KEY=VALUE, such as strategy.rounds=3")
+    *parents, last = key.split(".")
+    place = raw
+    for parent in parents:
+        if place.get(parent) is None:
+            place[parent] = {}
+        place = place[parent]
+        if not isinstance(place, dict):
+            raise ConfigError(f"--set {override!r}: {parent!r} holds a value, not a section")
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override!r}: the value is not valid YAML") from None
+
+
+def _explain(problem: Any) -> str:
+    loc = ".".join(str(part) for part in problem["loc"]) or "the task file"
+    if problem["type"] == "extra_forbidden":
+        section = _section_at(problem["loc"][:-1])
+        known = list(section.model_fields) if section else []
+        near = nearest(problem["loc"][-1], known)
+        return f"unknown key {loc!r}{near or '; known here: ' + ', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"missing key {loc!r}"
+    message = problem["msg"].removeprefix("Value error, ")
+    found = problem.get("input")
+    shown = f" (found {found!r})" if isinstance(found, str | int | float | bool) else ""
+    return f"{loc}: {message}{shown}"
+
+
+def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
+    section: Any = Config
+    for part in loc:
+        field = section.model_fields.get(part)
+        if field is None:
+            return None
+        section = field.annotation
+        if get_origin(section) is Annotated:
+            section = get_args(section)[0]
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return None
+    return section if isinstance(section, type) else None

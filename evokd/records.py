@@ -1,0 +1,125 @@
+"""The rows and small records that travel between folders.
+
+This module knows nothing of files, models or graphs. Everything here turns into plain dicts with
+`model_dump()`, because the graph's state may hold nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Difficulty = Literal["hard", "easy", "plain"]
+WeaknessStatus = Literal["open", "closed", "returned"]
+Split = Literal["train", "probe", ""]
+
+
+class Record(BaseModel):
+    """Base of all records: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Example(Record):
+    """One gold classification row from the user."""
+
+    text: str
+    label: str
+
+
+class Prediction(Record):
+    """What a student says of one text."""
+
+    label: str
+    confidence: float = Field(ge=0.0, le=1.0 + 1e-6)
+
+
+class Sample(Record):
+    """One row made by a run, with its whole provenance; one line of `samples.jsonl`."""
+
+    id: str = Field(description="r<round>-j<generator call>-<place in the reply>[f for a repair]")
+    text: str
+    round: int
+    call: str = Field(description="the generator call that wrote it; siblings share it")
+    role: str = Field("generator", description="the role that wrote the text")
+    intended_label: str
+    label: str | None = Field(None, description="the label it is trained with, once settled")
+    weakness: str | None = Field(None, description="id of the weakness it aims at")
+    difficulty: Difficulty = "plain"
+    labeler_label: str | None = None
+    labeler_confidence: float | None = None
+    critic_verdict: str | None = None
+    critic_reason: str | None = None
+    repaired_from: str | None = Field(None, description="the text before the critic's repair")
+    accepted: bool | None = Field(None, description="the gates' decision; None while pending")
+    reason: str | None = Field(None, description="why it was rejected")
+    split: Split = Field("", description="train, probe (held out for ever), '' if rejected")
+    prediction: Prediction | None = Field(
+        None, description="the student's answer before it was trained on this row"
+    )
+
+    def rejected(self, reason: str) -> Sample:
+        """Return a copy that is out, for `reason`."""
+        return self.model_copy(update={"accepted": False, "reason": reason, "split": ""})
+
+
+class Weakness(Record):
+    """A named pattern of failures."""
+
+    id: str
+    name: str
+    description: str
+    labels: list[str]
+    round: int = Field(description="the round that found it")
+    status: WeaknessStatus = "open"
+    probes: list[str] = Field(default_factory=list, description="ids of held-out samples")
+    probe_score: float | None = Field(None, description="share of its probes the student got right")
+    history: list[str] = Field(default_factory=list, description="'<round>:<status>:<score>'")
+
+
+class Failure(Record):
+    """One text the student got wrong before it was trained on it."""
+
+    id: str
+    text: str
+    label: str
+    predicted: str
+    confidence: float
+    round: int
+    run: str
+    weakness: str | None = None
+
+
+class RoundRecord(Record):
+    """One line of `rounds.jsonl`. Round 0 is the +Init batch."""
+
+    round: int
+    kind: Literal["init", "loop"]
+    accepted: int
+    rejected: dict[str, int]
+    train_rows: int
+    probe_rows: int
+    probe: float | None = Field(None, description="accuracy on the run's own probe or validation")
+    fresh: float | None = Field(
+        None, description="accuracy on the fresh batch before training on it"
+    )
+    score: float | None = Field(None, description="test score, filled in after the loop")
+    per_label: dict[str, float] = Field(default_factory=dict)
+    weaknesses: dict[str, int] = Field(default_factory=dict)
+    refills: int = 0
+    output_tokens: int = 0
+    seconds: dict[str, float] = Field(default_factory=dict)
+    trained: bool = True
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors."""
+
+    model_id: str
+    dimension: int
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return one L2-normalised vector of length `dimension` per text."""
+        ...

@@ -1,0 +1,36 @@
+"""Writing files so that a crash leaves either the old or the new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from evokd.errors import StorageError
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or missing rights at `path` into a `StorageError`."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        cause = error.strerror if isinstance(error, OSError) else None
+        raise StorageError(
+            f"cannot write {path}: {cause or error}; "
+            "free some space or choose another place, then resume"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` beside `path` and rename it into place."""
+    beside = path.with_name(f".{path.name}.tmp")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)

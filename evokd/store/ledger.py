@@ -1,0 +1,177 @@
+"""The ledger: every teacher call of a run with role, round, tokens, latency and outcome.
+
+It shares `calls.sqlite` with the run's own reply cache.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evokd.store.files import storage_errors
+from evokd.store.replies import connect
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS calls (
+    id INTEGER PRIMARY KEY,
+    role TEXT NOT NULL, round INTEGER NOT NULL, purpose TEXT NOT NULL, model TEXT NOT NULL,
+    key TEXT NOT NULL, attempt INTEGER NOT NULL, cached INTEGER NOT NULL DEFAULT 0,
+    started REAL NOT NULL, seconds REAL,
+    input_tokens INTEGER NOT NULL DEFAULT 0, output_tokens INTEGER NOT NULL DEFAULT 0,
+    estimated INTEGER NOT NULL DEFAULT 0,
+    usd REAL, outcome TEXT NOT NULL
+)
+"""
+IN_FLIGHT = "in flight"
+LOST = "lost"
+OK = "ok"
+
+
+@dataclass(frozen=True)
+class RoleUsage:
+    """What one role cost. Tokens of cached calls count in `budget_*` only."""
+
+    calls: int
+    cached: int
+    input_tokens: int
+    output_tokens: int
+    usd: float | None
+    failed: int
+
+
+class Ledger:
+    """One row a call; rows are opened before the request and closed after it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._db = connect(path)
+        with storage_errors(path), self._lock, self._db:
+            self._db.execute(_SCHEMA)
+
+    def open_call(
+        self, *, role: str, round: int, purpose: str, model: str, key: str, attempt: int
+    ) -> int:
+        """Write a call that is about to be made and return its id."""
+        with storage_errors(self.path), self._lock, self._db:
+            cursor = self._db.execute(
+                "INSERT INTO calls (role, round, purpose, model, key, attempt, started, outcome)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (role, round, purpose, model, key, attempt, time.time(), IN_FLIGHT),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def close_call(
+        self,
+        call: int,
+        *,
+        outcome: str,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        usd: float | None = None,
+        cached: bool = False,
+        estimated: bool = False,
+    ) -> None:
+        """Write how a call ended."""
+        with storage_errors(self.path), self._lock, self._db:
+            self._db.execute(
+                "UPDATE calls SET outcome = ?, seconds = ? - started, input_tokens = ?,"
+                " output_tokens = ?, usd = ?, cached = ?, estimated = ? WHERE id = ?",
+                (
+                    outcome,
+                    time.time(),
+                    input_tokens,
+                    output_tokens,
+                    usd,
+                    int(cached),
+                    int(estimated),
+                    call,
+                ),
+            )
+
+    def mark_outcome(self, call: int, outcome: str) -> None:
+        """Change the outcome of a closed call, for a reply that turned out unusable."""
+        with storage_errors(self.path), self._lock, self._db:
+            self._db.execute("UPDATE calls SET outcome = ? WHERE id = ?", (outcome, call))
+
+    def mark_lost(self) -> int:
+        """Mark calls that an ended process left open; return how many."""
+        with storage_errors(self.path), self._lock, self._db:
+            cursor = self._db.execute(
+                "UPDATE calls SET outcome = ? WHERE outcome = ?", (LOST, IN_FLIGHT)
+            )
+        return cursor.rowcount
+
+    def usage_by_role(self) -> dict[str, RoleUsage]:
+        """Return calls, cache hits and tokens a role; a hit costs no tokens here."""
+        rows = self._rows(
+            "SELECT role, SUM(cached = 0), SUM(cached), SUM((1 - cached) * input_tokens),"
+            " SUM((1 - cached) * output_tokens), SUM((1 - cached) * usd),"
+            " SUM(cached = 0 AND outcome NOT IN ('ok', 'in flight')) FROM calls GROUP BY role"
+        )
+        return {
+            role: RoleUsage(calls, cached, tokens_in, tokens_out, usd, failed)
+            for role, calls, cached, tokens_in, tokens_out, usd, failed in rows
+        }
+
+    def budget_spent(self) -> dict[str, float]:
+        """Return what counts against the budget: a cache hit counts with its original tokens."""
+        ((tokens_in, tokens_out, usd),) = self._rows(
+            "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0),"
+            " COALESCE(SUM(usd), 0) FROM calls"
+        )
+        return {
+            "output_tokens": tokens_out,
+            "total_tokens": tokens_in + tokens_out,
+            "usd": usd,
+        }
+
+    def tokens_of_round(self, round: int) -> int:
+        """Return the output tokens of a round, cache hits included."""
+        ((tokens,),) = self._rows(
+            "SELECT COALESCE(SUM(output_tokens), 0) FROM calls WHERE round = ?", (round,)
+        )
+        return int(tokens)
+
+    def open_intervals(self) -> list[tuple[float, float]]:
+        """Return (start, end) in epoch seconds of every call that reached an endpoint."""
+        return [
+            (start, start + seconds)
+            for start, seconds in self._rows(
+                "SELECT started, seconds FROM calls WHERE cached = 0 AND seconds IS NOT NULL"
+                " ORDER BY started"
+            )
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of calls by outcome."""
+        return dict(self._rows("SELECT outcome, COUNT(*) FROM calls GROUP BY outcome"))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._lock:
+            return self._db.execute(sql, values).fetchall()
+
+
+def covered_seconds(
+    intervals: list[tuple[float, float]], windows: list[tuple[float, float]]
+) -> float:
+    """Return how many seconds of `windows` at least one of `intervals` covers."""
+    clipped = sorted(
+        (max(start, low), min(end, high))
+        for start, end in intervals
+        for low, high in windows
+        if min(end, high) > max(start, low)
+    )
+    total, reached = 0.0, float("-inf")
+    for start, end in clipped:
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total

@@ -1,0 +1,150 @@
+"""The run directory: the contract that other tools read.
+
+One process writes it (a file lock); every file is written whole and renamed into place, so that
+a killed run never leaves half a line.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from evokd.errors import ResumeError, RunInUseError
+from evokd.records import RoundRecord, Sample
+from evokd.store.files import storage_errors, write_text
+
+
+class RunDirectory:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.checkpoints = path / "checkpoints.sqlite"
+        self.calls = path / "calls.sqlite"
+        self.samples_file = path / "samples.jsonl"
+        self.rounds_file = path / "rounds.jsonl"
+        self.report_json = path / "report.json"
+        self.report_html = path / "report.html"
+        self.student = path / "student"
+        self.memory = path / "memory"
+        self.rounds_students = path / "students"
+        self.prepared = path / "prepared.json"
+        self._lock: FileLock | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The name of the folder."""
+        return self.path.name
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return self.config.exists()
+
+    def lock(self) -> None:
+        """Become the only writer.
+
+        Raises:
+            RunInUseError: another process holds the directory.
+        """
+        with storage_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise RunInUseError(
+                    f"the run directory {self.path} is in use by another process; "
+                    "wait for it to end, or choose another --run-id"
+                ) from None
+        self._lock = lock
+
+    def unlock(self) -> None:
+        """Let others write."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def student_of_round(self, round: int) -> Path:
+        """Return where the student of a round is kept; -1 is the student on the seeds alone."""
+        return self.rounds_students / ("baseline" if round < 0 else f"round-{round:03d}")
+
+    def read_samples(self) -> list[Sample]:
+        """Return all samples, in the order they were written."""
+        return [Sample.model_validate(row) for row in self._read_lines(self.samples_file)]
+
+    def write_samples(self, round: int, samples: Iterable[Sample]) -> None:
+        """Replace the samples of `round`; those of other rounds stay (idempotent)."""
+        kept = [sample for sample in self.read_samples() if sample.round != round]
+        _write_lines(self.samples_file, [row.model_dump() for row in [*kept, *samples]])
+
+    def read_rounds(self) -> list[RoundRecord]:
+        """Return one record a finished round, by round."""
+        return [RoundRecord.model_validate(row) for row in self._read_lines(self.rounds_file)]
+
+    def write_round(self, record: RoundRecord) -> None:
+        """Add or replace the record of a round (idempotent)."""
+        kept = [row for row in self.read_rounds() if row.round != record.round]
+        self.write_rounds([*kept, record])
+
+    def write_rounds(self, records: list[RoundRecord]) -> None:
+        """Write all round records anew."""
+        ordered = sorted(records, key=lambda row: row.round)
+        _write_lines(self.rounds_file, [row.model_dump() for row in ordered])
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """Read a JSON object; {} when the file does not exist.
+
+        Raises:
+            ResumeError: the file is broken.
+        """
+        if not path.exists():
+            return {}
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise ResumeError(f"{path} is broken; restore it or start a new run") from None
+        return dict(value)
+
+    def write_json(self, path: Path, value: dict[str, Any]) -> None:
+        """Write a JSON object."""
+        write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+    def drop_round_students(self) -> None:
+        """Delete the students of the single rounds, once the best one stands in `student/`."""
+        shutil.rmtree(self.rounds_students, ignore_errors=True)
+
+    def _read_lines(self, path: Path) -> list[dict[str, Any]]:
+        if not path.exists():
+            return []
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            return [json.loads(line) for line in lines if line.strip()]
+        except (ValueError, ValidationError):
+            raise ResumeError(f"{path} is broken; restore it or start a new run") from None
+
+
+def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def find_run(run: str, runs_dir: Path) -> RunDirectory:
+    """Return the directory of an existing run, given its id or path.
+
+    Raises:
+        ResumeError: there is no such run.
+    """
+    for path in (runs_dir / run, Path(run)):
+        if (path / "config.yaml").exists():
+            return RunDirectory(path.resolve())
+    known = sorted(p.parent.name for p in runs_dir.glob("*/config.yaml"))
+    raise ResumeError(
+        f"no run {run!r} here or under {runs_dir}; known runs: {', '.join(known) or 'none'}"
+    )
