@@ -51,7 +51,7 @@ class Sample(Record):
     labeler_label: str | None = None
     labeler_confidence: float | None = None
     critic_verdict: str | None = None
-    critic_reason: str | None = None
+    critic_confidence: float | None = None
     repaired_from: str | None = Field(None, description="the text before the critic's repair")
     accepted: bool | None = Field(None, description="the gates' decision; None while pending")
     reason: str | None = Field(None, description="why it was rejected")

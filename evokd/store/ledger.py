@@ -23,8 +23,14 @@ CREATE TABLE IF NOT EXISTS calls (
     input_tokens INTEGER NOT NULL DEFAULT 0, output_tokens INTEGER NOT NULL DEFAULT 0,
     estimated INTEGER NOT NULL DEFAULT 0,
     usd REAL, outcome TEXT NOT NULL
-)
+);
+CREATE TABLE IF NOT EXISTS phases (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, round INTEGER NOT NULL,
+    started REAL NOT NULL, ended REAL NOT NULL
+);
 """
+WINDOW = "window"
+FIT = "fit"  # inside the phase `train`: the optimiser alone
 IN_FLIGHT = "in flight"
 LOST = "lost"
 OK = "ok"
@@ -49,8 +55,9 @@ class Ledger:
         self.path = path
         self._lock = threading.Lock()
         self._db = connect(path)
+        self._window: int | None = None
         with storage_errors(path), self._lock, self._db:
-            self._db.execute(_SCHEMA)
+            self._db.executescript(_SCHEMA)
 
     def open_call(
         self, *, role: str, round: int, purpose: str, model: str, key: str, attempt: int
@@ -105,6 +112,65 @@ class Ledger:
             )
         return cursor.rowcount
 
+    def add_phase(self, name: str, round: int, start: float, end: float) -> None:
+        """Write when a phase ran (epoch seconds), and stretch the open window to its end."""
+        with storage_errors(self.path), self._lock, self._db:
+            self._insert_phase(name, round, start, end)
+            self._db.execute("UPDATE phases SET ended = ? WHERE id = ?", (end, self._window))
+
+    def open_window(self) -> None:
+        """Begin a stretch of wall clock in which the loop runs; a killed run ends it early."""
+        now = time.time()
+        with storage_errors(self.path), self._lock, self._db:
+            self._window = self._insert_phase(WINDOW, -1, now, now)
+
+    def close_window(self) -> None:
+        """End the stretch."""
+        with storage_errors(self.path), self._lock, self._db:
+            self._db.execute(
+                "UPDATE phases SET ended = ? WHERE id = ?", (time.time(), self._window)
+            )
+        self._window = None
+
+    def window_seconds(self) -> float:
+        """Return the wall clock of the loop so far, over all resumes, in seconds."""
+        total = sum(end - start for start, end in self.phase_intervals(WINDOW))
+        if self._window is not None:
+            ((end,),) = self._rows("SELECT ended FROM phases WHERE id = ?", (self._window,))
+            total += time.time() - end
+        return total
+
+    def phase_intervals(self, name: str) -> list[tuple[float, float]]:
+        """Return (start, end) in epoch seconds of every time a phase ran."""
+        return list(
+            self._rows("SELECT started, ended FROM phases WHERE name = ? ORDER BY id", (name,))
+        )
+
+    def phase_names(self) -> list[str]:
+        """Return the names of the phases, in the order of their first start."""
+        rows = self._rows("SELECT name FROM phases GROUP BY name ORDER BY MIN(started)")
+        return [name for (name,) in rows if name not in (WINDOW, FIT)]
+
+    def round_span(self, round: int) -> list[tuple[float, float]]:
+        """Return the stretches in which nodes of a round ran."""
+        return list(
+            self._rows(
+                "SELECT started, ended FROM phases WHERE round = ? AND name != ? ORDER BY started",
+                (round, WINDOW),
+            )
+        )
+
+    def split_seconds(self, windows: list[tuple[float, float]]) -> dict[str, float]:
+        """Partition windows into seconds of teacher (a call is open), training and other."""
+        total = covered_seconds(windows, windows)
+        teacher = covered_seconds(self.open_intervals(), windows)
+        training = covered_seconds(self.phase_intervals(FIT), windows)
+        return {
+            "teacher": round_to_ms(teacher),
+            "training": round_to_ms(training),
+            "other": round_to_ms(max(0.0, total - teacher - training)),
+        }
+
     def usage_by_role(self) -> dict[str, RoleUsage]:
         """Return calls, cache hits and tokens a role; a hit costs no tokens here."""
         rows = self._rows(
@@ -136,15 +202,14 @@ class Ledger:
         )
         return int(tokens)
 
-    def open_intervals(self) -> list[tuple[float, float]]:
+    def open_intervals(self, role: str | None = None) -> list[tuple[float, float]]:
         """Return (start, end) in epoch seconds of every call that reached an endpoint."""
-        return [
-            (start, start + seconds)
-            for start, seconds in self._rows(
-                "SELECT started, seconds FROM calls WHERE cached = 0 AND seconds IS NOT NULL"
-                " ORDER BY started"
-            )
-        ]
+        rows = self._rows(
+            "SELECT started, seconds FROM calls WHERE cached = 0 AND seconds IS NOT NULL"
+            " AND role = COALESCE(?, role) ORDER BY started",
+            (role,),
+        )
+        return [(start, start + seconds) for start, seconds in rows]
 
     def counts(self) -> dict[str, int]:
         """Return the number of calls by outcome."""
@@ -155,23 +220,42 @@ class Ledger:
         with self._lock:
             self._db.close()
 
+    def _insert_phase(self, name: str, round: int, start: float, end: float) -> int:
+        cursor = self._db.execute(
+            "INSERT INTO phases (name, round, started, ended) VALUES (?, ?, ?, ?)",
+            (name, round, start, end),
+        )
+        return int(cursor.lastrowid or 0)
+
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with self._lock:
             return self._db.execute(sql, values).fetchall()
+
+
+def round_to_ms(seconds: float) -> float:
+    """Return seconds with three decimals."""
+    return round(seconds, 3)
+
+
+def union_of(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Merge overlapping (start, end) stretches."""
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def covered_seconds(
     intervals: list[tuple[float, float]], windows: list[tuple[float, float]]
 ) -> float:
     """Return how many seconds of `windows` at least one of `intervals` covers."""
-    clipped = sorted(
+    clipped = [
         (max(start, low), min(end, high))
         for start, end in intervals
-        for low, high in windows
+        for low, high in union_of(windows)
         if min(end, high) > max(start, low)
-    )
-    total, reached = 0.0, float("-inf")
-    for start, end in clipped:
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
+    ]
+    return sum(end - start for start, end in union_of(clipped))

@@ -72,6 +72,11 @@ class RunDirectory:
             self._lock.release()
             self._lock = None
 
+    def remove_if_unstarted(self) -> None:
+        """Delete the directory of a run that was refused before it started."""
+        if not self.exists:
+            shutil.rmtree(self.path, ignore_errors=True)
+
     def student_of_round(self, round: int) -> Path:
         """Return where the student of a round is kept; -1 is the student on the seeds alone."""
         return self.rounds_students / ("baseline" if round < 0 else f"round-{round:03d}")

@@ -1,0 +1,33 @@
+"""The task card: the first message of every role.
+
+It is the same text for all roles and calls, byte for byte, so that a local server computes it
+once a slot and keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from evokd.agents.prompting import Prompt
+from evokd.records import Example
+
+EXAMPLES_PER_LABEL = 2
+MAX_EXAMPLE_CHARS = 300
+
+
+def render_card(
+    prompt: Prompt, instructions: str, labels: Mapping[str, str], seed: Sequence[Example]
+) -> str:
+    """Return the card: the task, and each label with its meaning and up to two gold examples."""
+    lines = []
+    for label, meaning in labels.items():
+        lines.append(f"- {label}: {meaning}" if meaning else f"- {label}")
+        gold = [row.text for row in seed if row.label == label][:EXAMPLES_PER_LABEL]
+        lines.extend(f"  Example: {shorten(text, MAX_EXAMPLE_CHARS)}" for text in gold)
+    return prompt.fill("main", instructions=instructions.strip(), labels="\n".join(lines))
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return `text` on one line, cut at `limit` characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"

@@ -1,0 +1,510 @@
+"""One role's model, asked through cache, ledger, retries and the parsing ladder.
+
+The ladder: the endpoint is asked for a schema the way its probe showed it honours; the raw reply
+is kept with its usage; it must have ended on its own, parse as JSON and validate; one repair turn
+follows; then the reply is dropped with a `ReplyError` and counted. Nothing half-parsed passes.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from evokd.agents.label_probability import label_probability
+from evokd.agents.models import Endpoint, chat_model
+from evokd.config import RoleSection
+from evokd.errors import EndpointError, ReplyError, TeacherError
+from evokd.store.ledger import OK, Ledger
+from evokd.store.replies import Reply, ReplyCache, reply_key
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+Message = tuple[Literal["system", "user", "assistant"], str]
+R = TypeVar("R", bound=BaseModel)
+TOP_LOGPROBS = 20
+CHARS_PER_TOKEN = 4  # for endpoints that report no usage
+
+
+class Capabilities(BaseModel):
+    """What an endpoint was seen to honour."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_mode: Literal["scalar", "object", "none"] = "none"
+    logprobs: bool = False
+    usage: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a call is for; with a temperature above 0 it is part of the cache key."""
+
+    round: int
+    purpose: str
+    slot: int = 0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the given options, and how sure the model was, in [0, 1]."""
+
+    option: str
+    confidence: float
+
+
+@dataclass
+class CallLog:
+    """Where calls are looked up and written; shared by all roles of a run."""
+
+    ledger: Ledger
+    caches: Sequence[ReplyCache]  # the run's own first, then the shared one
+    run_id: str = ""
+    strategy: str = ""
+    random_seed: int = 0
+    semaphores: dict[str, threading.BoundedSemaphore] = field(default_factory=dict)
+
+    def find(self, key: str) -> Reply | None:
+        """Return a stored reply and copy it to the run's own cache."""
+        for cache in self.caches:
+            reply = cache.get(key)
+            if reply is not None:
+                self.caches[0].put(key, reply)
+                return reply
+        return None
+
+
+class Teacher:
+    """The model behind one role.
+
+    Args:
+        role: its name in ledger, traces and errors.
+        settings: complete settings of the role.
+        endpoint: where it answers.
+        log: caches and ledger.
+        capabilities: what the probe saw; None until `probe` has run.
+        client: a chat model for tests; None builds one from the settings at the first call, so
+            that a run whose replies are all cached needs neither key nor server.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        settings: RoleSection,
+        endpoint: Endpoint,
+        log: CallLog,
+        capabilities: Capabilities | None = None,
+        client: BaseChatModel | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.role = role
+        self.settings = settings
+        self.endpoint = endpoint
+        self.log = log
+        self.capabilities = capabilities or Capabilities()
+        self._client = client
+        self._client_lock = threading.Lock()
+        self._sleep = sleep
+        self._gate = log.semaphores.setdefault(
+            endpoint.identity, threading.BoundedSemaphore(settings.max_concurrency or 1)
+        )
+
+    @property
+    def model(self) -> str:
+        """The model as the task file names it."""
+        return self.endpoint.model
+
+    def ask(self, messages: Sequence[Message], reply: type[R], call: Call) -> R:
+        """Ask for a reply of the given pydantic model.
+
+        Raises:
+            ReplyError: neither the reply nor its repair could be used.
+            TeacherError: the endpoint failed for good.
+        """
+        schema = reply.model_json_schema()
+        answer: R = self._ladder(messages, schema, call, lambda text, _: _validate(reply, text))
+        return answer
+
+    def choose(self, messages: Sequence[Message], options: Sequence[str], call: Call) -> Choice:
+        """Ask for one of `options`, with a confidence.
+
+        From the log-probabilities of the option's own tokens, renormalised over the options; else
+        from agreement over `samples` answers.
+
+        Raises:
+            ReplyError, TeacherError: as for `ask`.
+        """
+        if not self.capabilities.logprobs:
+            return self._agree(messages, options, call)
+        return self._choose_once(messages, options, call, None)
+
+    def probe(self) -> Capabilities:
+        """Ask once or twice to see what the endpoint honours, and remember it.
+
+        Raises:
+            EndpointError: it is dead, refuses the key or does not know the model.
+        """
+        try:
+            self.capabilities = self._probe()
+        except (TeacherError, ReplyError) as error:
+            raise EndpointError(str(error)) from None
+        return self.capabilities
+
+    def _probe(self) -> Capabilities:
+        messages: list[Message] = [("user", "Write a sentence about the sea.")]
+        options = ["kelp", "dune"]  # nobody answers this unless the schema binds
+        call = Call(0, "probe")
+        for mode in ("scalar", "object"):
+            request = self._request(messages, _choice_schema(options, mode), 0.0, True)
+            try:
+                reply = self._reply(request, call, 0, 0.0)
+            except ReplyError:  # 400: this form is not supported
+                continue
+            honoured = _unwrap(reply.text, mode) in options
+            seen = Capabilities(
+                schema_mode=mode if honoured else "none",
+                logprobs=bool(reply.logprobs),
+                usage=reply.usage_reported,
+            )
+            if honoured or mode == "object":
+                return seen
+        plain = self._reply(self._request(messages, None, 0.0, False), call, 0, 0.0)
+        return Capabilities(usage=plain.usage_reported)
+
+    def _agree(self, messages: Sequence[Message], options: Sequence[str], call: Call) -> Choice:
+        k = self.settings.samples or 3
+        votes: Counter[str] = Counter()
+        for index in range(k):
+            again = Call(call.round, call.purpose, call.slot * k + index)
+            try:
+                votes[self._choose_once(messages, options, again, 0.7).option] += 1
+            except ReplyError:
+                if index == k - 1 and not votes:
+                    raise
+        option, count = votes.most_common(1)[0]
+        return Choice(option, count / k)
+
+    def _choose_once(
+        self,
+        messages: Sequence[Message],
+        options: Sequence[str],
+        call: Call,
+        temperature: float | None,
+    ) -> Choice:
+        mode = self.capabilities.schema_mode
+
+        def read(text: str, reply: Reply) -> Choice:
+            option = _unwrap(text, mode)
+            if option not in options:
+                raise ValueError(f"{option[:40]!r} is none of {', '.join(options)}")
+            sure = label_probability(reply.logprobs, option, options) if reply.logprobs else None
+            return Choice(option, 1.0 if sure is None else sure)
+
+        schema = _choice_schema(options, mode)
+        choice: Choice = self._ladder(messages, schema, call, read, temperature, options)
+        return choice
+
+    def _ladder(
+        self,
+        messages: Sequence[Message],
+        schema: dict[str, Any],
+        call: Call,
+        read: Callable[[str, Reply], Any],
+        temperature: float | None = None,
+        options: Sequence[str] | None = None,
+    ) -> Any:
+        heat = self.settings.temperature or 0.0 if temperature is None else temperature
+        turns = list(messages)
+        bound: dict[str, Any] | None = schema
+        if self.capabilities.schema_mode == "none":
+            turns[-1] = (turns[-1][0], turns[-1][1] + "\n\n" + _in_words(schema, options))
+            bound = None
+        problem, text = "", ""
+        for attempt in (0, 1):
+            request = self._request(turns, bound, heat, options is not None)
+            reply = self._reply(request, call, attempt, heat)
+            text = reply.text
+            try:
+                _check_ended(reply)
+                return read(text, reply)
+            except ValueError as error:
+                problem = str(error)
+                self.log.ledger.mark_outcome(self._last_call(), "unusable reply")
+            turns = [
+                *turns,
+                ("assistant", text[:1000]),
+                ("user", f"That cannot be used: {problem}. " + _in_words(schema, options)),
+            ]
+        raise ReplyError(self.role, self.model, problem, text)
+
+    def _request(
+        self, messages: Sequence[Message], schema: dict[str, Any] | None, heat: float, probs: bool
+    ) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "messages": [list(message) for message in messages],
+            "temperature": heat,
+            "max_tokens": self.settings.max_tokens,
+        }
+        if schema is not None:
+            request["schema"] = schema
+        if probs:
+            request["top_logprobs"] = TOP_LOGPROBS
+        return request
+
+    def _reply(self, request: dict[str, Any], call: Call, attempt: int, heat: float) -> Reply:
+        sampled = None
+        if heat > 0:
+            sampled = {
+                "seed": self.log.random_seed,
+                "role": self.role,
+                "purpose": call.purpose,
+                "round": call.round,
+                "slot": call.slot,
+                "attempt": attempt,
+            }
+        key = reply_key(self.endpoint.identity, request, sampled)
+        stored = self.log.find(key)
+        if stored is not None:
+            self._open(call, key, attempt)
+            self._close(OK, stored, cached=True)
+            return stored
+        seed = int(key[:7], 16)
+        with self._gate:
+            return self._over_the_wire(request, call, key, attempt, seed)
+
+    def _over_the_wire(
+        self, request: dict[str, Any], call: Call, key: str, attempt: int, seed: int
+    ) -> Reply:
+        for retry in range((self.settings.max_retries or 0) + 1):
+            self._open(call, key, attempt)
+            try:
+                reply = self._invoke(request, call, seed)
+            except _client_errors() as error:
+                outcome, wait = _classify(error)
+                self._close(outcome, None)
+                self._give_up_or_wait(error, outcome, wait, retry)
+                continue
+            self.log.caches[0].put(key, reply)
+            self._close(OK, reply)
+            if reply.finish_reason != "length" and reply.text.strip():
+                for cache in self.log.caches[1:]:
+                    cache.put(key, reply)
+            return reply
+        raise AssertionError("unreachable: the last retry raises")
+
+    def _give_up_or_wait(
+        self, error: Exception, outcome: str, wait: float | None, retry: int
+    ) -> None:
+        where = f"{self.role}: {self.model} at {self.endpoint.base_url or 'its default address'}"
+        if outcome == "bad request":
+            raise ReplyError(self.role, self.model, f"the endpoint refused: {_status(error)}", "")
+        if wait is None:
+            raise TeacherError(
+                f"{where} answered {_status(error)} ({outcome}); check key, model name and address"
+            ) from None
+        if retry >= (self.settings.max_retries or 0):
+            raise TeacherError(
+                f"{where} gave no answer after {retry + 1} attempt(s), the last: {outcome}; "
+                "is it running and reachable? `evokd resume` goes on from here"
+            ) from None
+        self._sleep(wait or min(30.0, 2.0**retry) * (0.75 + random.random() / 2))  # noqa: S311
+
+    def _invoke(self, request: dict[str, Any], call: Call, seed: int) -> Reply:
+        bound: dict[str, Any] = {"temperature": request["temperature"], "seed": seed}
+        if "schema" in request:
+            bound["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "reply", "strict": True, "schema": request["schema"]},
+            }
+        if "top_logprobs" in request and self.endpoint.provider in ("openai", "local"):
+            bound |= {"logprobs": True, "top_logprobs": request["top_logprobs"]}
+        message = self._chat_model().invoke(
+            [tuple(turn) for turn in request["messages"]],
+            config={
+                "run_name": f"{self.role}: {call.purpose}",
+                "tags": [self.role, f"round:{call.round}"],
+                "metadata": {
+                    "run": self.log.run_id,
+                    "round": call.round,
+                    "role": self.role,
+                    "strategy": self.log.strategy,
+                },
+            },
+            **bound,
+        )
+        return _to_reply(message, request)
+
+    def _chat_model(self) -> BaseChatModel:
+        with self._client_lock:
+            if self._client is None:
+                self._client = chat_model(self.role, self.settings, self.endpoint)
+            return self._client
+
+    # The id of the call this thread has open; a role is asked from several threads at once.
+    _current = threading.local()
+
+    def _last_call(self) -> int:
+        return int(self._current.call)
+
+    def _open(self, call: Call, key: str, attempt: int) -> None:
+        self._current.call = self.log.ledger.open_call(
+            role=self.role,
+            round=call.round,
+            purpose=call.purpose,
+            model=self.model,
+            key=key,
+            attempt=attempt,
+        )
+
+    def _close(self, outcome: str, reply: Reply | None, *, cached: bool = False) -> None:
+        usd = None
+        price_in = self.settings.usd_per_million_input
+        price_out = self.settings.usd_per_million_output
+        if reply is not None and price_in is not None and price_out is not None:
+            usd = (reply.input_tokens * price_in + reply.output_tokens * price_out) / 1e6
+        self.log.ledger.close_call(
+            self._last_call(),
+            outcome=outcome,
+            input_tokens=reply.input_tokens if reply else 0,
+            output_tokens=reply.output_tokens if reply else 0,
+            usd=usd,
+            cached=cached,
+            estimated=reply is not None and not reply.usage_reported,
+        )
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON that may stand in a code fence or between words; never repair it.
+
+    Raises:
+        ValueError: there is no complete JSON value.
+    """
+    fenced = re.search(r"```(?:json)?\s*\n(.*?)```", text, re.DOTALL)
+    body = (fenced.group(1) if fenced else text).strip()
+    for start in (0, *(match.start() for match in re.finditer(r"[{\[]", body))):
+        try:
+            value, end = json.JSONDecoder().raw_decode(body[start:])
+        except json.JSONDecodeError:
+            continue
+        if start or not body[start + end :].strip():
+            return value
+    raise ValueError("it holds no complete JSON value")
+
+
+def _validate(model: type[R], text: str) -> R:
+    try:
+        return model.model_validate(parse_json(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the reply"
+        raise ValueError(f"{place}: {first['msg']}") from None
+
+
+def _check_ended(reply: Reply) -> None:
+    if not reply.text.strip():
+        raise ValueError("it is empty")
+    if reply.finish_reason == "length":
+        raise ValueError("it was cut off at max_tokens")
+
+
+def _choice_schema(options: Sequence[str], mode: str) -> dict[str, Any]:
+    choice: dict[str, Any] = {"type": "string", "enum": list(options)}
+    if mode == "scalar":
+        return choice
+    return {
+        "type": "object",
+        "properties": {"answer": choice},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+
+
+def _unwrap(text: str, mode: str) -> str:
+    """Return the answer in a reply: a JSON string, {"answer": …}, or bare words."""
+    try:
+        value = parse_json(text)
+    except ValueError:
+        if mode != "none" and text.strip()[:1] in '{["':
+            raise
+        return text.strip().strip(".\"'` ")
+    if isinstance(value, dict):
+        value = next(iter(value.values()), "")
+    return str(value)
+
+
+def _in_words(schema: dict[str, Any], options: Sequence[str] | None) -> str:
+    if options is not None:
+        return "Answer with exactly one of these and nothing else: " + ", ".join(options)
+    return "Answer with JSON only, of this schema: " + json.dumps(schema)
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    import httpx
+    import openai
+
+    return (openai.OpenAIError, httpx.HTTPError)
+
+
+def _status(error: Exception) -> str:
+    status = getattr(error, "status_code", None)
+    return f"HTTP {status}" if status else type(error).__name__
+
+
+def _classify(error: Exception) -> tuple[str, float | None]:
+    """Return the outcome for the ledger and the seconds to wait; None: do not try again."""
+    status = getattr(error, "status_code", None)
+    if status == 429 or (status is not None and status >= 500):
+        return ("rate limited" if status == 429 else "server error"), _retry_after(error)
+    if status in (400, 413, 422):
+        return "bad request", None
+    if status is not None:
+        return "refused", None
+    name = type(error).__name__
+    return ("time-out" if "Timeout" in name else "no connection"), 0.0
+
+
+def _retry_after(error: Exception) -> float:
+    response = getattr(error, "response", None)
+    value = response.headers.get("retry-after", "") if response is not None else ""
+    try:
+        return min(60.0, float(value))
+    except ValueError:
+        return 0.0
+
+
+def _to_reply(message: Any, request: dict[str, Any]) -> Reply:
+    content = message.content if isinstance(message.content, str) else message.text
+    meta = message.response_metadata or {}
+    usage = message.usage_metadata
+    asked = sum(len(turn[1]) for turn in request["messages"])
+    return Reply(
+        text=content,
+        finish_reason=str(meta.get("finish_reason") or ""),
+        input_tokens=usage["input_tokens"] if usage else asked // CHARS_PER_TOKEN,
+        output_tokens=usage["output_tokens"] if usage else len(content) // CHARS_PER_TOKEN,
+        usage_reported=usage is not None,
+        logprobs=_logprobs(meta.get("logprobs")),
+    )
+
+
+def _logprobs(raw: Any) -> list[dict[str, Any]] | None:
+    tokens = (raw or {}).get("content") if isinstance(raw, dict) else None
+    if not tokens:
+        return None
+    return [
+        {
+            "token": token["token"],
+            "logprob": token["logprob"],
+            "top": {top["token"]: top["logprob"] for top in token.get("top_logprobs") or []},
+        }
+        for token in tokens
+    ]

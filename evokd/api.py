@@ -1,0 +1,98 @@
+"""The same as the CLI, from Python: `from evokd import distill`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from evokd.config import Config, load_config
+from evokd.errors import DataError
+from evokd.planner import Estimate, estimate
+from evokd.records import Prediction
+from evokd.runner import RunResult, read_run_config, resume_run, start_run
+from evokd.store.run_dir import find_run
+from evokd.tools.student import Student
+
+__all__ = ["Estimate", "RunResult", "distill", "plan", "predict", "resume"]
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+def distill(
+    task: str | Path | Config,
+    *,
+    overrides: Sequence[str] = (),
+    run_id: str | None = None,
+    runs_dir: str | Path = "runs",
+    cache_dir: str | Path | None = None,
+    on_event: Emit | None = None,
+) -> RunResult:
+    """Teach a student the task and return the finished run.
+
+    Args:
+        task: a task file, or a `Config` whose data paths are absolute.
+        overrides: settings as 'a.b=c', for a task file.
+        on_event: called with one dict an event of the run, from several threads.
+
+    Raises:
+        RefusedError: before anything was written.
+        StoppedError: stopped in the middle; `resume` goes on.
+    """
+    config = task if isinstance(task, Config) else load_config(task, list(overrides))
+    return start_run(
+        config,
+        runs_dir=Path(runs_dir),
+        run_id=run_id,
+        cache_dir=Path(cache_dir) if cache_dir else None,
+        emit=on_event or _ignore,
+    )
+
+
+def resume(
+    run: str,
+    *,
+    runs_dir: str | Path = "runs",
+    cache_dir: str | Path | None = None,
+    on_event: Emit | None = None,
+) -> RunResult:
+    """Go on with a run, given its id or path.
+
+    Raises:
+        ResumeError: no such run, or something it depends on changed.
+        StoppedError: it stopped again.
+    """
+    return resume_run(
+        find_run(run, Path(runs_dir)),
+        cache_dir=Path(cache_dir) if cache_dir else None,
+        emit=on_event or _ignore,
+    )
+
+
+def plan(task: str | Path | Config, *, overrides: Sequence[str] = ()) -> Estimate:
+    """Return the calls, tokens and cost a task will take at most, without any call."""
+    return estimate(task if isinstance(task, Config) else load_config(task, list(overrides)))
+
+
+def predict(
+    run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs"
+) -> list[Prediction]:
+    """Return the kept student's answers.
+
+    Raises:
+        ResumeError: no such run. DataError: it has no student yet.
+    """
+    directory = find_run(run, Path(runs_dir))
+    if not (directory.student / "config.json").exists():
+        raise DataError(
+            f"the run {directory.run_id} has no student yet; `evokd resume {directory.run_id}` first"
+        )
+    settings = read_run_config(directory).student
+    student = Student(
+        directory.student, max_length=settings.max_length, precision=settings.precision
+    )
+    return student.predict(list(texts)) if texts else []
+
+
+def _ignore(event: dict[str, Any]) -> None:
+    """Take an event and do nothing."""

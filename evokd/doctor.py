@@ -1,0 +1,39 @@
+"""Checks of a task file that a person would make before a run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from evokd.config import Config
+from evokd.graph.session import check_models, open_session
+from evokd.store.run_dir import RunDirectory
+from evokd.tasks import load_task_data
+
+
+def check_task(config: Config) -> Iterator[str]:
+    """Yield one line a passed check: data, models, endpoints.
+
+    Raises:
+        RefusedError: at the first check that fails.
+    """
+    data = load_task_data(config)
+    yield (
+        f"data: {len(data.seed)} seed, {len(data.validation)} validation, {len(data.test)} test "
+        f"rows, {len(data.labels)} labels"
+    )
+    yield from (f"warning: {warning}" for warning in data.warnings)
+    check_models(config)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder) / "doctor")
+        run.lock()
+        with open_session(config, data, run, emit=lambda event: None) as session:
+            for role, teacher in session.teachers.items():
+                seen = teacher.capabilities
+                yield (
+                    f"{role}: {teacher.model}, schema {seen.schema_mode}, log-probabilities "
+                    f"{'yes' if seen.logprobs else 'no'}, usage {'yes' if seen.usage else 'no'}"
+                )
+        run.unlock()
+    yield "all checks passed"

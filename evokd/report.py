@@ -1,0 +1,257 @@
+"""From a run's files to `report.json` and `report.html`. The only place that scores test rows."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from evokd import __version__
+from evokd.config import config_fingerprint
+from evokd.graph.learning import BASELINE, best_round_rule
+from evokd.graph.session import Session
+from evokd.records import Example, RoundRecord, Sample, Weakness
+from evokd.report_html import render_html
+from evokd.store.files import write_text
+from evokd.store.ledger import WINDOW, covered_seconds, union_of
+from evokd.store.run_dir import RunDirectory
+from evokd.tasks.classification import METRIC, accuracy, confusion_matrix, recall_by_label
+from evokd.tools.packs import PACKS
+from evokd.tools.student import Student, cpu_flags
+
+PACKAGES = ("torch", "transformers", "langgraph", "langchain-core", "langchain-openai", "chromadb",
+            "xllamacpp")
+SHOWN_PER_WEAKNESS = 4
+SHOWN_REJECTED = 12
+
+
+@dataclass(frozen=True)
+class TestScores:
+    """Test scores of all students of a run; round -1 is the baseline."""
+
+    accuracy: dict[int, float]
+    per_label: dict[int, dict[str, float]]
+    predictions: dict[int, list[str]] = field(default_factory=dict)
+
+
+def score_students(session: Session) -> TestScores | None:
+    """Score every round's student on the test rows, once the loop has ended; None without test."""
+    rows = session.data.test
+    if not rows:
+        return None
+    session.emit({"kind": "phase", "phase": "score on test", "round": 0})
+    rounds = [BASELINE, *(one.round for one in session.run.read_rounds() if one.trained)]
+    said = {number: _predict(session, number, rows) for number in rounds}
+    gold = [row.label for row in rows]
+    return TestScores(
+        accuracy={number: accuracy(gold, labels) for number, labels in said.items()},
+        per_label={
+            number: recall_by_label(gold, labels, session.labels)
+            for number, labels in said.items()
+        },
+        predictions=said,
+    )
+
+
+def build_report(
+    session: Session,
+    *,
+    status: str,
+    stop: str,
+    scores: TestScores | None = None,
+    best_round: int = BASELINE,
+) -> dict[str, Any]:
+    """Return the content of `report.json`: the contract's keys and more beside them."""
+    run, config = session.run, session.config
+    samples = run.read_samples()
+    rounds = _rounds_with_scores(session, scores)
+    weaknesses = session.memory.weaknesses(run.run_id) if session.memory else []
+    windows = session.ledger.phase_intervals(WINDOW)
+    parts = run.read_json(run.prepared).get("parts", {})
+    return {
+        "run_id": run.run_id,
+        "strategy": config.strategy.name,
+        "task": {
+            "name": config.task.name,
+            "kind": config.task.kind,
+            "instructions": config.task.instructions,
+            "labels": config.task.labels,
+        },
+        "metric": METRIC,
+        "status": status,
+        "stop_reason": stop,
+        "random_seed": config.random_seed,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": _versions(),
+        "config_fingerprint": config_fingerprint(parts),
+        "scores": _scores(scores, best_round),
+        "best_round_rule": best_round_rule(session),
+        "calibration": "uncalibrated",
+        "init": next((one for one in rounds if one["round"] == 0), None),
+        "rounds": [one for one in rounds if one["round"] > 0],
+        "confusion": _confusion(session, scores, best_round),
+        "teacher": _teacher(session),
+        "seconds": session.ledger.split_seconds(windows),
+        "seconds_setup": session.seconds_setup,
+        "phases": {
+            name: round(covered_seconds(session.ledger.phase_intervals(name), windows), 3)
+            for name in session.ledger.phase_names()
+        },
+        "weaknesses": _statuses(weaknesses),
+        "weakness_list": [_weakness(one, samples) for one in weaknesses],
+        "samples": _sample_counts(samples),
+        "packs": _packs(session),
+        "cpu_flags": cpu_flags(),
+        "warnings": list(session.data.warnings),
+        "graph_mermaid": None,
+        "verdict": None,
+    }
+
+
+def write_report(run: RunDirectory, report: dict[str, Any]) -> None:
+    """Write `report.json`, `report.html` and the test scores into `rounds.jsonl`."""
+    scores = {one["round"]: one.get("score") for one in report["rounds"]}
+    if report["init"]:
+        scores[0] = report["init"].get("score")
+    run.write_rounds(
+        [one.model_copy(update={"score": scores.get(one.round)}) for one in run.read_rounds()]
+    )
+    run.write_json(run.report_json, report)
+    write_text(run.report_html, render_html(report))
+
+
+def _predict(session: Session, number: int, rows: Sequence[Example]) -> list[str]:
+    settings = session.config.student
+    student = Student(
+        session.run.student_of_round(number),
+        max_length=settings.max_length,
+        precision=settings.precision,
+    )
+    return [one.label for one in student.predict([row.text for row in rows])]
+
+
+def _rounds_with_scores(session: Session, scores: TestScores | None) -> list[dict[str, Any]]:
+    """Return the rounds; one without training has the score of the student before it."""
+    rows, last = [], BASELINE
+    for one in session.run.read_rounds():
+        last = one.round if one.trained else last
+        rows.append(_round(one, last, scores))
+    return rows
+
+
+def _round(one: RoundRecord, student: int, scores: TestScores | None) -> dict[str, Any]:
+    row = one.model_dump()
+    if scores is not None:
+        row["score"] = scores.accuracy[student]
+        row["per_label"] = scores.per_label[student]
+    return row
+
+
+def _scores(scores: TestScores | None, best_round: int) -> dict[str, Any]:
+    if scores is None:
+        return {"baseline": None, "final": None, "best_round": best_round, "per_label": {}}
+    return {
+        "baseline": scores.accuracy[BASELINE],
+        "final": scores.accuracy[best_round],
+        "best_round": best_round,
+        "per_label": scores.per_label[best_round],
+        "baseline_per_label": scores.per_label[BASELINE],
+    }
+
+
+def _confusion(
+    session: Session, scores: TestScores | None, best_round: int
+) -> dict[str, Any] | None:
+    if scores is None:
+        return None
+    gold = [row.label for row in session.data.test]
+    return {
+        "labels": list(session.labels),
+        "matrix": confusion_matrix(gold, scores.predictions[best_round], session.labels),
+        "split": "test",
+    }
+
+
+def _teacher(session: Session) -> dict[str, Any]:
+    usage = session.ledger.usage_by_role()
+    return {
+        role: {
+            "calls": one.calls,
+            "cached": one.cached,
+            "input_tokens": one.input_tokens,
+            "output_tokens": one.output_tokens,
+            "usd": one.usd,
+            "failed": one.failed,
+            "seconds": _open_seconds(session, role),
+            "model": session.teachers[role].model if role in session.teachers else None,
+        }
+        for role, one in sorted(usage.items())
+    }
+
+
+def _open_seconds(session: Session, role: str) -> float:
+    spans = session.ledger.open_intervals(role)
+    return round(covered_seconds(spans, union_of(spans)), 3)
+
+
+def _statuses(weaknesses: Sequence[Weakness]) -> dict[str, int]:
+    counts = Counter(one.status for one in weaknesses)
+    return {name: counts.get(name, 0) for name in ("open", "closed", "returned")}
+
+
+def _weakness(weakness: Weakness, samples: Sequence[Sample]) -> dict[str, Any]:
+    aimed = [one for one in samples if one.weakness == weakness.id and one.accepted]
+    return weakness.model_dump() | {
+        "samples": [
+            {
+                "text": one.text,
+                "label": one.label,
+                "difficulty": one.difficulty,
+                "prediction": one.prediction.label if one.prediction else None,
+            }
+            for one in aimed[:SHOWN_PER_WEAKNESS]
+        ]
+    }
+
+
+def _sample_counts(samples: Sequence[Sample]) -> dict[str, Any]:
+    accepted = [one for one in samples if one.accepted]
+    rejected = [one for one in samples if one.accepted is False]
+    by_reason: dict[str, Sample] = {}
+    for one in rejected:
+        by_reason.setdefault(one.reason or "", one)
+    shown = [*by_reason.values(), *(one for one in rejected if one not in by_reason.values())]
+    return {
+        "accepted": len(accepted),
+        "probe": sum(one.split == "probe" for one in accepted),
+        "by_label": dict(Counter(one.label or "" for one in accepted)),
+        "rejected": dict(Counter(one.reason or "" for one in rejected)),
+        "examples_rejected": [
+            {
+                "text": one.text,
+                "intended_label": one.intended_label,
+                "reason": one.reason,
+                "labeler_label": one.labeler_label,
+            }
+            for one in shown[:SHOWN_REJECTED]
+        ],
+    }
+
+
+def _packs(session: Session) -> dict[str, str]:
+    used = {teacher.endpoint.name for teacher in session.teachers.values()}
+    used |= {session.config.student.model.partition(":")[2]}
+    return {name: pack.files[0].sha256 for name, pack in PACKS.items() if name in used}
+
+
+def _versions() -> dict[str, str]:
+    found = {"evokd": __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,72 @@
+"""Checkpoints of a run: LangGraph's state in `checkpoints.sqlite`, written at every step."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from evokd.graph.evokd import build_graph
+from evokd.graph.session import RunContext, Session
+from evokd.graph.state import RunState
+from evokd.store.files import storage_errors
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+
+STEPS_A_ROUND = 60  # far above what one round takes; our own round limit ends the loop
+
+
+@contextmanager
+def open_graph(session: Session) -> Iterator[CompiledStateGraph[Any, Any, Any, Any]]:
+    """Open the graph of the session's strategy over its checkpoints."""
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    with storage_errors(session.run.checkpoints):
+        connection = sqlite3.connect(session.run.checkpoints, check_same_thread=False)
+    with closing(connection):
+        yield build_graph(SqliteSaver(connection))
+
+
+def run_rounds(session: Session) -> RunState:
+    """Run, or go on with, the loop to its end; one invocation, so one trace, a round."""
+    with open_graph(session) as graph, storage_errors(session.run.path):
+        config = _thread(session, 0)
+        snapshot = graph.get_state(config)
+        start: Any = None if snapshot.created_at else {"run_id": session.run.run_id}
+        session.ledger.open_window()
+        try:
+            while start is not None or graph.get_state(config).next:
+                round = graph.get_state(config).values.get("round", 0)
+                graph.invoke(
+                    start,
+                    _thread(session, round),
+                    context=RunContext(session),
+                    interrupt_after=["decide"],
+                )
+                start = None
+        finally:
+            session.ledger.close_window()
+        final: RunState = graph.get_state(config).values  # type: ignore[assignment]
+    return final
+
+
+def _thread(session: Session, round: int) -> Any:
+    strategy = session.config.strategy.name
+    widest = max(
+        (teacher.settings.max_concurrency or 1 for teacher in session.teachers.values()), default=1
+    )
+    return {
+        "configurable": {"thread_id": session.run.run_id},
+        "run_name": f"evokd round {round}",
+        "tags": [strategy, f"round:{round}"],
+        "metadata": {
+            "run": session.run.run_id,
+            "round": round,
+            "strategy": strategy,
+            "thread_id": session.run.run_id,
+        },
+        "max_concurrency": widest,
+        "recursion_limit": STEPS_A_ROUND,
+    }

@@ -1,0 +1,416 @@
+"""The nodes that train, measure and remember. They are the only writers of files and memory.
+
+Every write is idempotent by (run, round), because a node that was killed starts from its top.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from langgraph.runtime import Runtime
+
+from evokd.graph.planning import Aim
+from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.state import RunState
+from evokd.memory.weakness import retest
+from evokd.records import Failure, Prediction, RoundRecord, Sample, Weakness
+from evokd.store.files import storage_errors
+from evokd.store.ledger import FIT, union_of
+from evokd.tasks.classification import accuracy, recall_by_label
+from evokd.tools.student import Student
+from evokd.tools.training import TrainingRow, train_student, write_training_rows
+
+BASELINE = -1
+BEST_ROUND_RULE = (
+    "the latest round whose accuracy on {what} is within one standard error of the best; "
+    "all rounds are asked the same rows, the test split is never touched"
+)
+
+
+def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Train the student on the seeds alone: the baseline, before any teaching."""
+    session = session_of(state, runtime)
+    with session.phase("prepare", 0):
+        folder = session.run.student_of_round(BASELINE)
+        if not (folder / "config.json").exists():
+            _fit(session, _seed_rows(session), BASELINE, state)
+    first = 0 if session.config.strategy.init else 1
+    return {"round": first, "refill": 0, "drafts": None, "best_round": BASELINE,
+            "without_gain": 0, "stop": ""}
+
+
+def evaluate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Look at the baseline student: where it hesitates between labels."""
+    session = session_of(state, runtime)
+    with session.phase("evaluate", state["round"]):
+        student = _student(session, BASELINE)
+        gold = [*session.data.seed, *session.data.validation]
+        rivals = find_rivals(
+            student.labels,
+            [row.label for row in gold],
+            student.probabilities([row.text for row in gold]),
+        )
+        scores = _validation_scores(session, student)
+    return {"rivals": rivals, "scores": scores}
+
+
+def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Predict the fresh batch with the last student, then train the next one and measure it."""
+    session = session_of(state, runtime)
+    round = state["round"]
+    with session.phase("train", round):
+        last = _last_round(session, round)
+        drafts = [Sample(**row) for _, row in sorted(state.get("drafts", {}).items())]
+        accepted = [one for one in drafts if one.accepted]
+        update: dict[str, Any] = {}
+        if accepted:
+            predicted, rivals = _predict_fresh(session, last, accepted)
+            update = {"drafts": {one.id: one.model_dump() for one in predicted}, "rivals": rivals}
+            accepted = predicted
+        measured = _train_and_measure(session, state, round, last, accepted)
+    update |= {"trained": measured, "scores": measured["per_label"] or state.get("scores", {})}
+    session.emit({"kind": "trained", "round": round, **measured})
+    return update
+
+
+def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Write samples, failures, weaknesses and the round's line; re-test open weaknesses."""
+    session = session_of(state, runtime)
+    round, run_id = state["round"], session.run.run_id
+    with session.phase("record", round):
+        samples = [
+            Sample(**row) for _, row in sorted(state.get("drafts", {}).items())
+        ]
+        session.run.write_samples(round, samples)
+        counts = _remember(session, state, samples) if session.memory else {}
+    span = session.ledger.round_span(round)
+    trained = state["trained"]
+    session.run.write_round(
+        RoundRecord(
+            round=round,
+            kind="init" if round == 0 else "loop",
+            accepted=sum(bool(one.accepted) for one in samples),
+            rejected=dict(Counter(one.reason or "" for one in samples if one.accepted is False)),
+            train_rows=trained["train_rows"],
+            probe_rows=trained["probe_rows"],
+            probe=trained["probe"],
+            fresh=trained["fresh"],
+            per_label=trained["per_label"],
+            weaknesses=counts,
+            refills=state["refill"],
+            output_tokens=session.ledger.tokens_of_round(round),
+            seconds=session.ledger.split_seconds(union_of(span)),
+            trained=trained["trained"],
+        )
+    )
+    session.emit({"kind": "recorded", "round": round, "run": run_id, "weaknesses": counts})
+    return {"drafts": None}
+
+
+def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Stop on rounds, budget, no gain, or every weakness closed; else count the round up."""
+    session = session_of(state, runtime)
+    round, strategy = state["round"], session.config.strategy
+    with session.phase("decide", round):
+        gained = _gained(session, round, state)
+        without_gain = 0 if gained or round == 0 else state["without_gain"] + 1
+        stop = session.budget_reached()
+        if not stop and round >= strategy.rounds:
+            stop = f"all {strategy.rounds} rounds done"
+        if not stop and without_gain >= strategy.patience:
+            stop = f"no gain in {without_gain} rounds"
+        if not stop and strategy.stop_when_closed and round > 0 and _all_closed(session):
+            stop = "every weakness closed"
+    return {
+        "stop": stop,
+        "without_gain": without_gain,
+        "best_round": round if gained else state["best_round"],
+        "round": round if stop else round + 1,
+    }
+
+
+def route_after_decide(state: RunState) -> Literal["analyze", "finish"]:
+    """Go on with the next round, or finish."""
+    return "finish" if state["stop"] else "analyze"
+
+
+def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Ask all rounds' students the same held-out rows and keep the best one in `student/`."""
+    session = session_of(state, runtime)
+    with session.phase("finish", state["round"]):
+        best = choose_best(_final_probe_scores(session), _probe_size(session))
+        chosen = session.run.student_of_round(best)
+        beside = session.run.path / ".student.tmp"
+        with storage_errors(session.run.student):
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.copytree(chosen, beside)
+            shutil.rmtree(session.run.student, ignore_errors=True)
+            beside.rename(session.run.student)
+    return {"best_round": best}
+
+
+def find_rivals(
+    labels: Sequence[str], gold: Sequence[str], probabilities: Sequence[Sequence[float]]
+) -> dict[str, str]:
+    """Return, for each gold label, the other label that gets most of its rows' probability."""
+    mass: dict[str, Counter[str]] = {}
+    for label, row in zip(gold, probabilities, strict=True):
+        mass.setdefault(label, Counter()).update(
+            {other: p for other, p in zip(labels, row, strict=True) if other != label}
+        )
+    return {label: counter.most_common(1)[0][0] for label, counter in mass.items() if counter}
+
+
+def choose_best(scores: Mapping[int, float], rows: int) -> int:
+    """Return the latest round within one standard error of the best.
+
+    A held-out set of a few dozen rows cannot tell small differences apart, and later rounds have
+    seen more: so a later student is only given up for one that is clearly better.
+    """
+    if not scores:
+        return BASELINE
+    top = max(scores.values())
+    margin = math.sqrt(max(top * (1 - top), 1e-9) / rows) if rows else 0.0
+    return max(round for round, score in scores.items() if score >= top - margin)
+
+
+def _fit(
+    session: Session, rows: Sequence[TrainingRow], round: int, state: RunState
+) -> dict[str, Any]:
+    """Call the training tool; the folder appears only when it is complete."""
+    folder = session.run.student_of_round(round)
+    beside = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    rows_file = beside / "rows.jsonl"
+    write_training_rows(rows, rows_file)
+    start = time.time()
+    result: dict[str, Any] = train_student.invoke(
+        {
+            "rows_file": str(rows_file),
+            "labels": list(session.labels),
+            "model": _starting_weights(session, round),
+            "output_dir": str(beside),
+            "settings": session.config.student.model_dump(),
+            "random_seed": session.config.random_seed,
+            "repeat": session.config.strategy.repeat,
+        }
+    )
+    session.ledger.add_phase(FIT, max(round, 0), start, time.time())
+    with storage_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.rename(folder)
+    return result
+
+
+def _starting_weights(session: Session, round: int) -> str:
+    last = _last_round(session, round) if round > BASELINE else None
+    if session.config.student.continue_training and last is not None:
+        return str(session.run.student_of_round(last))
+    return session.student_source
+
+
+def _seed_rows(session: Session) -> list[TrainingRow]:
+    weight = session.config.student.seed_weight
+    return [TrainingRow(row.text, row.label, weight) for row in session.data.seed]
+
+
+def _training_rows(session: Session, round: int, fresh: Sequence[Sample]) -> list[TrainingRow]:
+    """Seeds, the new batch and, with review, all earlier batches; held-out samples never."""
+    earlier = session.accepted(before=round) if session.config.strategy.review else []
+    taught = [one for one in (*earlier, *fresh) if one.split == "train"]
+    return [
+        *_seed_rows(session),
+        *(TrainingRow(one.text, one.label or "") for one in taught),
+    ]
+
+
+def _student(session: Session, round: int) -> Student:
+    settings = session.config.student
+    return Student(
+        session.run.student_of_round(round),
+        max_length=settings.max_length,
+        precision=settings.precision,
+    )
+
+
+def _last_round(session: Session, round: int) -> int:
+    """Return the newest round before this one that has a student."""
+    for candidate in range(round - 1, BASELINE, -1):
+        if (session.run.student_of_round(candidate) / "config.json").exists():
+            return candidate
+    return BASELINE
+
+
+def _predict_fresh(
+    session: Session, last: int, accepted: Sequence[Sample]
+) -> tuple[list[Sample], dict[str, str]]:
+    student = _student(session, last)
+    texts = [one.text for one in accepted]
+    predictions = student.predict(texts)
+    rivals = find_rivals(
+        student.labels, [one.label or "" for one in accepted], student.probabilities(texts)
+    )
+    predicted = [
+        one.model_copy(update={"prediction": prediction})
+        for one, prediction in zip(accepted, predictions, strict=True)
+    ]
+    return predicted, rivals
+
+
+def _train_and_measure(
+    session: Session, state: RunState, round: int, last: int, accepted: Sequence[Sample]
+) -> dict[str, Any]:
+    rows = _training_rows(session, round, accepted)
+    trains = any(one.split == "train" for one in accepted)
+    result = _fit(session, rows, round, state) if trains else {}
+    student = _student(session, round if trains else last)
+    gold, texts = _held_out(session, round, accepted)
+    said = [one.label for one in student.predict(texts)]
+    known = [one for one in accepted if one.prediction]
+    return {
+        "trained": trains,
+        "train_rows": len(rows),
+        "probe_rows": len(gold),
+        "probe": accuracy(gold, said) if gold else None,
+        "per_label": recall_by_label(gold, said, session.labels),
+        "fresh": accuracy(
+            [one.label or "" for one in known],
+            [one.prediction.label for one in known if one.prediction],
+        )
+        if known
+        else None,
+        "samples_per_second": result.get("samples_per_second"),
+        "loss": result.get("loss"),
+    }
+
+
+def _held_out(
+    session: Session, round: int, fresh: Sequence[Sample] = ()
+) -> tuple[list[str], list[str]]:
+    """Return labels and texts of validation or, without it, of the probe set so far."""
+    if session.data.validation:
+        rows = session.data.validation
+        return [row.label for row in rows], [row.text for row in rows]
+    held = [
+        one for one in (*session.accepted(before=round), *fresh) if one.split == "probe"
+    ]
+    return [one.label or "" for one in held], [one.text for one in held]
+
+
+def _validation_scores(session: Session, student: Student) -> dict[str, float]:
+    rows = session.data.validation
+    if not rows:
+        return {}
+    said = [one.label for one in student.predict([row.text for row in rows])]
+    return recall_by_label([row.label for row in rows], said, session.labels)
+
+
+def _remember(
+    session: Session, state: RunState, samples: Sequence[Sample]
+) -> dict[str, int]:
+    """Write failures and weaknesses of the round to memory; return weaknesses by status."""
+    memory, run_id, round = session.memory, session.run.run_id, state["round"]
+    assert memory is not None
+    memory.drop_round(run_id, round)
+    accepted = [one for one in samples if one.accepted]
+    memory.add_failures([_failure(one, run_id) for one in accepted if _is_wrong(one)])
+    memory.index_samples([(one.id, one.text, one.label or "", one.round) for one in accepted])
+    new = [_with_probes(Aim(**one).weakness, accepted) for one in state["weaknesses"]]
+    known = [*memory.weaknesses(run_id), *new]
+    memory.put_weaknesses(_retest_all(session, state, known))
+    status = Counter(one.status for one in memory.weaknesses(run_id))
+    return {name: status.get(name, 0) for name in ("open", "closed", "returned")}
+
+
+def _is_wrong(sample: Sample) -> bool:
+    return sample.prediction is not None and sample.prediction.label != sample.label
+
+
+def _failure(sample: Sample, run_id: str) -> Failure:
+    said = sample.prediction or Prediction(label="", confidence=0.0)
+    return Failure(
+        id=sample.id,
+        text=sample.text,
+        label=sample.label or "",
+        predicted=said.label,
+        confidence=said.confidence,
+        round=sample.round,
+        run=run_id,
+        weakness=sample.weakness,
+    )
+
+
+def _with_probes(weakness: Weakness, accepted: Sequence[Sample]) -> Weakness:
+    probes = [
+        one.id for one in accepted if one.weakness == weakness.id and one.split == "probe"
+    ]
+    return weakness.model_copy(update={"probes": probes})
+
+
+def _retest_all(
+    session: Session, state: RunState, weaknesses: Sequence[Weakness]
+) -> list[Weakness]:
+    """Ask the new student every weakness's held-out texts."""
+    round = state["round"]
+    trained = round if state["trained"]["trained"] else _last_round(session, round)
+    probes = {one.id: one for one in session.accepted() if one.split == "probe"}
+    ids = sorted({name for one in weaknesses for name in one.probes if name in probes})
+    if not ids:
+        return list(weaknesses)
+    said = _student(session, trained).predict([probes[name].text for name in ids])
+    right = {
+        name: answer.label == probes[name].label for name, answer in zip(ids, said, strict=True)
+    }
+    return [
+        retest(one, [right[name] for name in one.probes if name in right], round)
+        for one in weaknesses
+    ]
+
+
+def _gained(session: Session, round: int, state: RunState) -> bool:
+    """Whether this round's student beats the best so far on the same held-out rows."""
+    if not state["trained"]["trained"]:
+        return False
+    gold, texts = _held_out(session, round + 1)
+    if not gold or state["best_round"] == BASELINE:
+        return True
+    now, best = (
+        accuracy(gold, [one.label for one in _student(session, number).predict(texts)])
+        for number in (round, state["best_round"])
+    )
+    return now > best
+
+
+def _all_closed(session: Session) -> bool:
+    if session.memory is None:
+        return False
+    known = session.memory.weaknesses(session.run.run_id)
+    return bool(known) and all(one.status == "closed" for one in known)
+
+
+def _final_probe_scores(session: Session) -> dict[int, float]:
+    rounds = [one.round for one in session.run.read_rounds() if one.trained]
+    gold, texts = _held_out(session, max(rounds, default=0) + 1)
+    if not gold:
+        return {number: 0.0 for number in rounds}
+    return {
+        number: accuracy(gold, [one.label for one in _student(session, number).predict(texts)])
+        for number in rounds
+    }
+
+
+def _probe_size(session: Session) -> int:
+    rounds = [one.round for one in session.run.read_rounds()]
+    return len(_held_out(session, max(rounds, default=0) + 1)[0])
+
+
+def best_round_rule(session: Session) -> str:
+    """Return in words how the best round is chosen."""
+    what = "the validation rows" if session.data.validation else "the run's held-out probe set"
+    return BEST_ROUND_RULE.format(what=what)
+

@@ -1,0 +1,182 @@
+"""What to write next: quotas per label, shared out into generator calls. Pure functions.
+
+Classes with a low score get more (EvoKD); so do the labels of the weaknesses the analyst named.
+Texts that will be held out come from calls of their own, so that no sibling of a probe is ever
+trained on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from evokd.config import StrategySection
+from evokd.records import Difficulty, Weakness
+
+FEWEST_TEXTS = 3  # a call for fewer costs more prompt than text
+PROBES_PER_TARGET = 2  # a label or weakness
+
+
+class PlannedCall(BaseModel):
+    """One generator call: what it shall bring (`wanted`) and how many texts it asks for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    label: str
+    difficulty: Difficulty
+    wanted: int
+    count: int
+    probe: bool = False
+    rival: str | None = None
+    weakness: str | None = None
+    aim: str | None = None
+    vary: str | None = None
+
+
+class Aim(BaseModel):
+    """A weakness together with the analyst's plan for it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    weakness: Weakness
+    vary: str
+    hard: int
+    easy: int
+
+
+def share_out(total: int, weights: Mapping[str, float]) -> dict[str, int]:
+    """Split `total` in proportion to the weights, by largest remainders.
+
+    With as many places as keys or more, every key gets at least one.
+    """
+    if not weights:
+        return {}
+    floor = 1 if total >= len(weights) else 0
+    rest = total - floor * len(weights)
+    mass = sum(weights.values()) or 1.0
+    exact = {key: rest * weight / mass for key, weight in weights.items()}
+    shares = {key: floor + math.floor(value) for key, value in exact.items()}
+    left = total - sum(shares.values())
+    by_remainder = sorted(exact, key=lambda key: math.floor(exact[key]) - exact[key])
+    for key in by_remainder[:left]:
+        shares[key] += 1
+    return shares
+
+
+def label_weights(
+    labels: Sequence[str], scores: Mapping[str, float], aims: Sequence[Aim]
+) -> dict[str, float]:
+    """Return how much each label needs new texts: 1, plus its error, plus what aims at it."""
+    weights = {label: 1.0 + 2.0 * (1.0 - scores.get(label, 1.0)) for label in labels}
+    for aim in aims:
+        for place, label in enumerate(aim.weakness.labels):
+            weights[label] += 1.0 / (1 + place)
+    return weights
+
+
+def plan_round(
+    round: int,
+    wave: int,
+    strategy: StrategySection,
+    quotas: Mapping[str, int],
+    probes: Mapping[str, int],
+    aims: Sequence[Aim],
+    rivals: Mapping[str, str],
+) -> list[PlannedCall]:
+    """Return the generator calls of one wave.
+
+    Args:
+        wave: 0, or the number of the refill.
+        quotas: accepted training samples wanted per label.
+        probes: held-out samples wanted per label.
+    """
+    calls: list[PlannedCall] = []
+
+    def add(label: str, difficulty: Difficulty, wanted: int, aim: Aim | None, probe: bool) -> None:
+        per_call = strategy.texts_per_call
+        for start in range(0, wanted, per_call):
+            part = min(per_call, wanted - start)
+            calls.append(
+                PlannedCall(
+                    id=f"r{round:02d}w{wave}c{len(calls):02d}",
+                    label=label,
+                    difficulty=difficulty,
+                    wanted=part,
+                    count=texts_for(part, per_call),
+                    probe=probe,
+                    rival=rivals.get(label),
+                    weakness=aim.weakness.id if aim else None,
+                    aim=aim.weakness.name if aim else None,
+                    vary=aim.vary if aim else None,
+                )
+            )
+
+    for label, quota in quotas.items():
+        aim = _aim_for(label, aims)
+        if round == 0 or not strategy.analyst:
+            add(label, "plain", quota, aim, probe=False)
+        else:
+            easy = _easy_part(quota, strategy, aim)
+            add(label, "hard", quota - easy, aim, probe=False)
+            add(label, "easy", easy, aim, probe=False)
+    for label, wanted in probes.items():
+        aim = _aim_for(label, aims)
+        add(label, "hard" if aim else "plain", wanted, aim, probe=True)
+    return calls
+
+
+def probe_quotas(
+    labels: Sequence[str],
+    total: int,
+    strategy: StrategySection,
+    aims: Sequence[Aim],
+    held_out: Mapping[str, int],
+) -> dict[str, int]:
+    """Return how many of `total` accepted samples to hold out, per label.
+
+    One in five; two for each weakness, by its first label; labels with the fewest held-out
+    samples come first; every label has at least two after the first batch.
+    """
+    wanted: dict[str, int] = {}
+    for aim in aims:
+        wanted[aim.weakness.labels[0]] = PROBES_PER_TARGET
+    for label in labels:
+        missing = PROBES_PER_TARGET - held_out.get(label, 0) - wanted.get(label, 0)
+        if missing > 0:
+            wanted[label] = wanted.get(label, 0) + missing
+    target = round(total * strategy.probe_share)
+    for label in sorted(labels, key=lambda name: held_out.get(name, 0)):
+        if sum(wanted.values()) + PROBES_PER_TARGET > target:
+            break
+        wanted[label] = wanted.get(label, 0) + PROBES_PER_TARGET
+    return wanted
+
+
+def texts_for(wanted: int, per_call: int) -> int:
+    """Return how many texts to ask for: a quarter more than wanted, as some will be rejected."""
+    return max(FEWEST_TEXTS, min(per_call + 2, math.ceil(wanted * 1.25)))
+
+
+def to_plain(calls: Sequence[PlannedCall]) -> list[dict[str, Any]]:
+    """Return calls as the state holds them."""
+    return [call.model_dump() for call in calls]
+
+
+def _aim_for(label: str, aims: Sequence[Aim]) -> Aim | None:
+    """Return the aim that names the label first, else any that names it."""
+    ranked = [aim for aim in aims if label in aim.weakness.labels]
+    return min(ranked, key=lambda aim: aim.weakness.labels.index(label), default=None)
+
+
+def _easy_part(quota: int, strategy: StrategySection, aim: Aim | None) -> int:
+    if not strategy.easy:
+        return 0
+    share = strategy.easy_share
+    if aim is not None and aim.hard + aim.easy:
+        # The analyst may lean to either side, but never drops one.
+        share = min(0.75, max(0.25, aim.easy / (aim.hard + aim.easy)))
+    return math.floor(quota * share + 0.5)

@@ -1,0 +1,323 @@
+"""What a run needs besides its state: files, memory, models. Opened before the graph, closed after.
+
+A session is handed to the nodes as LangGraph context; it is never checkpointed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evokd.agents.card import render_card
+from evokd.agents.models import LocalEndpoint, chat_model, resolve_endpoint, split_model
+from evokd.agents.prompting import Prompt, load_prompt
+from evokd.agents.teacher import CallLog, Capabilities, Teacher
+from evokd.config import ROLES, Config, role_settings
+from evokd.errors import ConfigError
+from evokd.memory.chroma import open_memory
+from evokd.memory.embeddings import HashEmbedder, SentenceEmbedder
+from evokd.memory.weakness import WeaknessMemory
+from evokd.records import Embedder, Sample
+from evokd.store.ledger import Ledger
+from evokd.store.replies import ReplyCache, default_cache_dir
+from evokd.store.run_dir import RunDirectory
+from evokd.tasks import TaskData
+from evokd.tools.packs import PACKS, fetch_pack, find_pack, gguf_path, installed
+from evokd.tools.server import LocalServer
+from evokd.tools.student import resolve_student
+
+if TYPE_CHECKING:
+    from langgraph.runtime import Runtime
+
+Event = dict[str, Any]
+Emit = Callable[[Event], None]
+PROMPTS = ("card", *ROLES)
+
+
+@dataclass
+class Session:
+    """Everything a node may use."""
+
+    config: Config
+    data: TaskData
+    run: RunDirectory
+    ledger: Ledger
+    log: CallLog
+    teachers: Mapping[str, Teacher]
+    prompts: Mapping[str, Prompt]
+    card: str
+    embedder: Embedder
+    memory: WeaknessMemory | None
+    student_source: str
+    emit: Emit
+    seconds_setup: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.time)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the task."""
+        return self.data.labels
+
+    def budget_reached(self) -> str:
+        """Return which budget is used up, or ''."""
+        budget, spent = self.config.budget, self.ledger.budget_spent()
+        for name in ("output_tokens", "total_tokens", "usd"):
+            limit = getattr(budget, name)
+            if limit is not None and spent[name] >= limit:
+                return f"budget: {name} {limit}"
+        minutes = self.ledger.window_seconds() / 60
+        if budget.minutes is not None and minutes >= budget.minutes:
+            return f"budget: minutes {budget.minutes:g}"
+        return ""
+
+    def accepted(self, before: int | None = None) -> list[Sample]:
+        """Return the accepted samples of all rounds, or of those before one."""
+        return [
+            sample
+            for sample in self.run.read_samples()
+            if sample.accepted and (before is None or sample.round < before)
+        ]
+
+    @contextmanager
+    def phase(self, name: str, round: int) -> Iterator[None]:
+        """Write how long a node ran, and keep the open window of the run alive."""
+        self.emit({"kind": "phase", "phase": name, "round": round})
+        start = time.time()
+        try:
+            yield
+        finally:
+            self.ledger.add_phase(name, round, start, time.time())
+
+
+@dataclass
+class RunContext:
+    """LangGraph context. Kept loose, so that Studio can draw the graph without a session."""
+
+    session: Any = None
+
+
+_STUDIO: dict[str, Session] = {}
+_STUDIO_STACK = ExitStack()
+
+
+def session_of(state: Mapping[str, Any], runtime: Runtime[RunContext]) -> Session:
+    """Return the session of a run: the runner's, or in Studio one opened from `task_file`.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    if runtime.context is not None and runtime.context.session is not None:
+        session: Session = runtime.context.session
+        return session
+    task_file = state.get("task_file")
+    if not task_file:
+        raise ConfigError(
+            "the graph was started without a run; use `evokd run TASK`, or give {'task_file': …}"
+        )
+    if task_file not in _STUDIO:
+        _STUDIO[task_file] = _STUDIO_STACK.enter_context(_studio_session(task_file))
+    return _STUDIO[task_file]
+
+
+@contextmanager
+def _studio_session(task_file: str) -> Iterator[Session]:
+    from evokd.config import dump_config, load_config
+    from evokd.store.files import write_text
+    from evokd.tasks import load_task_data
+
+    config = load_config(task_file)
+    data = load_task_data(config)
+    run = RunDirectory(Path("runs").resolve() / time.strftime("studio-%Y%m%d-%H%M%S"))
+    run.lock()
+    write_text(run.config, dump_config(config))
+    with open_session(config, data, run, emit=lambda event: None) as session:
+        yield session
+
+
+@contextmanager
+def open_session(
+    config: Config,
+    data: TaskData,
+    run: RunDirectory,
+    *,
+    emit: Emit,
+    cache_dir: Path | None = None,
+) -> Iterator[Session]:
+    """Open files and memory, fetch packs, start local servers, probe the endpoints.
+
+    The order is cheap checks first; whatever was opened is closed again, also on an error.
+
+    Raises:
+        RefusedError: a pack, endpoint, key or model that cannot be used, or a memory in use.
+    """
+    setup: dict[str, float] = {}
+    with ExitStack() as stack:
+        packs = needed_packs(config)
+        with _timed(setup, "downloads"):
+            folders = {name: _ensure_pack(name, emit) for name in packs}
+        ledger = Ledger(run.calls)
+        stack.callback(ledger.close)
+        ledger.mark_lost()
+        own, shared = _caches(run, cache_dir)
+        stack.callback(own.close)
+        stack.callback(shared.close)
+        log = CallLog(ledger, (own, shared), run.run_id, config.strategy.name, config.random_seed)
+        embedder = _open_embedder(config, folders)
+        memory = None
+        if config.strategy.memory:
+            memory = open_memory(config.memory, run.run_id, run.memory, embedder)
+            stack.callback(memory.close)
+        student_source = resolve_student(config.student.model, folders)
+        with _timed(setup, "local server"):
+            local = {
+                name: _start_server(name, config, run, stack, emit) for name in local_packs(config)
+            }
+        with _timed(setup, "probe"):
+            teachers = _open_teachers(config, log, local, emit)
+        prompts = load_prompts(config)
+        yield Session(
+            config=config,
+            data=data,
+            run=run,
+            ledger=ledger,
+            log=log,
+            teachers=teachers,
+            prompts=prompts,
+            card=render_card(
+                prompts["card"], config.task.instructions, config.task.labels, data.seed
+            ),
+            embedder=embedder,
+            memory=memory,
+            student_source=student_source,
+            emit=emit,
+            seconds_setup=setup,
+        )
+
+
+def load_prompts(config: Config) -> dict[str, Prompt]:
+    """Return the prompt of every role and the task card."""
+    folder = config.agents.prompts
+    return {name: load_prompt(name, config.task.kind, folder) for name in PROMPTS}
+
+
+def used_roles(config: Config) -> list[str]:
+    """Return the roles this config calls."""
+    switched = {"analyst": config.strategy.analyst, "critic": config.strategy.critic}
+    switched["labeler"] = config.strategy.separation
+    return [role for role in ROLES if switched.get(role, True)]
+
+
+def local_packs(config: Config) -> list[str]:
+    """Return the packs that local servers serve.
+
+    Raises:
+        ConfigError: a model without provider, or a pack that does not exist.
+    """
+    names = []
+    for role in used_roles(config):
+        provider, name = split_model(role_settings(config.agents, role).model or "")
+        if provider == "local" and name not in names:
+            if find_pack(name).kind != "llm":
+                raise ConfigError(f"agents.{role}: the pack {name!r} is no language model")
+            names.append(name)
+    return names
+
+
+def needed_packs(config: Config) -> list[str]:
+    """Return all packs a run needs: for student, embedder and local roles."""
+    names = local_packs(config)
+    for model in (config.student.model, config.memory.embedder):
+        provider, _, name = model.partition(":")
+        if provider == "local":
+            find_pack(name)
+            if name not in names:
+                names.append(name)
+    return names
+
+
+def check_models(config: Config) -> None:
+    """Check that every role's model is known and its key is there, without any call.
+
+    Raises:
+        RefusedError: naming role, model and what is missing.
+    """
+    packs = needed_packs(config)
+    resolve_student(config.student.model, {name: Path() for name in packs})
+    stand_in = {name: LocalEndpoint("http://127.0.0.1:1/v1", name) for name in PACKS}
+    for role in used_roles(config):
+        settings = role_settings(config.agents, role)
+        chat_model(role, settings, resolve_endpoint(settings, stand_in))
+
+
+def _ensure_pack(name: str, emit: Emit) -> Path:
+    folder = installed(name)
+    if folder is None:
+        emit({"kind": "note", "text": f"fetching the model pack {name}"})
+        folder = fetch_pack(
+            name,
+            progress=lambda pack, done, total: emit(
+                {"kind": "download", "pack": pack, "done": done, "total": total}
+            ),
+        )
+    return folder
+
+
+def _caches(run: RunDirectory, cache_dir: Path | None) -> tuple[ReplyCache, ReplyCache]:
+    shared = (cache_dir or default_cache_dir()) / "replies.sqlite"
+    return ReplyCache(run.calls), ReplyCache(shared)
+
+
+def _open_embedder(config: Config, folders: Mapping[str, Path]) -> Embedder:
+    provider, _, name = config.memory.embedder.partition(":")
+    if provider == "hash":
+        return HashEmbedder(int(name or 64))
+    if provider == "path":
+        return SentenceEmbedder(Path(name), f"path:{Path(name).name}")
+    if provider == "local" and name in folders:
+        return SentenceEmbedder(folders[name], config.memory.embedder)
+    raise ConfigError(
+        f"memory.embedder: {config.memory.embedder!r} is unknown; give local:PACK or path:DIR"
+    )
+
+
+def _start_server(
+    name: str, config: Config, run: RunDirectory, stack: ExitStack, emit: Emit
+) -> LocalEndpoint:
+    emit({"kind": "note", "text": f"starting the local model {name}"})
+    server = LocalServer(
+        gguf_path(name),
+        slots=config.local.slots,
+        slot_context=config.local.slot_context,
+        threads=config.local.threads,
+        log_file=run.path / f"server-{name}.log",
+    )
+    stack.enter_context(server)
+    return LocalEndpoint(server.base_url, f"sha256:{find_pack(name).files[0].sha256}")
+
+
+def _open_teachers(
+    config: Config, log: CallLog, local: Mapping[str, LocalEndpoint], emit: Emit
+) -> dict[str, Teacher]:
+    teachers: dict[str, Teacher] = {}
+    seen: dict[str, Capabilities] = {}
+    for role in used_roles(config):
+        settings = role_settings(config.agents, role)
+        endpoint = resolve_endpoint(settings, local)
+        teacher = Teacher(role, settings, endpoint, log)
+        if endpoint.identity not in seen:
+            emit({"kind": "note", "text": f"asking {endpoint.model} what it can do"})
+            seen[endpoint.identity] = teacher.probe()
+        teacher.capabilities = seen[endpoint.identity]
+        teachers[role] = teacher
+    return teachers
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - start, 3)

@@ -1,0 +1,84 @@
+"""The state of a run: ids, paths, small numbers, and the current round's texts.
+
+Everything is a plain dict, list, str, int or float, because the checkpointer stores nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypedDict
+
+
+def merge_drafts(
+    old: dict[str, dict[str, Any]] | None, new: dict[str, dict[str, Any]] | None
+) -> dict[str, dict[str, Any]]:
+    """Merge samples by id, the newer one wins; None clears all. Merging twice changes nothing."""
+    if new is None:
+        return {}
+    return {**(old or {}), **new}
+
+
+class RunInput(TypedDict, total=False):
+    """What starts a run."""
+
+    run_id: str
+    """Given by the runner."""
+    task_file: str
+    """Given in Studio, where no runner opens the session."""
+
+
+class RunState(TypedDict, total=False):
+    """What travels between nodes."""
+
+    run_id: str
+    """Given at the start."""
+    task_file: str
+    """Given at the start, in Studio only."""
+    round: int
+    """Current round; 0 is the +Init batch. Set by `prepare`, counted up by `decide`."""
+    refill: int
+    """Refills of this round so far. Set by `analyze` (0), counted up by `refill`."""
+    weaknesses: list[dict[str, Any]]
+    """Weaknesses named this round. Written by `analyze`."""
+    assignments: list[dict[str, Any]]
+    """Generator calls of this wave. Written by `analyze` and `refill`."""
+    drafts: Annotated[dict[str, dict[str, Any]], merge_drafts]
+    """This round's samples by id. Written from `generate` to `train`, cleared by `record`."""
+    rivals: dict[str, str]
+    """Label → the label the student confuses it with most. Written by `evaluate`, `train`."""
+    scores: dict[str, float]
+    """Label → recall on what the run may see. Written by `evaluate`, `train`."""
+    trained: dict[str, Any]
+    """What `train` reports of this round, read by `record` and `decide`."""
+    best_round: int
+    """Best round so far by probe. Written by `decide`."""
+    without_gain: int
+    """Rounds since the probe score last rose. Written by `decide`."""
+    stop: str
+    """Why the loop ends; '' while it goes on. Written by `decide`."""
+
+
+class WriteTask(TypedDict):
+    """What `Send` hands to one `generate` branch."""
+
+    run_id: str
+    task_file: str
+    round: int
+    assignment: dict[str, Any]
+
+
+class ReadTask(TypedDict):
+    """What `Send` hands to one `label` or `critique` branch."""
+
+    run_id: str
+    task_file: str
+    round: int
+    samples: list[dict[str, Any]]
+
+
+class RunOutput(TypedDict, total=False):
+    """What a finished graph returns."""
+
+    run_id: str
+    round: int
+    best_round: int
+    stop: str

@@ -1,0 +1,522 @@
+"""The nodes that teach: plan, write, label, judge, gate.
+
+Parallel branches only return samples; files and memory are written by `graph/learning.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypedDict
+
+from langgraph.runtime import Runtime
+from langgraph.types import Send
+
+from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
+from evokd.agents.critic import REPAIR, judge_text, repair_text
+from evokd.agents.generator import Assignment, generate_texts
+from evokd.agents.labeler import label_text
+from evokd.agents.teacher import Call
+from evokd.errors import ReplyError
+from evokd.graph.planning import (
+    Aim,
+    PlannedCall,
+    label_weights,
+    plan_round,
+    probe_quotas,
+    share_out,
+    to_plain,
+)
+from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.state import ReadTask, RunState, WriteTask
+from evokd.records import Sample, Weakness
+from evokd.tools.gates import TextIndex, balance, format_problem, screen_texts, settle_label
+
+SHOWN_WRONG = 8
+SHOWN_RIGHT = 4
+NEAREST_TO_AVOID = 3
+CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
+REPLY_TOKENS = 500
+
+
+def analyze_student(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Name weaknesses from the last batch's right and wrong, and plan this round's calls."""
+    session = session_of(state, runtime)
+    round = state["round"]
+    with session.phase("analyze", round):
+        planned = [] if round == 0 else _ask_analyst(session, state)
+        aims = [_to_aim(one, round, index, session) for index, one in enumerate(planned)]
+        calls = _plan(session, state, aims)
+    session.emit(
+        {"kind": "plan", "round": round, "weaknesses": [aim.weakness.name for aim in aims]}
+    )
+    return {
+        "weaknesses": [aim.model_dump() for aim in aims],
+        "assignments": to_plain(calls),
+        "refill": 0,
+        "drafts": None,
+    }
+
+
+def send_to_generator(state: RunState) -> list[Send] | Literal["screen"]:
+    """One branch a planned call."""
+    common = _common(state)
+    sends = [
+        Send("generate", WriteTask(assignment=call, **common)) for call in state["assignments"]
+    ]
+    return sends or "screen"
+
+
+def generate(state: WriteTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Write the texts of one call."""
+    session = session_of(state, runtime)
+    call = PlannedCall(**state["assignment"])
+    with session.phase("generate", state["round"]):
+        if session.budget_reached():
+            return {"drafts": {}}
+        try:
+            texts = generate_texts(
+                session.teachers["generator"],
+                session.prompts["generator"],
+                session.card,
+                session.config.task.labels,
+                _assignment(session, state["round"], call),
+                Call(state["round"], call.id),
+            )
+        except ReplyError as error:
+            session.emit({"kind": "note", "text": str(error)})
+            return {"drafts": {}}
+    samples = [
+        Sample(
+            id=f"{call.id}-{index:02d}",
+            text=text,
+            round=state["round"],
+            call=call.id,
+            intended_label=call.label,
+            weakness=call.weakness,
+            difficulty=call.difficulty,
+            split="probe" if call.probe else "train",
+        )
+        for index, text in enumerate(texts)
+    ]
+    return {"drafts": _by_id(samples)}
+
+
+def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Reject bad formats, duplicates and leaks before anybody is paid to read them."""
+    session = session_of(state, runtime)
+    drafts = _drafts(state)
+    with session.phase("screen", state["round"]):
+        fresh = [one for one in drafts if one.accepted is None and one.labeler_label is None]
+        earlier = [one.text for one in drafts if one not in fresh and one.accepted is not False]
+        known = TextIndex(
+            session.embedder,
+            [
+                *(row.text for row in session.data.seed),
+                *(row.text for row in session.accepted(before=state["round"])),
+                *earlier,
+            ],
+        )
+        guarded = TextIndex(
+            session.embedder, (row.text for row in (*session.data.validation, *session.data.test))
+        )
+        screened = screen_texts(
+            fresh, session.config.gates, session.embedder, known, guarded, session.labels
+        )
+    return {"drafts": _by_id(screened)}
+
+
+def send_to_labeler(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
+    """A few texts a branch; without separation nobody is asked."""
+    session = session_of(state, runtime)
+    waiting = [one for one in _drafts(state) if one.accepted is None and one.label is None]
+    if not session.config.strategy.separation:
+        return "settle"
+    return _send_in_batches("label", state, waiting, session, "labeler") or "settle"
+
+
+def label(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Label texts without the intended label."""
+    session = session_of(state, runtime)
+    with session.phase("label", state["round"]):
+        labelled = [
+            _label(session, Sample(**row), state["round"], "label") for row in state["samples"]
+        ]
+    return {"drafts": _by_id(labelled)}
+
+
+def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Reject what the labeler is not sure of, before the critic is asked."""
+    session = session_of(state, runtime)
+    strategy = session.config.strategy
+    with session.phase("settle", state["round"]):
+        settled = [
+            settle_label(one, strategy.labeler_min_confidence, strategy.separation)
+            if one.accepted is None and one.label is None
+            else one
+            for one in _drafts(state)
+        ]
+    return {"drafts": _by_id(settled)}
+
+
+def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
+    """A few texts a branch; without a critic all go to the gate."""
+    session = session_of(state, runtime)
+    if not session.config.strategy.critic:
+        return "gate"
+    waiting = [
+        one for one in _drafts(state) if one.accepted is None and one.critic_verdict is None
+    ]
+    return _send_in_batches("critique", state, waiting, session, "critic") or "gate"
+
+
+def critique(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Accept, repair or reject each text; a repaired one goes through the labeler once more."""
+    session = session_of(state, runtime)
+    with session.phase("critique", state["round"]):
+        judged = [_judge(session, Sample(**row), state["round"]) for row in state["samples"]]
+    return {"drafts": _by_id(judged)}
+
+
+def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Take the final decision on every draft: label, balance, then accept."""
+    session = session_of(state, runtime)
+    strategy = session.config.strategy
+    with session.phase("gate", state["round"]):
+        settled = [
+            settle_label(
+                one, strategy.labeler_min_confidence, strategy.separation, _critic_agreed(one)
+            )
+            if one.accepted is None
+            else one
+            for one in _drafts(state)
+        ]
+        wanted, probes = _targets(session, state)
+        capped = _balance_parts(settled, wanted, probes)
+        final = [
+            one.model_copy(update={"accepted": True}) if one.accepted is None else one
+            for one in capped
+        ]
+    session.emit({"kind": "gate", "round": state["round"], **_counts(final)})
+    return {"drafts": _by_id(final)}
+
+
+def route_after_gate(
+    state: RunState, runtime: Runtime[RunContext]
+) -> Literal["refill", "train"]:
+    """Refill while a label lacks more than a quarter of its share and refills are left."""
+    session = session_of(state, runtime)
+    if state["refill"] >= session.config.strategy.max_refills or session.budget_reached():
+        return "train"
+    missing = _missing(session, state)
+    wanted = sum(sum(part.values()) for part in _targets(session, state))
+    short = sum(sum(part.values()) for part in missing)
+    return "refill" if short > wanted / 4 else "train"
+
+
+def refill(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Plan calls for what is missing."""
+    session = session_of(state, runtime)
+    wave = state["refill"] + 1
+    aims = [Aim(**one) for one in state["weaknesses"]]
+    missing, missing_probes = _missing(session, state)
+    calls = plan_round(
+        state["round"],
+        wave,
+        session.config.strategy,
+        missing,
+        missing_probes,
+        aims,
+        state.get("rivals", {}),
+    )
+    session.emit({"kind": "note", "text": f"refill {wave}: {len(calls)} more generator calls"})
+    return {"assignments": to_plain(calls), "refill": wave}
+
+
+def round_size(session: Session, round: int) -> int:
+    """Return how many accepted samples a round aims for."""
+    strategy = session.config.strategy
+    return strategy.init_samples if round == 0 else strategy.samples_per_round
+
+
+def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
+    strategy = session.config.strategy
+    if not strategy.analyst:
+        return []
+    last = [one for one in session.accepted() if one.round == state["round"] - 1 and one.prediction]
+    wrong = _hardest_first(one for one in last if one.prediction and one.prediction.label != one.label)
+    right = _closest_first(one for one in last if one.prediction and one.prediction.label == one.label)
+    findings = Findings(
+        wrong=[_shown(one) for one in wrong[:SHOWN_WRONG]],
+        right=[_shown(one) for one in right[:SHOWN_RIGHT]] if strategy.correct else [],
+        related=_related(session, wrong[:SHOWN_WRONG]),
+        scores=state.get("scores", {}),
+        open_weaknesses=_open_names(session),
+    )
+    room = session.config.local.slot_context - REPLY_TOKENS
+    try:
+        return analyze(
+            session.teachers["analyst"],
+            session.prompts["analyst"],
+            session.card,
+            session.labels,
+            findings,
+            max_weaknesses=strategy.max_weaknesses,
+            max_chars=max(600, room * CHARS_PER_TOKEN - len(session.card)),
+            call=Call(state["round"], f"analysis-{state['round']}"),
+        )
+    except ReplyError as error:
+        session.emit({"kind": "note", "text": f"no analysis this round: {error}"})
+        return []
+
+
+def _related(session: Session, wrong: list[Sample]) -> list[Shown]:
+    k = session.config.memory.related
+    if session.memory is None or not wrong or not k:
+        return []
+    found = session.memory.related_failures(
+        [one.text for one in wrong], k, exclude={one.id for one in wrong}
+    )
+    return [Shown(one.text, one.label, one.predicted, one.confidence) for one in found]
+
+
+def _open_names(session: Session) -> list[str]:
+    if session.memory is None:
+        return []
+    return [
+        f"{one.name} ({', '.join(one.labels)})"
+        for one in session.memory.open_weaknesses(session.run.run_id)
+    ][-6:]
+
+
+def _to_aim(planned: PlannedWeakness, round: int, index: int, session: Session) -> Aim:
+    labels = list(dict.fromkeys(planned.labels))
+    weakness = Weakness(
+        id=f"w{round:02d}-{index}",
+        name=planned.name.strip(),
+        description=planned.pattern.strip(),
+        labels=labels,
+        round=round,
+    )
+    return Aim(
+        weakness=weakness, vary=planned.vary.strip(), hard=planned.hard, easy=planned.easy
+    )
+
+
+def _plan(session: Session, state: RunState, aims: list[Aim]) -> list[PlannedCall]:
+    wanted, probes = _quotas(session, state, aims)
+    return plan_round(
+        state["round"],
+        0,
+        session.config.strategy,
+        wanted,
+        probes,
+        aims,
+        state.get("rivals", {}),
+    )
+
+
+def _quotas(
+    session: Session, state: RunState, aims: list[Aim]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return accepted (training, held-out) samples wanted per label in this round."""
+    total = round_size(session, state["round"])
+    held_out = Counter(
+        one.label or "" for one in session.accepted(before=state["round"]) if one.split == "probe"
+    )
+    probes = _probe_plan(session, total, aims, held_out)
+    weights = label_weights(session.labels, state.get("scores", {}), aims)
+    return share_out(max(0, total - sum(probes.values())), weights), probes
+
+
+def _probe_plan(
+    session: Session, total: int, aims: list[Aim], held_out: Mapping[str, int]
+) -> dict[str, int]:
+    if session.data.validation:  # validation rows judge the rounds; weaknesses need their own
+        return {aim.weakness.labels[0]: 2 for aim in aims}
+    return probe_quotas(session.labels, total, session.config.strategy, aims, held_out)
+
+
+def _targets(session: Session, state: RunState) -> tuple[dict[str, int], dict[str, int]]:
+    aims = [Aim(**one) for one in state["weaknesses"]]
+    return _quotas(session, state, aims)
+
+
+def _missing(session: Session, state: RunState) -> tuple[dict[str, int], dict[str, int]]:
+    wanted, probes = _targets(session, state)
+    accepted = [one for one in _drafts(state) if one.accepted]
+    have = Counter(one.label for one in accepted if one.split == "train")
+    have_probes = Counter(one.label for one in accepted if one.split == "probe")
+    return (
+        {name: count - have[name] for name, count in wanted.items() if count > have[name]},
+        {
+            name: count - have_probes[name]
+            for name, count in probes.items()
+            if count > have_probes[name]
+        },
+    )
+
+
+def _balance_parts(
+    samples: list[Sample], wanted: Mapping[str, int], probes: Mapping[str, int]
+) -> list[Sample]:
+    """Cap training and held-out samples apart; a quarter beyond the share is welcome."""
+    order = [one.id for one in samples]
+    capped: dict[str, Sample] = {}
+    for split, caps in (("train", wanted), ("probe", probes)):
+        part = [one for one in samples if one.split == split]
+        taken = Counter(one.label for one in part if one.accepted)
+        left = {name: _cap(count) - taken[name] for name, count in caps.items()}
+        capped.update({one.id: one for one in balance(part, left)})
+    untouched = {one.id: one for one in samples}
+    return [capped.get(name, untouched[name]) for name in order]
+
+
+def _cap(count: int) -> int:
+    return count + max(1, count // 4)
+
+
+def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
+    avoid: list[str] = []
+    if session.memory is not None and round > 0:
+        about = f"{call.label} {session.config.task.labels[call.label]}"
+        (near,) = session.memory.nearest_samples([about], NEAREST_TO_AVOID * 4)
+        avoid = [one.text for one in near if one.label == call.label][:NEAREST_TO_AVOID]
+    return Assignment(
+        label=call.label,
+        difficulty=call.difficulty,
+        count=call.count,
+        rival=call.rival,
+        weakness=call.aim,
+        vary=call.vary,
+        avoid=avoid,
+    )
+
+
+def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
+    if session.budget_reached():
+        return sample.rejected("budget")
+    try:
+        choice = label_text(
+            session.teachers["labeler"],
+            session.prompts["labeler"],
+            session.card,
+            session.labels,
+            sample.text,
+            Call(round, f"{purpose}:{sample.id}"),
+        )
+    except ReplyError:
+        return sample.rejected("label_unusable_reply")
+    return sample.model_copy(
+        update={"labeler_label": choice.option, "labeler_confidence": choice.confidence}
+    )
+
+
+def _judge(session: Session, sample: Sample, round: int) -> Sample:
+    if session.budget_reached():
+        return sample.rejected("budget")
+    label = sample.label or sample.intended_label
+    asked = (session.prompts["critic"], session.card, session.config.task.labels)
+    call = Call(round, f"critique:{sample.id}")
+    critic = session.teachers["critic"]
+    try:
+        verdict = judge_text(critic, *asked, sample.text, label, call)
+        judged = sample.model_copy(
+            update={"critic_verdict": verdict.verdict, "critic_confidence": verdict.confidence}
+        )
+        if verdict.accepted:
+            return judged
+        if verdict.verdict != REPAIR:
+            return judged.rejected(verdict.reason)
+        text = repair_text(critic, *asked, sample.text, label, call)
+    except ReplyError:
+        return sample.rejected("critic_unusable_reply")
+    return _relabel(session, judged, text, round)
+
+
+def _relabel(session: Session, sample: Sample, text: str, round: int) -> Sample:
+    """A repaired text must pass the format gate and get the same label once more."""
+    repaired = sample.model_copy(
+        update={"text": text, "repaired_from": sample.text, "role": "critic"}
+    )
+    problem = format_problem(text, session.config.gates, session.labels)
+    if problem:
+        return repaired.rejected(problem)
+    if not session.config.strategy.separation:
+        return repaired
+    again = _label(session, repaired, round, "relabel")
+    if again.accepted is None and again.labeler_label != sample.label:
+        return again.rejected("critic_repair_failed")
+    return again
+
+
+def _critic_agreed(sample: Sample) -> bool | None:
+    """Whether the critic agreed with the settled label; None where it was not asked."""
+    if sample.critic_verdict is None:
+        return False
+    return sample.critic_verdict in ("accept", REPAIR)
+
+
+def _send_in_batches(
+    node: str, state: RunState, samples: list[Sample], session: Session, role: str
+) -> list[Send]:
+    """Split samples into about two batches for each call that may be open at once."""
+    width = session.teachers[role].settings.max_concurrency or 1
+    size = max(1, len(samples) // (2 * width))
+    common = _common(state)
+    return [
+        Send(
+            node,
+            ReadTask(
+                samples=[one.model_dump() for one in samples[start : start + size]], **common
+            ),
+        )
+        for start in range(0, len(samples), size)
+    ]
+
+
+class _Common(TypedDict):
+    run_id: str
+    task_file: str
+    round: int
+
+
+def _common(state: RunState) -> _Common:
+    return {
+        "run_id": state.get("run_id", ""),
+        "task_file": state.get("task_file", ""),
+        "round": state["round"],
+    }
+
+
+def _drafts(state: RunState) -> list[Sample]:
+    return [Sample(**row) for _, row in sorted(state.get("drafts", {}).items())]
+
+
+def _by_id(samples: Iterable[Sample]) -> dict[str, dict[str, Any]]:
+    return {one.id: one.model_dump() for one in samples}
+
+
+def _counts(samples: Iterable[Sample]) -> dict[str, Any]:
+    rows = list(samples)
+    return {
+        "accepted": sum(bool(one.accepted) for one in rows),
+        "rejected": dict(Counter(one.reason or "" for one in rows if one.accepted is False)),
+    }
+
+
+def _hardest_first(samples: Iterable[Sample]) -> list[Sample]:
+    """Wrong while confident comes first."""
+    return sorted(samples, key=lambda one: -(one.prediction.confidence if one.prediction else 0))
+
+
+def _closest_first(samples: Iterable[Sample]) -> list[Sample]:
+    """Right, but barely, comes first."""
+    return sorted(samples, key=lambda one: one.prediction.confidence if one.prediction else 1)
+
+
+def _shown(sample: Sample) -> Shown:
+    assert sample.prediction is not None
+    return Shown(
+        sample.text, sample.label or "", sample.prediction.label, sample.prediction.confidence
+    )

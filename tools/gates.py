@@ -1,0 +1,192 @@
+"""Gates: checks on new samples that need no LLM. Each rejection has a named reason.
+
+    format_*          empty, too short, too long, a placeholder, the label's raw name
+    duplicate         the same text, up to case and spaces
+    near_duplicate    almost the same letters (Jaccard of character 4-grams)
+    semantic_duplicate  almost the same meaning (cosine of the embeddings)
+    leak              the same as, or very near to, a validation or test text
+    label_*           labeler and intention differ, or the labeler is not sure
+    balance           the label already has its share of this round
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from evokd.config import GatesSection
+from evokd.records import Embedder, Sample
+from evokd.tasks import normalize
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_PLACEHOLDER = re.compile(
+    r"\[[^\]]{2,30}\]|<[^>]{2,30}>|\{[^}]{1,30}\}|\b(?:sincerely|best|kind) regards\b|"
+    r"^\s*(?:dear\b|sincerely\b)",
+    re.IGNORECASE,
+)
+_NGRAM = 4
+
+
+class TextIndex:
+    """Texts that new ones are compared with, by letters and by meaning."""
+
+    def __init__(self, embedder: Embedder, texts: Iterable[str] = ()) -> None:
+        self._embedder = embedder
+        self._exact: set[str] = set()
+        self._grams: list[frozenset[str]] = []
+        self._vectors: list[list[float]] = []
+        self._matrix: NDArray[np.float32] | None = None
+        self.extend(texts)
+
+    def __len__(self) -> int:
+        return len(self._grams)
+
+    def extend(self, texts: Iterable[str]) -> None:
+        """Add texts."""
+        batch = list(texts)
+        for text, vector in zip(batch, self._embedder.embed(batch) if batch else [], strict=True):
+            self._exact.add(normalize(text))
+            self._grams.append(_ngrams(text))
+            self._vectors.append(vector)
+        self._matrix = None
+
+    def holds(self, text: str) -> bool:
+        """Whether the same text is in it, up to case and spaces."""
+        return normalize(text) in self._exact
+
+    def lexical(self, text: str) -> float:
+        """Return the highest Jaccard similarity of character 4-grams, in [0, 1]."""
+        grams = _ngrams(text)
+        return max((jaccard(grams, other) for other in self._grams), default=0.0)
+
+    def cosine(self, vector: Sequence[float]) -> float:
+        """Return the highest cosine similarity to a unit vector, in [-1, 1]; -1 when empty."""
+        import numpy as np
+
+        if not self._vectors:
+            return -1.0
+        if self._matrix is None:
+            self._matrix = np.asarray(self._vectors, dtype=np.float32)
+        return float((self._matrix @ np.asarray(vector, dtype=np.float32)).max())
+
+
+def screen_texts(
+    samples: Sequence[Sample],
+    gates: GatesSection,
+    embedder: Embedder,
+    known: TextIndex,
+    guarded: TextIndex,
+    labels: Sequence[str],
+) -> list[Sample]:
+    """Return the samples, those that fail format, duplicate or leak gates marked as rejected.
+
+    Args:
+        known: seeds and accepted samples of all rounds; passed samples are added to it, so that
+            of two equal drafts the first one stays.
+        guarded: validation and test texts.
+    """
+    vectors = embedder.embed([sample.text for sample in samples]) if samples else []
+    screened = []
+    for sample, vector in zip(samples, vectors, strict=True):
+        reason = (
+            format_problem(sample.text, gates, labels)
+            or _leak(sample.text, vector, gates, guarded)
+            or _duplicate(sample.text, vector, gates, known)
+        )
+        screened.append(sample.rejected(reason) if reason else sample)
+        if not reason:
+            known.extend([sample.text])
+    return screened
+
+
+def format_problem(text: str, gates: GatesSection, labels: Sequence[str]) -> str | None:
+    """Return why a text is no usable text at all, or None."""
+    words = len(text.split())
+    if words < gates.min_words:
+        return "format_too_short"
+    if words > gates.max_words:
+        return "format_too_long"
+    if _PLACEHOLDER.search(text):
+        return "format_placeholder"
+    lowered = text.lower()
+    if any("_" in label and label.lower() in lowered for label in labels):
+        return "format_label_name"
+    return None
+
+
+def settle_label(
+    sample: Sample, min_confidence: float, separation: bool, critic_agreed: bool | None = None
+) -> Sample:
+    """Return the sample with its label settled, or rejected.
+
+    Without separation the intended label stands. With it the labeler must be sure; where it
+    differs from the intention, its label stands only once the critic has agreed.
+    """
+    if not separation:
+        return sample.model_copy(update={"label": sample.intended_label})
+    if sample.labeler_label is None or sample.labeler_confidence is None:
+        return sample.rejected("label_unusable_reply")
+    if sample.labeler_confidence < min_confidence:
+        return sample.rejected("label_unsure")
+    if sample.labeler_label != sample.intended_label and critic_agreed is False:
+        return sample.rejected("label_differs")
+    return sample.model_copy(update={"label": sample.labeler_label})
+
+
+def balance(samples: Sequence[Sample], caps: Mapping[str, int]) -> list[Sample]:
+    """Return the samples, those beyond a label's cap rejected; the surest stay.
+
+    Only samples that are still pending count; ties keep their order.
+    """
+    order = sorted(
+        range(len(samples)), key=lambda index: -(samples[index].labeler_confidence or 0.0)
+    )
+    taken: Counter[str] = Counter()
+    result = list(samples)
+    for index in order:
+        sample = samples[index]
+        if sample.accepted is not None or sample.label is None:
+            continue
+        if taken[sample.label] >= caps.get(sample.label, 0):
+            result[index] = sample.rejected("balance")
+        else:
+            taken[sample.label] += 1
+    return result
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    """Return |one ∩ other| / |one ∪ other|; 1.0 for two empty sets."""
+    union = len(one | other)
+    return len(one & other) / union if union else 1.0
+
+
+def _ngrams(text: str) -> frozenset[str]:
+    flat = normalize(text)
+    if len(flat) <= _NGRAM:
+        return frozenset([flat])
+    return frozenset(flat[i : i + _NGRAM] for i in range(len(flat) - _NGRAM + 1))
+
+
+def _leak(
+    text: str, vector: Sequence[float], gates: GatesSection, guarded: TextIndex
+) -> str | None:
+    if guarded.holds(text) or guarded.cosine(vector) > gates.max_leak_cosine:
+        return "leak"
+    return None
+
+
+def _duplicate(
+    text: str, vector: Sequence[float], gates: GatesSection, known: TextIndex
+) -> str | None:
+    if known.holds(text):
+        return "duplicate"
+    if known.lexical(text) > gates.max_lexical:
+        return "near_duplicate"
+    if known.cosine(vector) > gates.max_cosine:
+        return "semantic_duplicate"
+    return None

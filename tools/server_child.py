@@ -1,0 +1,91 @@
+"""The process that runs the embedded llama.cpp server; started by `evokd.tools.server`.
+
+It says one line of JSON on stdout, `{"port": …}`, once the model is loaded, sends everything else
+to stderr (the log file), and ends when its stdin does. So it never outlives its parent, however
+that one dies. (PDEATHSIG would end it with the *thread* that started it.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+WARNINGS = 2  # llama.cpp's verbosity; 3 writes lines for every request
+CACHE_MIB = 256  # llama.cpp's default let the server grow to 6.4 GB
+
+
+def end_with_parent() -> threading.Thread:
+    """End this process as soon as stdin does; returns the thread that waits for it."""
+    watcher = threading.Thread(target=_wait_for_eof, name="parent", daemon=True)
+    watcher.start()
+    return watcher
+
+
+def take_stdout() -> int:
+    """Return a copy of stdout and send what is written to it from now on to stderr.
+
+    llama.cpp writes to file descriptor 1 from C, so replacing `sys.stdout` would not do.
+    """
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    return answer
+
+
+def announce(answer: int, port: int) -> None:
+    """Tell the parent the port."""
+    os.write(answer, (json.dumps({"port": port}) + "\n").encode())
+    os.close(answer)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve one model until stdin ends."""
+    options = _parser().parse_args(arguments)
+    answer = take_stdout()
+    watcher = end_with_parent()
+    server = _serve(options)
+    announce(answer, urlsplit(server.listening_address).port or 0)
+    watcher.join()
+
+
+def _wait_for_eof() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(0)  # no clean-up: llama.cpp may be in the middle of a decode
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="evokd.tools.server_child", description=__doc__)
+    parser.add_argument("--gguf", required=True)
+    for name in ("--slots", "--slot-context", "--threads"):
+        parser.add_argument(name, type=int, required=True)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> Any:
+    """Load the model and start the HTTP server; the kernel picks a free port."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = options.gguf
+    params.n_parallel = options.slots
+    params.n_ctx = options.slots * options.slot_context
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
+    params.cache_ram_mib = CACHE_MIB
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.ui = False
+    params.offline = True
+    params.verbosity = WARNINGS
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        sys.exit(f"llama.cpp did not start: {error}")
+
+
+if __name__ == "__main__":
+    main()

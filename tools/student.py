@@ -1,0 +1,119 @@
+"""The student: a `transformers` sequence classifier, loaded from a folder, asked for predictions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evokd.config import nearest
+from evokd.errors import ConfigError
+from evokd.records import Prediction
+
+PREDICT_BATCH = 64
+
+
+class Student:
+    """A trained student.
+
+    Args:
+        folder: what `save_pretrained` wrote; its config holds the labels.
+    """
+
+    def __init__(self, folder: Path, *, max_length: int = 64, precision: str = "auto") -> None:
+        torch, transformers = load_libraries()
+        self._torch = torch
+        self.folder = folder
+        self._max_length = max_length
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True
+        )
+        self._model = model.eval()
+        self._bf16 = uses_bf16(precision)
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels, in the order of the logits."""
+        names: dict[int, str] = self._model.config.id2label
+        return [names[index] for index in sorted(names)]
+
+    def probabilities(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return one distribution over `labels` per text, shape (texts, labels)."""
+        torch = self._torch
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        rows: list[list[float]] = [[] for _ in texts]
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            for start in range(0, len(order), PREDICT_BATCH):
+                part = order[start : start + PREDICT_BATCH]
+                batch = self._tokenizer(
+                    [texts[index] for index in part],
+                    padding=True,
+                    truncation=True,
+                    max_length=self._max_length,
+                    return_tensors="pt",
+                )
+                probabilities = self._model(**batch).logits.float().softmax(-1).tolist()
+                for index, row in zip(part, probabilities, strict=True):
+                    rows[index] = row
+        return rows
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Return the likeliest label of every text with its probability."""
+        labels = self.labels
+        predictions = []
+        for row in self.probabilities(texts):
+            best = max(range(len(row)), key=row.__getitem__)
+            predictions.append(Prediction(label=labels[best], confidence=min(1.0, row[best])))
+        return predictions
+
+
+def load_libraries() -> tuple[Any, Any]:
+    """Import torch and transformers, quietly."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return torch, transformers
+
+
+def uses_bf16(precision: str) -> bool:
+    """Whether matrix products run in bfloat16: on request, or by `auto` where the CPU has it."""
+    if precision != "auto":
+        return precision == "bf16"
+    return bool({"amx_bf16", "avx512_bf16"} & set(cpu_flags()))
+
+
+def cpu_flags() -> list[str]:
+    """Return this CPU's flags that matter for training speed; [] where they cannot be read."""
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    lines = (line for line in text.splitlines() if line.startswith("flags"))
+    found = set(next(lines, "").split())
+    return [flag for flag in wanted if flag in found]
+
+
+def resolve_student(model: str, pack_folders: dict[str, Path]) -> str:
+    """Return what `from_pretrained` takes for `local:PACK`, `path:DIR`, a folder or a hub id.
+
+    Raises:
+        ConfigError: a pack or folder that does not exist.
+    """
+    kind, colon, rest = model.partition(":")
+    if colon and kind == "local":
+        if rest not in pack_folders:
+            raise ConfigError(
+                f"student.model: no model pack {rest!r}{nearest(rest, pack_folders)}"
+            )
+        return str(pack_folders[rest])
+    if colon and kind == "path":
+        if not (Path(rest) / "config.json").exists():
+            raise ConfigError(f"student.model: {rest} holds no config.json; give a model's folder")
+        return rest
+    return model

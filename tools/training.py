@@ -1,0 +1,253 @@
+"""Training the student: `train` is the core, `train_student` the LangChain tool around it.
+
+Schedule (ours, see docs/methods.md): from the pretrained weights, a class-balanced sampler, seeds
+counted several times, steps = clip(passes · rows / batch, min, max). Four levers make it quick on
+a CPU: fused AdamW, frozen embeddings, bfloat16 matrix products where the processor has them, and
+batches of texts of similar length, four times larger once there are enough rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from langchain_core.tools import tool
+from pydantic import BaseModel, ConfigDict, Field
+
+from evokd.config import StudentSection
+from evokd.errors import ConfigError
+from evokd.store.files import storage_errors
+from evokd.tools.student import load_libraries, uses_bf16
+
+MANY_ROWS = 256
+LARGE_BATCH_FACTOR = 4
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One row to learn; `weight` is how often it counts."""
+
+    text: str
+    label: str
+    weight: int = 1
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the settings come to for a number of rows."""
+
+    batch_size: int
+    steps: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training did."""
+
+    rows: int
+    steps: int
+    batch_size: int
+    seconds: float
+    samples_per_second: float
+    precision: str
+    loss: float
+
+
+class TrainRequest(BaseModel):
+    """Arguments of the tool `train_student`: paths and settings, so that traces stay small."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows_file: str = Field(description="JSONL of text, label, weight")
+    labels: list[str] = Field(description="all labels, in the order of the logits")
+    model: str = Field(description="folder or hub id of the pretrained weights")
+    output_dir: str = Field(description="where the trained student is saved")
+    settings: dict[str, Any] = Field(description="the section `student` of the task file")
+    random_seed: int = 0
+    repeat: bool = Field(True, description="several passes over the rows; off: one")
+
+
+@tool(args_schema=TrainRequest)
+def train_student(
+    rows_file: str,
+    labels: list[str],
+    model: str,
+    output_dir: str,
+    settings: dict[str, Any],
+    random_seed: int = 0,
+    repeat: bool = True,
+) -> dict[str, Any]:
+    """Fine-tune the student on the rows of a file and save it; return rows, steps and speed."""
+    lines = Path(rows_file).read_text(encoding="utf-8").splitlines()
+    rows = [TrainingRow(**json.loads(line)) for line in lines]
+    section = StudentSection(**settings)
+    result = train(
+        rows, labels, model, Path(output_dir), section, random_seed=random_seed, repeat=repeat
+    )
+    return asdict(result)
+
+
+def write_training_rows(rows: Sequence[TrainingRow], path: Path) -> None:
+    """Write what `train_student` reads."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows]
+        path.write_text("".join(lines), encoding="utf-8")
+
+
+def plan_schedule(rows: int, settings: StudentSection, repeat: bool = True) -> Schedule:
+    """Return batch size, steps and learning rate for `rows` rows."""
+    many = rows >= MANY_ROWS
+    batch = settings.batch_size * (LARGE_BATCH_FACTOR if many else 1)
+    # A batch four times as large takes a step √4 as long (the usual square-root rule).
+    rate = settings.learning_rate * (math.sqrt(LARGE_BATCH_FACTOR) if many else 1.0)
+    if not repeat:
+        return Schedule(batch, max(1, math.ceil(rows / batch)), rate)
+    steps = math.ceil(settings.passes * rows / batch)
+    return Schedule(batch, min(max(steps, settings.min_steps), settings.max_steps), rate)
+
+
+def balanced_batches(
+    rows: Sequence[TrainingRow], batch_size: int, steps: int, rng: random.Random
+) -> Iterator[list[int]]:
+    """Yield `steps` batches of row indices with equal shares of every label.
+
+    Labels take turns; within a label, rows come in shuffled passes, a row of weight w w times.
+    """
+    pools: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        pools.setdefault(row.label, []).extend([index] * row.weight)
+    queues: dict[str, list[int]] = {label: [] for label in pools}
+    turn: list[str] = []
+    for _ in range(steps):
+        batch: list[int] = []
+        while len(batch) < batch_size:
+            if not turn:
+                turn = rng.sample(sorted(pools), len(pools))
+            label = turn.pop()
+            if not queues[label]:
+                queues[label] = rng.sample(pools[label], len(pools[label]))
+            batch.append(queues[label].pop())
+        yield batch
+
+
+def train(
+    rows: Sequence[TrainingRow],
+    labels: Sequence[str],
+    model_folder: str,
+    output_dir: Path,
+    settings: StudentSection,
+    *,
+    random_seed: int,
+    repeat: bool = True,
+) -> TrainingResult:
+    """Fine-tune on `rows` and save model and tokenizer to `output_dir`.
+
+    Equal rows, threads and random seed give equal weights, bit for bit.
+
+    Raises:
+        ConfigError: the pretrained weights cannot be loaded.
+        StorageError: the student cannot be written.
+    """
+    torch, _ = load_libraries()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    torch.manual_seed(random_seed)
+    model, tokenizer = _load_pretrained(model_folder, labels)
+    if settings.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
+        for parameter in model.base_model.embeddings.parameters():
+            parameter.requires_grad_(False)
+    schedule = plan_schedule(len(rows), settings, repeat)
+    start = time.perf_counter()
+    loss = _fit(model, tokenizer, rows, labels, settings, schedule, random_seed)
+    seconds = time.perf_counter() - start
+    with storage_errors(output_dir):
+        model.save_pretrained(output_dir)
+        tokenizer.save_pretrained(output_dir)
+    return TrainingResult(
+        rows=len(rows),
+        steps=schedule.steps,
+        batch_size=schedule.batch_size,
+        seconds=seconds,
+        samples_per_second=schedule.steps * schedule.batch_size / seconds,
+        precision="bf16" if uses_bf16(settings.precision) else "fp32",
+        loss=loss,
+    )
+
+
+def _load_pretrained(model_folder: str, labels: Sequence[str]) -> tuple[Any, Any]:
+    _, transformers = load_libraries()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(
+            model_folder,
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={label: index for index, label in enumerate(labels)},
+            ignore_mismatched_sizes=True,
+            dtype="float32",
+        )
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"student.model: cannot load {model_folder}: {first}; give local:PACK, path:DIR or a "
+            "hub id that can be reached"
+        ) from None
+    return model, tokenizer
+
+
+def _fit(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[TrainingRow],
+    labels: Sequence[str],
+    settings: StudentSection,
+    schedule: Schedule,
+    random_seed: int,
+) -> float:
+    torch, _ = load_libraries()
+    encoded = tokenizer(
+        [row.text for row in rows], truncation=True, max_length=settings.max_length
+    )["input_ids"]
+    targets = torch.tensor([labels.index(row.label) for row in rows])
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trainable, lr=schedule.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _rate(step, schedule.steps, settings.warmup)
+    )
+    bf16 = uses_bf16(settings.precision)
+    rng = random.Random(random_seed)
+    model.train()
+    total = 0.0
+    for batch in balanced_batches(rows, schedule.batch_size, schedule.steps, rng):
+        inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, return_tensors="pt")
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = model(**inputs).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits.float(), targets[batch], label_smoothing=settings.label_smoothing
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
+        optimizer.step()
+        scheduler.step()
+        total += float(loss.detach())
+    return total / schedule.steps
+
+
+def _rate(step: int, steps: int, warmup: float) -> float:
+    """Linear warm-up, then linear decay to zero."""
+    rising = warmup * steps
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return max(0.0, (steps - step) / max(1.0, steps - rising))
