@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evokd.agents.label_probability import label_probability
-from evokd.agents.models import Endpoint, chat_model
+from evokd.agents.models import LOCAL, Endpoint, chat_model
 from evokd.config import RoleSection
 from evokd.errors import EndpointError, ReplyError, TeacherError
 from evokd.store.ledger import OK, Ledger
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 Message = tuple[Literal["system", "user", "assistant"], str]
+Form = dict[str, Any] | list[str]  # a JSON schema, or the options of a choice
+Mode = Literal["grammar", "scalar", "object", "none"]
 R = TypeVar("R", bound=BaseModel)
 TOP_LOGPROBS = 20
 CHARS_PER_TOKEN = 4  # for endpoints that report no usage
@@ -40,7 +42,10 @@ class Capabilities(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_mode: Literal["scalar", "object", "none"] = "none"
+    schema_mode: Mode = Field(
+        "none", description="how one of several options is bound: by a llama.cpp grammar, a JSON "
+        "string, a JSON object with the key answer, or in words only"
+    )
     logprobs: bool = False
     usage: bool = False
 
@@ -130,8 +135,8 @@ class Teacher:
             ReplyError: neither the reply nor its repair could be used.
             TeacherError: the endpoint failed for good.
         """
-        schema = reply.model_json_schema()
-        answer: R = self._ladder(messages, schema, call, lambda text, _: _validate(reply, text))
+        form = reply.model_json_schema()
+        answer: R = self._ladder(messages, form, call, lambda text, _: _validate(reply, text))
         return answer
 
     def choose(self, messages: Sequence[Message], options: Sequence[str], call: Call) -> Choice:
@@ -163,22 +168,35 @@ class Teacher:
         messages: list[Message] = [("user", "Write a sentence about the sea.")]
         options = ["kelp", "dune"]  # nobody answers this unless the schema binds
         call = Call(0, "probe")
-        for mode in ("scalar", "object"):
-            request = self._request(messages, _choice_schema(options, mode), 0.0, True)
+        modes: tuple[Mode, ...] = ("scalar", "object")
+        if self.endpoint.provider == LOCAL:  # the grammar saves the tokens of JSON and fences
+            modes = ("grammar", *modes)
+        for mode in modes:
+            try:
+                reply = self._reply(self._request(messages, options, mode, 0.0, True), call, 0, 0.0)
+                answer = _unwrap(reply.text, mode)
+            except (ReplyError, ValueError):  # 400, or no JSON: this form is not supported
+                continue
+            if answer in options:
+                return Capabilities(
+                    schema_mode=mode,
+                    logprobs=bool(reply.logprobs),
+                    usage=reply.usage_reported,
+                )
+        return self._probe_plain(messages, call)
+
+    def _probe_plain(self, messages: list[Message], call: Call) -> Capabilities:
+        """No schema is honoured: see whether log-probabilities and usage come with plain text."""
+        for probs in (True, False):
+            request = self._request(messages, None, "none", 0.0, probs)
             try:
                 reply = self._reply(request, call, 0, 0.0)
-            except ReplyError:  # 400: this form is not supported
+            except ReplyError:
+                if not probs:
+                    raise
                 continue
-            honoured = _unwrap(reply.text, mode) in options
-            seen = Capabilities(
-                schema_mode=mode if honoured else "none",
-                logprobs=bool(reply.logprobs),
-                usage=reply.usage_reported,
-            )
-            if honoured or mode == "object":
-                return seen
-        plain = self._reply(self._request(messages, None, 0.0, False), call, 0, 0.0)
-        return Capabilities(usage=plain.usage_reported)
+            return Capabilities(logprobs=bool(reply.logprobs), usage=reply.usage_reported)
+        raise AssertionError("unreachable: the last form raises")
 
     def _agree(self, messages: Sequence[Message], options: Sequence[str], call: Call) -> Choice:
         k = self.settings.samples or 3
@@ -209,28 +227,25 @@ class Teacher:
             sure = label_probability(reply.logprobs, option, options) if reply.logprobs else None
             return Choice(option, 1.0 if sure is None else sure)
 
-        schema = _choice_schema(options, mode)
-        choice: Choice = self._ladder(messages, schema, call, read, temperature, options)
+        choice: Choice = self._ladder(messages, list(options), call, read, temperature)
         return choice
 
     def _ladder(
         self,
         messages: Sequence[Message],
-        schema: dict[str, Any],
+        form: Form,
         call: Call,
         read: Callable[[str, Reply], Any],
         temperature: float | None = None,
-        options: Sequence[str] | None = None,
     ) -> Any:
         heat = self.settings.temperature or 0.0 if temperature is None else temperature
+        mode = self.capabilities.schema_mode
         turns = list(messages)
-        bound: dict[str, Any] | None = schema
-        if self.capabilities.schema_mode == "none":
-            turns[-1] = (turns[-1][0], turns[-1][1] + "\n\n" + _in_words(schema, options))
-            bound = None
+        if mode == "none":
+            turns[-1] = (turns[-1][0], turns[-1][1] + "\n\n" + _in_words(form))
         problem, text = "", ""
         for attempt in (0, 1):
-            request = self._request(turns, bound, heat, options is not None)
+            request = self._request(turns, form, mode, heat, isinstance(form, list))
             reply = self._reply(request, call, attempt, heat)
             text = reply.text
             try:
@@ -242,20 +257,26 @@ class Teacher:
             turns = [
                 *turns,
                 ("assistant", text[:1000]),
-                ("user", f"That cannot be used: {problem}. " + _in_words(schema, options)),
+                ("user", f"That cannot be used: {problem}. " + _in_words(form)),
             ]
         raise ReplyError(self.role, self.model, problem, text)
 
     def _request(
-        self, messages: Sequence[Message], schema: dict[str, Any] | None, heat: float, probs: bool
+        self, messages: Sequence[Message], form: Form | None, mode: Mode, heat: float, probs: bool
     ) -> dict[str, Any]:
         request: dict[str, Any] = {
             "messages": [list(message) for message in messages],
             "temperature": heat,
             "max_tokens": self.settings.max_tokens,
         }
-        if schema is not None:
-            request["schema"] = schema
+        if isinstance(form, list) and mode == "grammar":
+            request["grammar"] = "root ::= " + " | ".join(json.dumps(one) for one in form)
+        elif isinstance(form, list) and mode in ("scalar", "object"):
+            request["schema"] = _choice_schema(form, mode)
+        elif isinstance(form, dict) and mode != "none":
+            request["schema"] = form
+        if isinstance(form, dict) and heat > 0 and self.settings.presence_penalty is not None:
+            request["presence_penalty"] = self.settings.presence_penalty
         if probs:
             request["top_logprobs"] = TOP_LOGPROBS
         return request
@@ -325,6 +346,10 @@ class Teacher:
                 "type": "json_schema",
                 "json_schema": {"name": "reply", "strict": True, "schema": request["schema"]},
             }
+        if "grammar" in request:
+            bound["extra_body"] = {"grammar": request["grammar"]}
+        if "presence_penalty" in request:
+            bound["presence_penalty"] = request["presence_penalty"]
         if "top_logprobs" in request and self.endpoint.provider in ("openai", "local"):
             bound |= {"logprobs": True, "top_logprobs": request["top_logprobs"]}
         message = self._chat_model().invoke(
@@ -416,7 +441,7 @@ def _check_ended(reply: Reply) -> None:
         raise ValueError("it was cut off at max_tokens")
 
 
-def _choice_schema(options: Sequence[str], mode: str) -> dict[str, Any]:
+def _choice_schema(options: Sequence[str], mode: Mode) -> dict[str, Any]:
     choice: dict[str, Any] = {"type": "string", "enum": list(options)}
     if mode == "scalar":
         return choice
@@ -428,8 +453,10 @@ def _choice_schema(options: Sequence[str], mode: str) -> dict[str, Any]:
     }
 
 
-def _unwrap(text: str, mode: str) -> str:
+def _unwrap(text: str, mode: Mode) -> str:
     """Return the answer in a reply: a JSON string, {"answer": …}, or bare words."""
+    if mode == "grammar":
+        return text.strip()
     try:
         value = parse_json(text)
     except ValueError:
@@ -441,10 +468,10 @@ def _unwrap(text: str, mode: str) -> str:
     return str(value)
 
 
-def _in_words(schema: dict[str, Any], options: Sequence[str] | None) -> str:
-    if options is not None:
-        return "Answer with exactly one of these and nothing else: " + ", ".join(options)
-    return "Answer with JSON only, of this schema: " + json.dumps(schema)
+def _in_words(form: Form) -> str:
+    if isinstance(form, list):
+        return "Answer with exactly one of these and nothing else: " + ", ".join(form)
+    return "Answer with JSON only, of this schema: " + json.dumps(form)
 
 
 def _client_errors() -> tuple[type[Exception], ...]:

@@ -84,6 +84,9 @@ class RoleSection(Settings):
     base_url: str | None = None
     api_key_env: str | None = Field(None, description="the environment variable with the key")
     temperature: float | None = Field(None, ge=0, le=2)
+    presence_penalty: float | None = Field(
+        None, ge=-2, le=2, description="against repeating itself within one reply of several texts"
+    )
     max_tokens: int | None = Field(None, ge=1)
     timeout: float | None = Field(None, gt=0, description="seconds a call")
     max_concurrency: int | None = Field(None, ge=1, description="calls open at once, an endpoint")
@@ -107,7 +110,7 @@ class AgentsSection(Settings):
 class LocalSection(Settings):
     """The embedded llama.cpp server."""
 
-    slots: int = Field(6, ge=1, le=64)
+    slots: int = Field(4, ge=1, le=64)
     slot_context: int = Field(2048, ge=512, description="tokens a slot")
     threads: int | None = Field(None, ge=1, description="None: all cores")
 
@@ -126,6 +129,7 @@ class StrategySection(Settings):
     analyst: bool = True
     labeler_min_confidence: float = Field(0.8, ge=0, le=1, description="τ")
     critic: bool = True
+    critic_min_confidence: float = Field(0.4, ge=0, le=1)
     memory: bool = True
     easy: bool = True
     correct: bool = Field(True, description="the analyst also sees what was right")
@@ -207,22 +211,27 @@ ROLE_DEFAULTS: dict[str, dict[str, Any]] = {
         "temperature": 0.0,
         "max_tokens": 512,
         "timeout": 300.0,
-        "max_concurrency": 6,
+        "max_concurrency": 4,
         "max_retries": 4,
         "samples": 3,
         "api_key_env": "OPENAI_API_KEY",
     },
-    "generator": {"temperature": 0.9},
+    "generator": {"temperature": 1.0},
 }
+
+
+# llama.cpp takes it everywhere; some hosted models refuse the parameter, so it is no default there.
+LOCAL_PRESENCE_PENALTY = 0.8
 
 
 def role_settings(agents: AgentsSection, role: str) -> RoleSection:
     """Return the complete settings of `role`: own, else `default`, else ours."""
     merged = dict(ROLE_DEFAULTS["default"])
-    merged.update(ROLE_DEFAULTS.get(role, {}))
+    own = getattr(agents, role).model_dump(exclude_none=True) if role in ROLES else {}
     merged.update(agents.default.model_dump(exclude_none=True))
-    if role in ROLES:
-        merged.update(getattr(agents, role).model_dump(exclude_none=True))
+    merged.update({**ROLE_DEFAULTS.get(role, {}), **own})
+    if str(merged["model"]).startswith("local:") and role == "generator":
+        merged.setdefault("presence_penalty", LOCAL_PRESENCE_PENALTY)
     return RoleSection(**merged)
 
 

@@ -13,7 +13,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
-from evokd.agents.critic import REPAIR, judge_text, repair_text
+from evokd.agents.critic import ACCEPT, REPAIR, Critic
 from evokd.agents.generator import Assignment, generate_texts
 from evokd.agents.labeler import label_text
 from evokd.agents.teacher import Call
@@ -416,11 +416,10 @@ def _judge(session: Session, sample: Sample, round: int) -> Sample:
     if session.budget_reached():
         return sample.rejected("budget")
     label = sample.label or sample.intended_label
-    asked = (session.prompts["critic"], session.card, session.config.task.labels)
     call = Call(round, f"critique:{sample.id}")
-    critic = session.teachers["critic"]
+    critic = _critic(session)
     try:
-        verdict = judge_text(critic, *asked, sample.text, label, call)
+        verdict = critic.judge(sample.text, label, sample.intended_label, call)
         judged = sample.model_copy(
             update={"critic_verdict": verdict.verdict, "critic_confidence": verdict.confidence}
         )
@@ -428,10 +427,21 @@ def _judge(session: Session, sample: Sample, round: int) -> Sample:
             return judged
         if verdict.verdict != REPAIR:
             return judged.rejected(verdict.reason)
-        text = repair_text(critic, *asked, sample.text, label, call)
+        text = critic.repair(sample.text, label, call)
     except ReplyError:
         return sample.rejected("critic_unusable_reply")
     return _relabel(session, judged, text, round)
+
+
+def _critic(session: Session) -> Critic:
+    return Critic(
+        teacher=session.teachers["critic"],
+        prompt=session.prompts["critic"],
+        card=session.card,
+        labels=session.config.task.labels,
+        good=[row.text for row in session.data.seed],
+        min_confidence=session.config.strategy.critic_min_confidence,
+    )
 
 
 def _relabel(session: Session, sample: Sample, text: str, round: int) -> Sample:
@@ -454,7 +464,7 @@ def _critic_agreed(sample: Sample) -> bool | None:
     """Whether the critic agreed with the settled label; None where it was not asked."""
     if sample.critic_verdict is None:
         return False
-    return sample.critic_verdict in ("accept", REPAIR)
+    return sample.critic_verdict in (ACCEPT, REPAIR)
 
 
 def _send_in_batches(
