@@ -119,8 +119,9 @@ class Teacher:
         self._client = client
         self._client_lock = threading.Lock()
         self._sleep = sleep
+        width = settings.max_concurrency or 1
         self._gate = log.semaphores.setdefault(
-            endpoint.identity, threading.BoundedSemaphore(settings.max_concurrency or 1)
+            f"{endpoint.identity} {width}", threading.BoundedSemaphore(width)
         )
 
     @property
@@ -341,13 +342,18 @@ class Teacher:
 
     def _invoke(self, request: dict[str, Any], call: Call, seed: int) -> Reply:
         bound: dict[str, Any] = {"temperature": request["temperature"], "seed": seed}
+        extra: dict[str, Any] = {}
         if "schema" in request:
-            bound["response_format"] = {
+            # Not as `response_format` itself: the client would then parse the reply, raise on one
+            # that was cut off, and lose its usage.
+            extra["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": "reply", "strict": True, "schema": request["schema"]},
             }
         if "grammar" in request:
-            bound["extra_body"] = {"grammar": request["grammar"]}
+            extra["grammar"] = request["grammar"]
+        if extra:
+            bound["extra_body"] = extra
         if "presence_penalty" in request:
             bound["presence_penalty"] = request["presence_penalty"]
         if "top_logprobs" in request and self.endpoint.provider in ("openai", "local"):
@@ -496,7 +502,11 @@ def _classify(error: Exception) -> tuple[str, float | None]:
     if status is not None:
         return "refused", None
     name = type(error).__name__
-    return ("time-out" if "Timeout" in name else "no connection"), 0.0
+    if "Timeout" in name:
+        return "time-out", 0.0
+    if "Connect" in name or "Protocol" in name or "Network" in name or "Read" in name:
+        return "no connection", 0.0
+    return "bad request", None
 
 
 def _retry_after(error: Exception) -> float:

@@ -129,7 +129,7 @@ class StrategySection(Settings):
     analyst: bool = True
     labeler_min_confidence: float = Field(0.8, ge=0, le=1, description="τ")
     critic: bool = True
-    critic_min_confidence: float = Field(0.4, ge=0, le=1)
+    critic_min_confidence: float = Field(0.75, ge=0, le=1)
     memory: bool = True
     easy: bool = True
     correct: bool = Field(True, description="the analyst also sees what was right")
@@ -220,8 +220,13 @@ ROLE_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-# llama.cpp takes it everywhere; some hosted models refuse the parameter, so it is no default there.
-LOCAL_PRESENCE_PENALTY = 0.8
+# For the embedded server only. A presence penalty is what keeps a small model from writing the same
+# text eight times (some hosted models refuse the parameter). The critic's long conversation has to
+# be computed once a slot, and its one-word answers gain nothing from many slots.
+LOCAL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "generator": {"presence_penalty": 0.8},
+    "critic": {"max_concurrency": 2},
+}
 
 
 def role_settings(agents: AgentsSection, role: str) -> RoleSection:
@@ -230,8 +235,8 @@ def role_settings(agents: AgentsSection, role: str) -> RoleSection:
     own = getattr(agents, role).model_dump(exclude_none=True) if role in ROLES else {}
     merged.update(agents.default.model_dump(exclude_none=True))
     merged.update({**ROLE_DEFAULTS.get(role, {}), **own})
-    if str(merged["model"]).startswith("local:") and role == "generator":
-        merged.setdefault("presence_penalty", LOCAL_PRESENCE_PENALTY)
+    if str(merged["model"]).startswith("local:"):
+        merged = {**merged, **LOCAL_DEFAULTS.get(role, {}), **own}
     return RoleSection(**merged)
 
 

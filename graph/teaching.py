@@ -32,8 +32,8 @@ from evokd.graph.state import ReadTask, RunState, WriteTask
 from evokd.records import Sample, Weakness
 from evokd.tools.gates import TextIndex, balance, format_problem, screen_texts, settle_label
 
-SHOWN_WRONG = 8
-SHOWN_RIGHT = 4
+SHOWN_WRONG = 6
+SHOWN_RIGHT = 3
 NEAREST_TO_AVOID = 3
 CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
 REPLY_TOKENS = 500

@@ -1,0 +1,83 @@
+"""Shared fixtures: a toy task over a scripted teacher and a tiny student, all offline."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_llm import WORDS, FakeLLM, running_llm, write_text
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reaches a real model, key, cache or trace."""
+    monkeypatch.setenv("EVOKD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LANGSMITH_TRACING", "LANGSMITH_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def llm() -> Iterator[FakeLLM]:
+    """A well-behaved scripted teacher."""
+    with running_llm() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of one layer with random weights, and a word-level tokenizer."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-student")
+    words = [word for group in WORDS.values() for word in group]
+    characters = [chr(code) for code in range(97, 123)] + list("0123456789")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *characters,
+              *(f"##{one}" for one in characters)]
+    (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=len(pieces), hidden_size=32, num_hidden_layers=1,
+                        num_attention_heads=2, intermediate_size=32, max_position_embeddings=64)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def toy_task(tmp_path: Path, llm: FakeLLM, tiny_student: Path) -> Path:
+    """A task file over the scripted teacher."""
+    return write_task(tmp_path, llm.base_url, tiny_student)
+
+
+def write_task(
+    folder: Path, base_url: str, student: Path, changes: dict[str, Any] | None = None
+) -> Path:
+    """Write a toy task and its data; `changes` replaces whole sections or merges into them."""
+    rng = random.Random(3)
+    seed = [{"text": f"{WORDS[label][0]} here", "label": label} for label in WORDS]
+    test = [{"text": write_text(label, rng), "label": label} for label in WORDS for _ in range(8)]
+    for name, rows in (("seed", seed), ("test", test)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    task: dict[str, Any] = {
+        "task": {"kind": "classification", "name": "toy", "instructions": "Tell what it is about.",
+                 "labels": {label: f"about a {label}" for label in WORDS}},
+        "data": {"seed": "seed.jsonl", "test": "test.jsonl"},
+        "student": {"model": f"path:{student}", "min_steps": 10, "max_steps": 20, "threads": 1,
+                    "freeze_embeddings": False, "learning_rate": 0.01},
+        "agents": {"default": {"model": "openai:scripted", "base_url": base_url, "timeout": 20,
+                               "max_concurrency": 2}},
+        "strategy": {"rounds": 2, "init_samples": 9, "samples_per_round": 9, "texts_per_call": 4},
+        "memory": {"embedder": "hash:64"},
+    }
+    for section, values in (changes or {}).items():
+        task[section] = {**task.get(section, {}), **values} if isinstance(values, dict) else values
+    path = folder / "task.yaml"
+    path.write_text(yaml.safe_dump(task), encoding="utf-8")
+    return path

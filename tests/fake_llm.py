@@ -1,0 +1,207 @@
+"""A loopback OpenAI-style server: a scripted teacher, and ways to misbehave.
+
+The scripted teacher plays all roles over a toy task whose labels have words of their own. It
+belongs to tests only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+WORDS = {
+    "fruit": "apple banana cherry grape lemon mango melon orange peach pear plum kiwi fig".split(),
+    "metal": "iron copper silver gold tin zinc nickel lead cobalt titanium brass bronze".split(),
+    "river": "nile rhine danube thames volga amazon congo ganges loire tiber elbe oder".split(),
+}
+FILLERS = "old big new cold warm bright small long deep fine rough fresh near far".split()
+RUBBISH = "Your request was handled"
+
+
+def true_label(text: str) -> str:
+    """Return the label whose words the text holds."""
+    lowered = text.lower()
+    counts = {label: sum(word in lowered for word in words) for label, words in WORDS.items()}
+    return max(counts, key=lambda label: counts[label])
+
+
+def write_text(label: str, rng: random.Random) -> str:
+    """Return a toy text of a label."""
+    word, other = rng.sample(WORDS[label], 2)
+    return f"{rng.choice(FILLERS)} {word} {rng.choice(FILLERS)} and {other} {rng.randrange(1000)}"
+
+
+class FakeLLM:
+    """A server that answers as a teacher, or as `faults` says, one fault a request.
+
+    Faults: 'fenced', 'truncated', 'empty', 'status:429', 'status:500', 'status:400', 'status:401',
+    'slow', 'garbage'.
+    """
+
+    def __init__(self, *, logprobs: bool = True, usage: bool = True, schema: bool = True) -> None:
+        self.logprobs, self.usage, self.schema = logprobs, usage, schema
+        self.faults: list[str] = []
+        self.delay = 0.0
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.lock = threading.Lock()
+        self._rng = random.Random(7)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server.daemon_threads = True
+
+    @property
+    def base_url(self) -> str:
+        """The address a role is given."""
+        return f"http://127.0.0.1:{self.server.server_port}/v1"
+
+    def answer(self, body: dict[str, Any]) -> str:
+        """Return what the teacher says."""
+        said = [turn["content"] for turn in body["messages"] if turn["role"] == "user"]
+        asked = [text for text in said if not text.startswith("That cannot be used")][-1]
+        form = self._form(body)
+        if form is None:
+            return "The sea is wide."
+        if "texts" in form.get("properties", {}):
+            return json.dumps({"texts": self._texts(asked, form)})
+        if "weaknesses" in form.get("properties", {}):
+            return json.dumps({"weaknesses": [self._weakness()]})
+        if "text" in form.get("properties", {}):
+            return json.dumps({"text": "repaired " + write_text("fruit", self._rng)})
+        return self._choice(asked, form)
+
+    def _form(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        if "response_format" in body and self.schema:
+            form: dict[str, Any] = body["response_format"]["json_schema"]["schema"]
+            return form
+        asked = body["messages"][-1]["content"]
+        if "of this schema: " in asked:
+            text = asked.rsplit("of this schema: ", 1)[1]
+            return dict(json.loads(text))
+        if "nothing else: " in asked:
+            return {"enum": asked.rsplit("nothing else: ", 1)[1].split(", "), "plain": True}
+        return None
+
+    def _texts(self, asked: str, form: dict[str, Any]) -> list[str]:
+        label = re.search(r"the label (\w+)", asked)
+        assert label is not None
+        count = form["properties"]["texts"]["minItems"]
+        with self.lock:
+            texts = [write_text(label.group(1), self._rng) for _ in range(count)]
+            texts[0] = f"{RUBBISH} {self._rng.randrange(10**6)} {texts[0]}"
+        return texts
+
+    def _weakness(self) -> dict[str, Any]:
+        return {"name": "short fruit", "pattern": "fruit beside metal", "labels": ["fruit", "metal"],
+                "hard": 2, "easy": 1, "vary": "the words"}
+
+    def _choice(self, asked: str, form: dict[str, Any]) -> str:
+        inner = form.get("properties", {}).get("answer", form)
+        options = inner["enum"]
+        text = asked.rsplit('Text: "', 1)[-1]
+        option = options[0]
+        if "yes" in options:
+            option = "no" if RUBBISH in text else "yes"
+        elif set(WORDS) <= set(options):
+            option = true_label(text)
+        if form.get("plain"):
+            return option
+        return json.dumps({"answer": option} if "properties" in form else option)
+
+    def reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a whole chat completion."""
+        text, finish = self.answer(body), "stop"
+        with self.lock:
+            fault = self.faults.pop(0) if self.faults else ""
+        if fault == "fenced":
+            text = f"Sure:\n```json\n{text}\n```\nHope it helps."
+        elif fault == "truncated":
+            text, finish = text[: len(text) // 2], "length"
+        elif fault == "empty":
+            text = ""
+        elif fault == "garbage":
+            text = "I would rather talk about the sea."
+        elif fault == "slow":
+            time.sleep(1.5)
+        elif fault.startswith("status:"):
+            raise FaultError(int(fault.partition(":")[2]))
+        choice: dict[str, Any] = {
+            "index": 0,
+            "finish_reason": finish,
+            "message": {"role": "assistant", "content": text},
+        }
+        if body.get("logprobs") and self.logprobs:
+            choice["logprobs"] = {"content": spell(text)}
+        answer: dict[str, Any] = {
+            "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
+            "choices": [choice],
+        }
+        if self.usage:
+            answer["usage"] = {"prompt_tokens": 50, "completion_tokens": 10, "total_tokens": 60}
+        return answer
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # noqa: N802 - the base class's name
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                with fake.lock:
+                    fake.requests.append(body)
+                    fake.headers.append({k.lower(): v for k, v in self.headers.items()})
+                time.sleep(fake.delay)
+                try:
+                    status, answer = 200, fake.reply(body)
+                except FaultError as fault:
+                    status, answer = fault.status, {"error": {"message": "no", "type": "x"}}
+                data = json.dumps(answer).encode()
+                try:
+                    self.send_response(status)
+                    self.send_header("content-type", "application/json")
+                    self.send_header("content-length", str(len(data)))
+                    self.end_headers()
+                    self.wfile.write(data)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        return Handler
+
+
+class FaultError(Exception):
+    """The server is to answer with an HTTP status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def spell(text: str) -> list[dict[str, Any]]:
+    """Return log-probabilities as a server would: one token a character run, 0.9 each."""
+    return [
+        {"token": token, "logprob": math.log(0.9), "top_logprobs": [
+            {"token": token, "logprob": math.log(0.9)}]}
+        for token in re.findall(r"\w+|\W+", text)
+    ]
+
+
+@contextmanager
+def running_llm(**options: bool) -> Iterator[FakeLLM]:
+    """Run a fake teacher for the length of a block."""
+    fake = FakeLLM(**options)
+    thread = threading.Thread(target=fake.server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield fake
+    finally:
+        fake.server.shutdown()
+        fake.server.server_close()
