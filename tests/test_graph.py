@@ -1,0 +1,224 @@
+"""The whole loop on a scripted teacher and a tiny student: every role shows in the samples."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_task
+from fake_llm import RUBBISH, FakeLLM, running_llm, true_label
+
+from evokd import distill
+from evokd.errors import ResumeError, RunInUseError, TeacherError
+from evokd.records import Sample
+from evokd.runner import RunResult, resume_run
+from evokd.store.run_dir import RunDirectory
+
+
+def run(task: Path, *overrides: str, run_id: str = "r") -> RunResult:
+    return distill(task, overrides=overrides, run_id=run_id, runs_dir=task.parent / "runs")
+
+
+def samples(result: RunResult) -> list[Sample]:
+    return RunDirectory(result.path).read_samples()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_student: Path) -> Any:
+    """One finished run, read by many tests."""
+    folder = tmp_path_factory.mktemp("finished")
+    with running_llm() as llm:
+        task = write_task(folder, llm.base_url, tiny_student)
+        yield distill(task, run_id="r", runs_dir=folder / "runs", cache_dir=folder / "cache"), llm
+
+
+def test_a_run_leaves_the_contract(finished: tuple[RunResult, FakeLLM]) -> None:
+    result, _ = finished
+    for name in ("config.yaml", "checkpoints.sqlite", "calls.sqlite", "samples.jsonl",
+                 "rounds.jsonl", "report.json", "report.html", "student", "memory"):
+        assert (result.path / name).exists(), name
+    report = json.loads((result.path / "report.json").read_text())
+    assert {"run_id", "strategy", "task", "metric", "status", "random_seed", "versions",
+            "config_fingerprint", "scores", "rounds", "teacher", "seconds", "weaknesses",
+            "verdict"} <= set(report)
+    assert report["status"] == "finished"
+    assert [one["round"] for one in report["rounds"]] == [1, 2]
+    assert {"round", "probe", "score", "accepted", "rejected"} <= set(report["rounds"][0])
+    assert set(report["teacher"]) >= {"analyst", "generator", "labeler", "critic"}
+    assert all(one["calls"] > 0 for one in report["teacher"].values())
+
+
+def test_every_sample_carries_its_provenance(finished: tuple[RunResult, FakeLLM]) -> None:
+    rows = samples(finished[0])
+    assert len({one.id for one in rows}) == len(rows)
+    for one in rows:
+        assert (one.reason is None) == bool(one.accepted)
+        if one.accepted:
+            assert one.label and one.labeler_label and one.critic_verdict and one.prediction
+            assert one.split in ("train", "probe")
+
+
+def test_rubbish_is_rejected_by_the_critic_and_nothing_else_is(
+    finished: tuple[RunResult, FakeLLM],
+) -> None:
+    by_critic = [one for one in samples(finished[0]) if (one.reason or "").startswith("critic")]
+    assert by_critic
+    assert all(RUBBISH in one.text for one in by_critic)
+    assert not [one for one in samples(finished[0]) if one.accepted and RUBBISH in one.text]
+
+
+def test_the_labeler_never_sees_the_intended_label(finished: tuple[RunResult, FakeLLM]) -> None:
+    asked = [body["messages"][-1]["content"] for body in finished[1].requests]
+    labelling = [text for text in asked if "Which label fits this text best?" in text]
+    assert labelling
+    assert not [text for text in labelling if any(f" {name} " in text.split("Text:")[0]
+                                                  for name in ("fruit", "metal", "river"))]
+
+
+def test_held_out_samples_are_never_trained_on_nor_are_their_siblings(
+    finished: tuple[RunResult, FakeLLM],
+) -> None:
+    accepted = [one for one in samples(finished[0]) if one.accepted]
+    probes = {one.call for one in accepted if one.split == "probe"}
+    assert probes
+    assert probes.isdisjoint({one.call for one in accepted if one.split == "train"})
+
+
+def test_the_accepted_set_is_balanced(finished: tuple[RunResult, FakeLLM]) -> None:
+    counts = Counter(one.label for one in samples(finished[0]) if one.accepted)
+    assert max(counts.values()) <= 2 * min(counts.values())
+
+
+def test_a_fresh_batch_is_predicted_by_the_student_before_it(
+    finished: tuple[RunResult, FakeLLM],
+) -> None:
+    result, _ = finished
+    rows = [one for one in samples(result) if one.round == 0 and one.accepted and one.prediction]
+    fresh = sum(one.prediction.label == one.label for one in rows if one.prediction) / len(rows)
+    record = RunDirectory(result.path).read_rounds()[0]
+    assert record.fresh == pytest.approx(fresh)
+
+
+def test_weaknesses_have_held_out_texts_and_a_history(
+    finished: tuple[RunResult, FakeLLM],
+) -> None:
+    report = finished[0].report
+    assert report["weakness_list"]
+    for one in report["weakness_list"]:
+        assert one["probes"] and one["history"]
+
+
+def test_the_student_loads_with_plain_transformers(finished: tuple[RunResult, FakeLLM]) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(finished[0].student)
+    tokenizer = AutoTokenizer.from_pretrained(finished[0].student)
+    logits = model(**tokenizer(["old apple"], return_tensors="pt")).logits
+    assert logits.shape == (1, 3)
+    assert set(model.config.id2label.values()) == {"fruit", "metal", "river"}
+
+
+def test_seconds_partition_the_wall_clock(finished: tuple[RunResult, FakeLLM]) -> None:
+    seconds = finished[0].report["seconds"]
+    assert set(seconds) == {"teacher", "training", "other"}
+    assert all(value > 0 for value in seconds.values())
+
+
+def test_a_repeated_run_asks_the_teacher_nothing(toy_task: Path, llm: FakeLLM) -> None:
+    first = run(toy_task, "strategy.rounds=1")
+    asked = len(llm.requests)
+    second = run(toy_task, "strategy.rounds=1", run_id="again")
+    assert len(llm.requests) == asked
+    assert [one.text for one in samples(first)] == [one.text for one in samples(second)]
+    assert all(one["output_tokens"] == 0 for one in second.report["teacher"].values())
+
+
+@pytest.mark.parametrize(
+    ("switch", "role"),
+    [("analyst", "analyst"), ("critic", "critic"), ("separation", "labeler")],
+)
+def test_a_role_switched_off_is_not_asked_and_shows_in_the_samples(
+    toy_task: Path, switch: str, role: str
+) -> None:
+    result = run(toy_task, f"strategy.{switch}=false", "strategy.rounds=1")
+    assert role not in result.report["teacher"] or role == "generator"
+    rows = samples(result)
+    if role == "critic":
+        assert any(RUBBISH in one.text for one in rows if one.accepted)
+    if role == "labeler":
+        assert all(one.labeler_label is None for one in rows)
+    if role == "analyst":
+        assert all(one.weakness is None for one in rows)
+
+
+def test_without_memory_there_is_no_memory(toy_task: Path) -> None:
+    result = run(toy_task, "strategy.memory=false", "strategy.rounds=1")
+    assert not (result.path / "memory").exists()
+    assert result.report["weaknesses"] == {"open": 0, "closed": 0, "returned": 0}
+
+
+def test_without_review_only_the_last_batch_is_trained_on(toy_task: Path) -> None:
+    kept = RunDirectory(run(toy_task).path).read_rounds()[-1]
+    alone = RunDirectory(run(toy_task, "strategy.review=false", run_id="n").path).read_rounds()[-1]
+    assert alone.train_rows < kept.train_rows
+
+
+def test_without_easy_all_texts_of_the_loop_are_hard(toy_task: Path) -> None:
+    rows = samples(run(toy_task, "strategy.easy=false", "strategy.rounds=1"))
+    assert "easy" not in {one.difficulty for one in rows if one.round == 1}
+
+
+def test_without_init_the_loop_starts_at_round_one(toy_task: Path) -> None:
+    result = run(toy_task, "strategy.init_samples=0", "strategy.rounds=1")
+    assert result.report["init"] is None
+    assert {one.round for one in samples(result)} == {1}
+
+
+def test_a_budget_stops_the_run(toy_task: Path) -> None:
+    result = run(toy_task, "budget.output_tokens=200")
+    assert result.report["status"] == "budget"
+    assert len(result.report["rounds"]) < 2
+
+
+def test_with_nothing_accepted_training_is_skipped_and_the_run_ends(toy_task: Path) -> None:
+    result = run(toy_task, "gates.max_words=1", "strategy.max_refills=0")
+    assert result.report["samples"]["accepted"] == 0
+    assert result.report["scores"]["best_round"] == -1
+    assert result.report["scores"]["final"] == result.report["scores"]["baseline"]
+
+
+def test_the_teacher_failing_for_good_stops_the_run_and_a_resume_goes_on(
+    toy_task: Path, llm: FakeLLM
+) -> None:
+    llm.faults = ["", "", "", "", "", *["status:401"] * 9]
+    with pytest.raises(TeacherError):
+        run(toy_task)
+    llm.faults = []
+    directory = RunDirectory(toy_task.parent / "runs" / "r")
+    result = resume_run(directory, emit=lambda event: None)
+    assert result.report["status"] == "finished"
+
+
+def test_a_run_in_use_is_refused(toy_task: Path) -> None:
+    held = RunDirectory(toy_task.parent / "runs" / "r")
+    held.lock()
+    with pytest.raises(RunInUseError, match="in use"):
+        run(toy_task)
+    held.unlock()
+
+
+def test_a_resume_with_a_changed_config_says_what_differs(toy_task: Path) -> None:
+    result = run(toy_task, "strategy.rounds=1", "budget.output_tokens=100")
+    (result.path / "report.json").unlink()
+    config = (result.path / "config.yaml").read_text()
+    (result.path / "config.yaml").write_text(config.replace("rounds: 1", "rounds: 5"))
+    with pytest.raises(ResumeError, match=r"strategy.rounds: was 1, is 5"):
+        resume_run(RunDirectory(result.path), emit=lambda event: None)
+
+
+def test_labels_follow_the_labeler_not_the_intention(toy_task: Path, llm: FakeLLM) -> None:
+    rows = samples(run(toy_task, "strategy.rounds=1"))
+    assert all(one.label == true_label(one.text) for one in rows if one.accepted)
