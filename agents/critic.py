@@ -3,7 +3,7 @@
 A small model is a poor judge when it is only asked; shown a few texts with their verdicts as turns
 of the conversation it does better. So the gold examples serve as good ones and the lines of the
 prompt's block `bad` as bad ones. One word answers; only a doubtful text costs a second call, which
-names the reason, and only one worth saving a third, which repairs it.
+repairs it, and only a bad one a second call that names the reason.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ REASONS: Mapping[str, str] = {
     "unclear": "critic_unclear",
     "off_task": "critic_off_task",
     WRONG_LABEL: "critic_wrong_label",
-    REPAIR: "critic_repair_failed",
 }
+REPAIR_BELOW = 0.15
 SHOWN_GOOD = 8
 SHOWN_CHARS = 200
 YES, NO = "yes", "no"
@@ -48,7 +48,7 @@ class Verdict:
     @property
     def reason(self) -> str:
         """Why it may not."""
-        return REASONS[self.verdict]
+        return "critic_repair_failed" if self.verdict == REPAIR else REASONS[self.verdict]
 
 
 class Repaired(BaseModel):
@@ -65,7 +65,8 @@ class Critic:
 
     Args:
         good: gold texts, shown as good ones.
-        min_confidence: a text is accepted when the probability of yes reaches it.
+        min_confidence: a text is accepted when the probability of yes reaches it; one that comes
+            within `REPAIR_BELOW` of it is worth a repair, any other is rejected.
     """
 
     teacher: Teacher
@@ -87,6 +88,8 @@ class Critic:
         good = answer.confidence if answer.option == YES else 1.0 - answer.confidence
         if good >= self.min_confidence:
             return Verdict(ACCEPT, good)
+        if good >= self.min_confidence - REPAIR_BELOW:
+            return Verdict(REPAIR, good)
         user = self.prompt.fill("reason", text=text, label=label, meaning=self.labels[label])
         reason = self._choose(user, list(REASONS), Call(call.round, call.purpose + ":why"))
         return Verdict(reason.option, good)

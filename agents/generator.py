@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -13,20 +13,21 @@ from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
 from evokd.records import Difficulty
 
-AVOID_CHARS = 80
+AVOID_CHARS = 70
 
 
 @dataclass(frozen=True)
 class Assignment:
     """What one call has to write.
 
-    `rival` is the label the student takes for `label`; only hard texts need one. `avoid` holds
+    `counts` says how many texts of each difficulty; as in the paper, hard and easy ones come from
+    one call. `rival` is the label the student takes for `label`; hard texts need one. `avoid` holds
     the nearest texts that exist already, nearest first.
     """
 
     label: str
-    difficulty: Difficulty
-    count: int
+    counts: Mapping[Difficulty, int]
+    length: str
     rival: str | None = None
     weakness: str | None = None
     vary: str | None = None
@@ -40,50 +41,59 @@ def generate_texts(
     labels: Mapping[str, str],
     assignment: Assignment,
     call: Call,
-) -> list[str]:
-    """Return the texts of one call, stripped, at most `assignment.count`.
+) -> list[tuple[Difficulty, str]]:
+    """Return (difficulty, text) pairs, the texts on one line each.
 
     Raises:
         ReplyError, TeacherError: see `Teacher.ask`.
     """
     user = _instruction(prompt, labels, assignment)
     messages: list[Message] = [("system", card), ("user", user)]
-    reply = teacher.ask(messages, _reply_model(assignment.count), call)
-    texts = [shorten(text, 2000) for text in cast(Any, reply).texts]
-    return [text for text in texts if text][: assignment.count]
+    reply = teacher.ask(messages, _reply_model(assignment.counts), call).model_dump()
+    texts = [
+        (difficulty, shorten(text, 2000))
+        for difficulty in assignment.counts
+        for text in reply[difficulty]
+    ]
+    return [(difficulty, text) for difficulty, text in texts if text]
 
 
 class _Texts(BaseModel):
-    """The reply: texts only."""
+    """The reply: texts only, a list a difficulty."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-def _reply_model(count: int) -> type[BaseModel]:
-    return create_model(
-        "Texts", __base__=_Texts, texts=(list[str], Field(min_length=count, max_length=count + 2))
-    )
+def _reply_model(counts: Mapping[Difficulty, int]) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        difficulty: (list[str], Field(min_length=count, max_length=count))
+        for difficulty, count in counts.items()
+    }
+    return create_model("Texts", __base__=_Texts, **fields)
 
 
 def _instruction(prompt: Prompt, labels: Mapping[str, str], task: Assignment) -> str:
-    avoid = ""
+    focus, avoid = "", ""
+    if task.weakness:
+        focus = "\n" + prompt.fill("focus", name=task.weakness, vary=task.vary or "the wording")
     if task.avoid:
         quoted = "; ".join(f'"{shorten(text, AVOID_CHARS)}"' for text in task.avoid)
-        avoid = " " + prompt.fill("avoid", texts=quoted)
-    rules = prompt.fill("rules", avoid=avoid)
-    common = {"count": task.count, "label": task.label, "meaning": labels[task.label]}
-    if task.difficulty == "plain":
-        return prompt.fill("plain", **common, rules=rules)
-    focus = ""
-    if task.weakness:
-        focus = prompt.fill("focus", name=task.weakness, vary=task.vary or "the wording") + "\n"
-    if task.difficulty == "easy" or task.rival is None:
-        return prompt.fill("easy", **common, focus=focus, rules=rules)
+        avoid = "\n" + prompt.fill("avoid", texts=quoted)
     return prompt.fill(
-        "hard",
-        **common,
-        rival=task.rival,
-        rival_meaning=labels[task.rival],
+        "main",
+        label=task.label,
+        meaning=labels[task.label],
+        length=task.length,
+        orders="\n".join(_order(prompt, task, name, n) for name, n in task.counts.items()),
         focus=focus,
-        rules=rules,
+        avoid=avoid,
     )
+
+
+def _order(prompt: Prompt, task: Assignment, difficulty: Difficulty, count: int) -> str:
+    if difficulty == "hard":
+        rival = task.rival or "another label"
+        return prompt.fill("hard", count=count, label=task.label, rival=rival)
+    if difficulty == "easy":
+        return prompt.fill("easy", count=count, label=task.label)
+    return prompt.fill("plain", count=count)

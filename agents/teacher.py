@@ -28,6 +28,7 @@ from evokd.store.replies import Reply, ReplyCache, reply_key
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import RunnableConfig
 
 Message = tuple[Literal["system", "user", "assistant"], str]
 Form = dict[str, Any] | list[str]  # a JSON schema, or the options of a choice
@@ -137,7 +138,9 @@ class Teacher:
             TeacherError: the endpoint failed for good.
         """
         form = reply.model_json_schema()
-        answer: R = self._ladder(messages, form, call, lambda text, _: _validate(reply, text))
+        answer: R = self._traced(
+            call, lambda: self._ladder(messages, form, call, lambda text, _: _validate(reply, text))
+        )
         return answer
 
     def choose(self, messages: Sequence[Message], options: Sequence[str], call: Call) -> Choice:
@@ -150,8 +153,12 @@ class Teacher:
             ReplyError, TeacherError: as for `ask`.
         """
         if not self.capabilities.logprobs:
-            return self._agree(messages, options, call)
-        return self._choose_once(messages, options, call, None)
+            agreed: Choice = self._traced(call, lambda: self._agree(messages, options, call))
+            return agreed
+        chosen: Choice = self._traced(
+            call, lambda: self._choose_once(messages, options, call, None)
+        )
+        return chosen
 
     def probe(self) -> Capabilities:
         """Ask once or twice to see what the endpoint honours, and remember it.
@@ -164,6 +171,26 @@ class Teacher:
         except (TeacherError, ReplyError) as error:
             raise EndpointError(str(error)) from None
         return self.capabilities
+
+    def _traced(self, call: Call, work: Callable[[], Any]) -> Any:
+        """Do the work as a named run of its own, so that cached answers stand in traces, too."""
+        from langchain_core.runnables import RunnableLambda
+
+        return RunnableLambda(lambda _: work(), name=self.role).invoke(
+            call.purpose, config=self._run_config(self.role, call)
+        )
+
+    def _run_config(self, name: str, call: Call) -> RunnableConfig:
+        return {
+            "run_name": name,
+            "tags": [self.role, f"round:{call.round}"],
+            "metadata": {
+                "run": self.log.run_id,
+                "round": call.round,
+                "role": self.role,
+                "strategy": self.log.strategy,
+            },
+        }
 
     def _probe(self) -> Capabilities:
         messages: list[Message] = [("user", "Write a sentence about the sea.")]
@@ -360,16 +387,7 @@ class Teacher:
             bound |= {"logprobs": True, "top_logprobs": request["top_logprobs"]}
         message = self._chat_model().invoke(
             [tuple(turn) for turn in request["messages"]],
-            config={
-                "run_name": f"{self.role}: {call.purpose}",
-                "tags": [self.role, f"round:{call.round}"],
-                "metadata": {
-                    "run": self.log.run_id,
-                    "round": call.round,
-                    "role": self.role,
-                    "strategy": self.log.strategy,
-                },
-            },
+            config=self._run_config(f"{self.role}: {call.purpose}", call),
             **bound,
         )
         return _to_reply(message, request)

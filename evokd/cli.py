@@ -247,9 +247,10 @@ def main() -> None:
     except EvokdError as error:
         print(f"evokd: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("evokd: interrupted; `evokd resume RUN` goes on", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as end:  # typer turns Ctrl-C into this
+        if end.code == EXIT_INTERRUPTED:
+            print("evokd: interrupted; `evokd resume RUN` goes on", file=sys.stderr)
+        raise
 
 
 def _overrides(strategy: str | None, set_: list[str] | None) -> list[str]:

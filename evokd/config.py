@@ -123,6 +123,11 @@ class StrategySection(Settings):
     samples_per_round: int = Field(32, ge=2)
     init_samples: int = Field(64, ge=0, description="+Init: plain texts before the loop; 0: none")
     texts_per_call: int = Field(8, ge=1, le=50)
+    lengths: list[str] = Field(
+        default=["5 to 9 words", "8 to 14 words", "3 to 7 words", "a few words up to 20"],
+        min_length=1,
+        description="the lengths asked for, call by call in turn",
+    )
     easy_share: float = Field(0.5, ge=0, le=1, description="share of easy texts; the paper: half")
     max_weaknesses: int = Field(3, ge=1, le=20, description="named by one analysis")
     max_refills: int = Field(2, ge=0, le=10)

@@ -54,7 +54,7 @@ def estimate(config: Config) -> Estimate:
     strategy = config.strategy
     samples = strategy.init_samples + strategy.rounds * strategy.samples_per_round
     texts = math.ceil(samples * OVERDRAW)
-    per_call = texts_for(strategy.texts_per_call, strategy.texts_per_call)
+    per_call = texts_for(strategy.texts_per_call)
     votes = 1 if used_roles(config) else 0
     calls = {
         "analyst": (strategy.rounds, 900, 90 * strategy.max_weaknesses),

@@ -108,6 +108,7 @@ def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             trained=trained["trained"],
         )
     )
+    session.round_ended()
     session.emit({"kind": "recorded", "round": round, "run": run_id, "weaknesses": counts})
     return {"drafts": None}
 

@@ -21,15 +21,14 @@ PROBES_PER_TARGET = 2  # a label or weakness
 
 
 class PlannedCall(BaseModel):
-    """One generator call: what it shall bring (`wanted`) and how many texts it asks for."""
+    """One generator call: how many texts of each difficulty it asks for."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: str
     label: str
-    difficulty: Difficulty
-    wanted: int
-    count: int
+    counts: dict[Difficulty, int]
+    length: str
     probe: bool = False
     rival: str | None = None
     weakness: str | None = None
@@ -96,17 +95,16 @@ def plan_round(
     """
     calls: list[PlannedCall] = []
 
-    def add(label: str, difficulty: Difficulty, wanted: int, aim: Aim | None, probe: bool) -> None:
-        per_call = strategy.texts_per_call
-        for start in range(0, wanted, per_call):
-            part = min(per_call, wanted - start)
+    def add(label: str, wanted: int, probe: bool) -> None:
+        aim = _aim_for(label, aims)
+        looped = round > 0 and strategy.analyst
+        for part in split_evenly(wanted, strategy.texts_per_call):
             calls.append(
                 PlannedCall(
                     id=f"r{round:02d}w{wave}c{len(calls):02d}",
                     label=label,
-                    difficulty=difficulty,
-                    wanted=part,
-                    count=texts_for(part, per_call),
+                    counts=_counts(texts_for(part), strategy, aim, looped),
+                    length=strategy.lengths[len(calls) % len(strategy.lengths)],
                     probe=probe,
                     rival=rivals.get(label),
                     weakness=aim.weakness.id if aim else None,
@@ -116,16 +114,9 @@ def plan_round(
             )
 
     for label, quota in quotas.items():
-        aim = _aim_for(label, aims)
-        if round == 0 or not strategy.analyst:
-            add(label, "plain", quota, aim, probe=False)
-        else:
-            easy = _easy_part(quota, strategy, aim)
-            add(label, "hard", quota - easy, aim, probe=False)
-            add(label, "easy", easy, aim, probe=False)
+        add(label, quota, probe=False)
     for label, wanted in probes.items():
-        aim = _aim_for(label, aims)
-        add(label, "hard" if aim else "plain", wanted, aim, probe=True)
+        add(label, wanted, probe=True)
     return calls
 
 
@@ -156,9 +147,15 @@ def probe_quotas(
     return wanted
 
 
-def texts_for(wanted: int, per_call: int) -> int:
+def texts_for(wanted: int) -> int:
     """Return how many texts to ask for: a quarter more than wanted, as some will be rejected."""
-    return max(FEWEST_TEXTS, min(per_call + 2, math.ceil(wanted * 1.25)))
+    return max(FEWEST_TEXTS, math.ceil(wanted * 1.25))
+
+
+def split_evenly(total: int, most: int) -> list[int]:
+    """Split `total` into the fewest parts of at most `most`, as equal as can be."""
+    parts = math.ceil(total / most)
+    return [total // parts + (index < total % parts) for index in range(parts)]
 
 
 def to_plain(calls: Sequence[PlannedCall]) -> list[dict[str, Any]]:
@@ -172,11 +169,17 @@ def _aim_for(label: str, aims: Sequence[Aim]) -> Aim | None:
     return min(ranked, key=lambda aim: aim.weakness.labels.index(label), default=None)
 
 
-def _easy_part(quota: int, strategy: StrategySection, aim: Aim | None) -> int:
+def _counts(
+    texts: int, strategy: StrategySection, aim: Aim | None, looped: bool
+) -> dict[Difficulty, int]:
+    """Split the texts of a call into hard and easy; outside the loop they are plain."""
+    if not looped:
+        return {"plain": texts}
     if not strategy.easy:
-        return 0
+        return {"hard": texts}
     share = strategy.easy_share
     if aim is not None and aim.hard + aim.easy:
         # The analyst may lean to either side, but never drops one.
         share = min(0.75, max(0.25, aim.easy / (aim.hard + aim.easy)))
-    return math.floor(quota * share + 0.5)
+    easy = min(texts - 1, max(1, math.floor(texts * share + 0.5)))
+    return {"hard": texts - easy, "easy": easy}

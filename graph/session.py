@@ -55,7 +55,8 @@ class Session:
     student_source: str
     emit: Emit
     seconds_setup: dict[str, float] = field(default_factory=dict)
-    started: float = field(default_factory=time.time)
+    _rounds_done: int = 0
+    _seconds_done: float = 0.0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -82,10 +83,28 @@ class Session:
             if sample.accepted and (before is None or sample.round < before)
         ]
 
+    def _usage(self) -> Event:
+        """Return tokens so far, the last round's number and the seconds left, by the mean round."""
+        strategy = self.config.strategy
+        first = 0 if strategy.init else 1
+        done, all_rounds = self._rounds_done, strategy.rounds + 1 - first
+        elapsed = self.ledger.window_seconds()
+        left = None
+        if done:
+            left = max(0.0, self._seconds_done / done * all_rounds - elapsed)
+        tokens = int(self.ledger.budget_spent()["output_tokens"])
+        return {"tokens": tokens, "rounds": strategy.rounds, "left": left}
+
+    def round_ended(self) -> None:
+        """Take the time of the rounds so far, for the estimate of what is left."""
+        self._rounds_done = len(self.run.read_rounds())
+        self._seconds_done = self.ledger.window_seconds()
+
     @contextmanager
     def phase(self, name: str, round: int) -> Iterator[None]:
         """Write how long a node ran, and keep the open window of the run alive."""
         self.emit({"kind": "phase", "phase": name, "round": round})
+        self.emit({"kind": "usage", **self._usage()})
         start = time.time()
         try:
             yield

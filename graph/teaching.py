@@ -30,11 +30,12 @@ from evokd.graph.planning import (
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, WriteTask
 from evokd.records import Sample, Weakness
+from evokd.tasks import normalize
 from evokd.tools.gates import TextIndex, balance, format_problem, screen_texts, settle_label
 
 SHOWN_WRONG = 6
 SHOWN_RIGHT = 3
-NEAREST_TO_AVOID = 3
+NEAREST_TO_AVOID = 2
 CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
 REPLY_TOKENS = 500
 
@@ -94,10 +95,10 @@ def generate(state: WriteTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
             call=call.id,
             intended_label=call.label,
             weakness=call.weakness,
-            difficulty=call.difficulty,
+            difficulty=difficulty,
             split="probe" if call.probe else "train",
         )
-        for index, text in enumerate(texts)
+        for index, (difficulty, text) in enumerate(texts)
     ]
     return {"drafts": _by_id(samples)}
 
@@ -360,7 +361,7 @@ def _missing(session: Session, state: RunState) -> tuple[dict[str, int], dict[st
 def _balance_parts(
     samples: list[Sample], wanted: Mapping[str, int], probes: Mapping[str, int]
 ) -> list[Sample]:
-    """Cap training and held-out samples apart; a quarter beyond the share is welcome."""
+    """Cap training and held-out samples apart; half beyond the share is welcome."""
     order = [one.id for one in samples]
     capped: dict[str, Sample] = {}
     for split, caps in (("train", wanted), ("probe", probes)):
@@ -373,7 +374,7 @@ def _balance_parts(
 
 
 def _cap(count: int) -> int:
-    return count + max(1, count // 4)
+    return count + max(1, count // 2)
 
 
 def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
@@ -384,8 +385,8 @@ def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
         avoid = [one.text for one in near if one.label == call.label][:NEAREST_TO_AVOID]
     return Assignment(
         label=call.label,
-        difficulty=call.difficulty,
-        count=call.count,
+        counts=call.counts,
+        length=call.length,
         rival=call.rival,
         weakness=call.aim,
         vary=call.vary,
@@ -450,6 +451,8 @@ def _relabel(session: Session, sample: Sample, text: str, round: int) -> Sample:
         update={"text": text, "repaired_from": sample.text, "role": "critic"}
     )
     problem = format_problem(text, session.config.gates, session.labels)
+    if normalize(text) == normalize(sample.text):
+        problem = "critic_repair_failed"
     if problem:
         return repaired.rejected(problem)
     if not session.config.strategy.separation:

@@ -12,10 +12,15 @@ import pytest
 import yaml
 from fake_llm import WORDS, FakeLLM, running_llm, write_text
 
+from evokd.tools.packs import models_dir
+
+MODELS = models_dir()  # only tests with the marker local_llm look there
+
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reaches a real model, key, cache or trace."""
+    monkeypatch.setenv("EVOKD_MODELS", str(MODELS))
     monkeypatch.setenv("EVOKD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LANGSMITH_TRACING", "LANGSMITH_API_KEY"):

@@ -69,8 +69,9 @@ class FakeLLM:
         form = self._form(body)
         if form is None:
             return "The sea is wide."
-        if "texts" in form.get("properties", {}):
-            return json.dumps({"texts": self._texts(asked, form)})
+        lists = {"texts", "hard", "easy", "plain"} & set(form.get("properties", {}))
+        if lists:
+            return json.dumps({name: self._texts(asked, form, name) for name in sorted(lists)})
         if "weaknesses" in form.get("properties", {}):
             return json.dumps({"weaknesses": [self._weakness()]})
         if "text" in form.get("properties", {}):
@@ -89,10 +90,10 @@ class FakeLLM:
             return {"enum": asked.rsplit("nothing else: ", 1)[1].split(", "), "plain": True}
         return None
 
-    def _texts(self, asked: str, form: dict[str, Any]) -> list[str]:
-        label = re.search(r"the label (\w+)", asked)
+    def _texts(self, asked: str, form: dict[str, Any], name: str) -> list[str]:
+        label = re.search(r"[Tt]he label (?:of all of them is )?(\w+)", asked)
         assert label is not None
-        count = form["properties"]["texts"]["minItems"]
+        count = form["properties"][name]["minItems"]
         with self.lock:
             texts = [write_text(label.group(1), self._rng) for _ in range(count)]
             texts[0] = f"{RUBBISH} {self._rng.randrange(10**6)} {texts[0]}"

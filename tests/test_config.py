@@ -25,8 +25,12 @@ KEY = "sk-very-secret-key-0123456789"
 
 def minimal() -> dict[str, Any]:
     return {
-        "task": {"kind": "classification", "name": "toy", "instructions": "Sort.",
-                 "labels": {"a": "first", "b": "second"}},
+        "task": {
+            "kind": "classification",
+            "name": "toy",
+            "instructions": "Sort.",
+            "labels": {"a": "first", "b": "second"},
+        },
         "data": {"seed": "seed.jsonl"},
     }
 
@@ -59,9 +63,7 @@ def test_a_minimal_task_file_is_enough() -> None:
         ("gates", "max_cosin", "max_cosine"),
     ],
 )
-def test_an_unknown_key_is_named_with_the_nearest(
-    section: str | None, key: str, near: str
-) -> None:
+def test_an_unknown_key_is_named_with_the_nearest(section: str | None, key: str, near: str) -> None:
     raw = minimal()
     (raw if section is None else raw.setdefault(section, {}))[key] = 1
     said = refusal(raw)

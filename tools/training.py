@@ -27,6 +27,7 @@ from evokd.tools.student import load_libraries, uses_bf16
 
 MANY_ROWS = 256
 LARGE_BATCH_FACTOR = 4
+BATCHES_DRAWN_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -115,27 +116,37 @@ def plan_schedule(rows: int, settings: StudentSection, repeat: bool = True) -> S
 
 
 def balanced_batches(
-    rows: Sequence[TrainingRow], batch_size: int, steps: int, rng: random.Random
+    rows: Sequence[TrainingRow],
+    lengths: Sequence[int],
+    batch_size: int,
+    steps: int,
+    rng: random.Random,
 ) -> Iterator[list[int]]:
     """Yield `steps` batches of row indices with equal shares of every label.
 
     Labels take turns; within a label, rows come in shuffled passes, a row of weight w w times.
+    Rows are drawn for several batches at once and sorted by `lengths` (tokens), so that a batch
+    holds texts of similar length and little padding; its batches come in random order.
     """
+    drawn = _balanced_rows(rows, rng)
+    for start in range(0, steps, BATCHES_DRAWN_TOGETHER):
+        count = min(BATCHES_DRAWN_TOGETHER, steps - start)
+        pool = [next(drawn) for _ in range(count * batch_size)]
+        pool.sort(key=lengths.__getitem__)
+        batches = [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
+        yield from rng.sample(batches, len(batches))
+
+
+def _balanced_rows(rows: Sequence[TrainingRow], rng: random.Random) -> Iterator[int]:
     pools: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         pools.setdefault(row.label, []).extend([index] * row.weight)
     queues: dict[str, list[int]] = {label: [] for label in pools}
-    turn: list[str] = []
-    for _ in range(steps):
-        batch: list[int] = []
-        while len(batch) < batch_size:
-            if not turn:
-                turn = rng.sample(sorted(pools), len(pools))
-            label = turn.pop()
+    while True:
+        for label in rng.sample(sorted(pools), len(pools)):
             if not queues[label]:
                 queues[label] = rng.sample(pools[label], len(pools[label]))
-            batch.append(queues[label].pop())
-        yield batch
+            yield queues[label].pop()
 
 
 def train(
@@ -229,7 +240,8 @@ def _fit(
     rng = random.Random(random_seed)
     model.train()
     total = 0.0
-    for batch in balanced_batches(rows, schedule.batch_size, schedule.steps, rng):
+    lengths = [len(tokens) for tokens in encoded]
+    for batch in balanced_batches(rows, lengths, schedule.batch_size, schedule.steps, rng):
         inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, return_tensors="pt")
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = model(**inputs).logits

@@ -1,0 +1,231 @@
+"""Gates without an LLM: every gate has a text that passes and one that does not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from evokd.config import GatesSection
+from evokd.memory.embeddings import HashEmbedder
+from evokd.records import Sample
+from evokd.tools.gates import (
+    TextIndex,
+    balance,
+    format_problem,
+    jaccard,
+    screen_texts,
+    settle_label,
+)
+
+LABELS = ["card_arrival", "lost"]
+GATES = GatesSection()
+
+
+class AngleEmbedder:
+    """Turns each text into a unit vector at a given angle, in degrees."""
+
+    model_id = "angles"
+    dimension = 2
+
+    def __init__(self, angles: dict[str, float]) -> None:
+        self.angles = angles
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        turns = [math.radians(self.angles[text]) for text in texts]
+        return [[math.cos(turn), math.sin(turn)] for turn in turns]
+
+
+def sample(text: str, **fields: object) -> Sample:
+    base = {"id": text, "text": text, "round": 1, "call": "c", "intended_label": "lost"}
+    return Sample.model_validate(base | fields)
+
+
+def reasons(
+    texts: Sequence[str], known: Sequence[str] = (), guarded: Sequence[str] = ()
+) -> list[str | None]:
+    embedder = HashEmbedder()
+    screened = screen_texts(
+        [sample(text) for text in texts],
+        GATES,
+        embedder,
+        TextIndex(embedder, known),
+        TextIndex(embedder, guarded),
+        LABELS,
+    )
+    return [one.reason for one in screened]
+
+
+# Format
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "format_too_short"),
+        ("one two three four five", "format_too_long"),
+        ("where is [my card]", "format_placeholder"),
+        ("it cost <amount>", "format_placeholder"),
+        ("i am {name}", "format_placeholder"),
+        ("Dear bank, help", "format_placeholder"),
+        ("thanks, Kind regards", "format_placeholder"),
+        ("my Card_Arrival please", "format_label_name"),
+    ],
+)
+def test_a_text_that_is_none_is_named(text: str, problem: str) -> None:
+    assert format_problem(text, GatesSection(max_words=4), LABELS) == problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["help", "one two three four", "my dear mother", "card arrival when", "i lost it", "5 < 6"],
+)
+def test_a_usable_text_passes_the_format_gate(text: str) -> None:
+    assert format_problem(text, GatesSection(max_words=4), LABELS) is None
+
+
+def test_the_shortest_length_is_a_setting() -> None:
+    gates = GatesSection(min_words=2)
+    assert format_problem("help", gates, LABELS) == "format_too_short"
+    assert format_problem("help me", gates, LABELS) is None
+
+
+# Duplicates and leaks
+
+
+def test_texts_that_differ_pass() -> None:
+    texts = ["my card was stolen today", "when will the new one arrive"]
+    assert reasons(texts, known=["how do i top up"], guarded=["what is the fee"]) == [None, None]
+
+
+def test_the_same_text_up_to_case_and_spaces_is_a_duplicate() -> None:
+    assert reasons(["My  CARD is gone"], known=["my card is gone"]) == ["duplicate"]
+
+
+def test_of_two_equal_drafts_the_first_stays() -> None:
+    assert reasons(["my card is gone", "my card is gone"]) == [None, "duplicate"]
+
+
+def test_a_rejected_draft_does_not_stand_in_the_way_of_a_good_one() -> None:
+    assert reasons(["my card is [gone]", "my card is gone"]) == ["format_placeholder", None]
+
+
+def test_almost_the_same_letters_are_a_near_duplicate() -> None:
+    known = ["please tell me when my new bank card is going to arrive at home"]
+    assert reasons([known[0] + "!"], known=known) == ["near_duplicate"]
+
+
+@pytest.mark.parametrize(("angle", "reason"), [(10.0, "semantic_duplicate"), (30.0, None)])
+def test_a_text_of_almost_the_same_meaning_is_a_semantic_duplicate(
+    angle: float, reason: str | None
+) -> None:
+    embedder = AngleEmbedder({"old text": 0.0, "unlike letters": angle})  # cos 10° = .985
+    (screened,) = screen_texts(
+        [sample("unlike letters")],
+        GATES,
+        embedder,
+        TextIndex(embedder, ["old text"]),
+        TextIndex(embedder),
+        LABELS,
+    )
+    assert screened.reason == reason
+
+
+@pytest.mark.parametrize(("angle", "reason"), [(5.0, "leak"), (12.0, None)])
+def test_a_text_very_near_to_a_test_text_is_a_leak(angle: float, reason: str | None) -> None:
+    embedder = AngleEmbedder({"test text": 0.0, "unlike letters": angle})  # cos 12° = .978
+    (screened,) = screen_texts(
+        [sample("unlike letters")],
+        GATES,
+        embedder,
+        TextIndex(embedder),
+        TextIndex(embedder, ["test text"]),
+        LABELS,
+    )
+    assert screened.reason == reason
+
+
+def test_the_same_text_as_in_test_is_a_leak_before_it_is_a_duplicate() -> None:
+    assert reasons(["My card"], known=["my card"], guarded=["my card"]) == ["leak"]
+
+
+def test_a_screened_out_sample_is_rejected_and_keeps_its_text() -> None:
+    embedder = HashEmbedder()
+    index = TextIndex(embedder, ["x y"])
+    (one,) = screen_texts(
+        [sample("x y", split="train")], GATES, embedder, index, TextIndex(embedder), LABELS
+    )
+    assert (one.accepted, one.text, one.split) == (False, "x y", "")
+    assert len(index) == 1
+
+
+def test_jaccard_of_hand_computed_sets() -> None:
+    assert jaccard(frozenset("abc"), frozenset("bcd")) == 0.5
+    assert jaccard(frozenset(), frozenset()) == 1.0
+
+
+def test_lexical_similarity_counts_four_letters() -> None:
+    index = TextIndex(HashEmbedder(), ["abcdef"])  # abcd bcde cdef
+    assert index.lexical("abcdex") == 0.5  # abcd bcde cdex: 2 of 4
+    assert TextIndex(HashEmbedder()).lexical("abc") == 0.0
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("said", "sure", "agreed", "label", "reason"),
+    [
+        ("lost", 0.9, None, "lost", None),
+        ("lost", 0.9, False, "lost", None),
+        ("lost", 0.79, None, None, "label_unsure"),
+        (None, None, None, None, "label_unusable_reply"),
+        ("card_arrival", 0.9, None, "card_arrival", None),
+        ("card_arrival", 0.9, True, "card_arrival", None),
+        ("card_arrival", 0.9, False, None, "label_differs"),
+    ],
+)
+def test_the_label_is_settled_by_labeler_and_critic(
+    said: str | None, sure: float | None, agreed: bool | None, label: str | None, reason: str | None
+) -> None:
+    drafted = sample("x", labeler_label=said, labeler_confidence=sure)
+    settled = settle_label(drafted, 0.8, separation=True, critic_agreed=agreed)
+    assert (settled.label, settled.reason) == (label, reason)
+    assert (settled.intended_label, settled.labeler_label) == ("lost", said)
+
+
+def test_without_separation_the_intended_label_stands() -> None:
+    drafted = sample("x", labeler_label="card_arrival", labeler_confidence=0.1)
+    assert settle_label(drafted, 0.8, separation=False).label == "lost"
+
+
+# Balance
+
+
+def labelled(id: str, label: str, sure: float | None, **fields: object) -> Sample:
+    return sample(id, label=label, labeler_confidence=sure, **fields)
+
+
+def test_beyond_a_labels_cap_the_surest_stay_and_order_is_kept() -> None:
+    rows = [labelled("a", "lost", 0.8), labelled("b", "lost", 0.99), labelled("c", "lost", 0.9)]
+    kept = balance(rows, {"lost": 2})
+    assert [(one.id, one.reason) for one in kept] == [("a", "balance"), ("b", None), ("c", None)]
+
+
+def test_of_equally_sure_samples_the_first_stays() -> None:
+    kept = balance([labelled("a", "lost", 0.9), labelled("b", "lost", 0.9)], {"lost": 1})
+    assert [one.reason for one in kept] == [None, "balance"]
+
+
+def test_a_label_without_a_cap_gets_nothing() -> None:
+    assert balance([labelled("a", "lost", 0.9)], {"other": 5})[0].reason == "balance"
+
+
+def test_settled_samples_neither_count_nor_change() -> None:
+    rows = [
+        labelled("old", "lost", 1.0, accepted=True),
+        labelled("out", "lost", 1.0, accepted=False, reason="leak"),
+        labelled("new", "lost", 0.5),
+    ]
+    assert balance(rows, {"lost": 1}) == rows

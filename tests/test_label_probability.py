@@ -1,0 +1,129 @@
+"""A label's probability from its own tokens: shared beginnings, quotes, hand-computed values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from evokd.agents.label_probability import label_probability
+
+CARDS = ["card", "card_lost", "card_arrival"]
+
+
+def token(text: str, **others: float) -> dict[str, Any]:
+    """Return a token whose own probability is `others['p']`, with alternatives by name."""
+    own = others.pop("p")
+    top = {name: math.log(p) for name, p in others.items()}
+    return spelled(text, own, {name.replace("QUOTE", '"'): p for name, p in top.items()})
+
+
+def spelled(text: str, p: float, top: dict[str, float]) -> dict[str, Any]:
+    return {"token": text, "logprob": math.log(p), "top": {text: math.log(p), **top}}
+
+
+def test_mass_outside_the_labels_does_not_count() -> None:
+    tokens = [token('"', p=1.0), token("fruit", p=0.3, metal=0.1, the=0.5)]
+    assert label_probability(tokens, "fruit", ["fruit", "metal"]) == pytest.approx(0.3 / 0.4)
+
+
+def test_labels_with_a_shared_beginning_are_told_apart_at_the_token_that_differs() -> None:
+    tokens = [
+        token('"', p=1.0),
+        token("card", p=0.6, bank=0.4),
+        token("_lost", p=0.5, _arr=0.2, QUOTE=0.1, _x=0.2),
+        token('"', p=0.01),
+    ]
+    assert label_probability(tokens, "card_lost", CARDS) == pytest.approx(0.5 / 0.8)
+
+
+def test_a_label_that_others_begin_with_competes_with_them_at_the_closing_quote() -> None:
+    tokens = [
+        token('"', p=1.0),
+        token("card", p=0.9),
+        token('"', p=0.3, _lost=0.5, _arr=0.2),
+    ]
+    assert label_probability(tokens, "card", CARDS) == pytest.approx(0.3)
+
+
+def test_without_quotes_the_end_of_the_text_competes_with_longer_labels() -> None:
+    tokens = [token("card", p=0.9), spelled("", 0.3, {"_lost": math.log(0.7)})]
+    assert label_probability(tokens, "card", CARDS) == pytest.approx(0.3)
+
+
+def test_the_walk_ends_where_one_label_is_left() -> None:
+    tokens = [
+        token("card", p=1.0),
+        token("_", p=0.8, QUOTE=0.2),
+        token("a", p=0.25, l=0.75),
+        token("rrival", p=0.001, bc=0.9),
+    ]
+    assert label_probability(tokens, "card_arrival", CARDS) == pytest.approx(0.8 * 0.25)
+
+
+def test_shared_beginnings_over_several_tokens_are_multiplied() -> None:
+    labels = ["top_up", "top_down", "other"]
+    tokens = [token("top", p=0.5, other=0.3, x=0.2), token("_up", p=0.6, _down=0.2)]
+    expected = (0.5 / 0.8) * (0.6 / 0.8)
+    assert label_probability(tokens, "top_up", labels) == pytest.approx(expected)
+
+
+def test_probabilities_of_all_labels_add_up_to_one() -> None:
+    first = {"card": 0.7, "lost": 0.2, "sea": 0.1}
+    second = {'"': 0.2, "_lost": 0.3, "_arrival": 0.4, "x": 0.1}
+    labels = [*CARDS, "lost"]
+
+    def walk(label: str) -> float | None:
+        head = label.partition("_")[0]
+        logs = [{name: math.log(p) for name, p in part.items()} for part in (first, second)]
+        tokens = [{"token": head, "logprob": logs[0][head], "top": logs[0]}]
+        tail = label.removeprefix(head) or '"'
+        tokens.append({"token": tail, "logprob": logs[1][tail], "top": logs[1]})
+        return label_probability(tokens, label, labels)
+
+    assert walk("card_lost") == pytest.approx(0.7 / 0.9 * 0.3 / 0.9)
+    assert sum(walk(label) or 0.0 for label in labels) == pytest.approx(1.0)
+
+
+def test_a_token_may_carry_the_leading_quote() -> None:
+    quoted = {'"metal': math.log(0.2), '"': math.log(0.1), "metal": math.log(0.1)}
+    tokens = [spelled('"fruit', 0.6, quoted), token('"', p=1.0)]
+    assert label_probability(tokens, "fruit", ["fruit", "metal"]) == pytest.approx(0.6 / 0.8)
+
+
+def test_a_token_may_carry_the_closing_quote() -> None:
+    tokens = [spelled('"card"', 0.25, {'"card_lost': math.log(0.75)})]
+    assert label_probability(tokens, "card", CARDS) == pytest.approx(0.25)
+
+
+def test_an_answer_inside_an_object_is_found() -> None:
+    tokens = [
+        token('{"', p=1.0),
+        token("answer", p=1.0),
+        token('": "', p=1.0),
+        token("lost", p=0.6, found=0.2),
+        token('"}', p=1.0),
+    ]
+    assert label_probability(tokens, "lost", ["lost", "found"]) == pytest.approx(0.75)
+
+
+def test_a_label_with_a_space_is_told_from_its_first_word() -> None:
+    tokens = [
+        token('"', p=1.0),
+        token("card", p=1.0),
+        spelled(" lost", 0.3, {'"': math.log(0.6)}),
+        token('"', p=1.0),
+    ]
+    labels = ["card", "card lost"]
+    assert label_probability(tokens, "card lost", labels) == pytest.approx(0.3 / 0.9)
+
+
+def test_the_taken_token_counts_even_where_it_is_not_among_the_top() -> None:
+    tokens = [{"token": "lost", "logprob": math.log(0.1), "top": {"found": math.log(0.4)}}]
+    assert label_probability(tokens, "lost", ["lost", "found"]) == pytest.approx(0.2)
+
+
+def test_tokens_that_do_not_spell_the_label_give_no_value() -> None:
+    assert label_probability([token("metal", p=0.9)], "fruit", ["fruit", "metal"]) is None
+    assert label_probability([], "fruit", ["fruit", "metal"]) is None

@@ -1,0 +1,209 @@
+"""Quotas, calls and held-out shares of a round: hand-computed."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from evokd.config import StrategySection
+from evokd.graph.planning import (
+    Aim,
+    PlannedCall,
+    label_weights,
+    plan_round,
+    probe_quotas,
+    share_out,
+    split_evenly,
+    texts_for,
+)
+from evokd.records import Difficulty, Weakness
+
+LABELS = ["a", "b", "c"]
+NONE: dict[str, int] = {}
+
+
+def make_aim(id: str, labels: list[str], hard: int = 1, easy: int = 1) -> Aim:
+    weakness = Weakness(id=id, name=f"name {id}", description="d", labels=labels, round=1)
+    return Aim(weakness=weakness, vary=f"vary {id}", hard=hard, easy=easy)
+
+
+def plan(
+    quotas: dict[str, int],
+    probes: dict[str, int] = NONE,
+    *aims: Aim,
+    round: int = 1,
+    wave: int = 0,
+    **strategy: object,
+) -> list[PlannedCall]:
+    rivals = {"a": "b", "b": "a", "c": "a"}
+    section = StrategySection.model_validate({"texts_per_call": 4, **strategy})
+    return plan_round(round, wave, section, quotas, probes, aims, rivals)
+
+
+def asked(calls: list[PlannedCall], difficulty: Difficulty | None = None, **fields: object) -> int:
+    """Return how many texts all calls with these fields ask for."""
+    return sum(
+        count
+        for call in calls
+        if all(getattr(call, name) == value for name, value in fields.items())
+        for name, count in call.counts.items()
+        if difficulty in (None, name)
+    )
+
+
+# Shares
+
+
+@pytest.mark.parametrize(
+    ("total", "weights", "shares"),
+    [
+        (10, {"a": 1, "b": 1, "c": 1}, {"a": 4, "b": 3, "c": 3}),
+        (10, {"a": 3, "b": 1}, {"a": 7, "b": 3}),
+        (2, {"a": 1, "b": 2, "c": 2}, {"a": 0, "b": 1, "c": 1}),
+        (3, {"a": 99, "b": 1, "c": 1}, {"a": 1, "b": 1, "c": 1}),
+        (0, {"a": 1, "b": 1}, {"a": 0, "b": 0}),
+        (5, {}, {}),
+    ],
+)
+def test_shares_of_hand_computed_cases(
+    total: int, weights: dict[str, float], shares: dict[str, int]
+) -> None:
+    assert share_out(total, weights) == shares
+
+
+def test_shares_add_up_and_nobody_goes_empty_while_there_is_enough() -> None:
+    weightings = itertools.product([0.1, 1.0, 2.7], repeat=4)
+    for weights, total in itertools.product(weightings, range(12)):
+        shares = share_out(total, dict(zip("abcd", weights, strict=True)))
+        assert sum(shares.values()) == total
+        assert min(shares.values()) >= (1 if total >= 4 else 0)
+
+
+def test_weak_labels_and_aimed_labels_weigh_more() -> None:
+    weights = label_weights(LABELS, {"a": 0.5, "b": 1.0}, [make_aim("w", ["b", "a"])])
+    assert weights == {"a": 1 + 2 * 0.5 + 1 / 2, "b": 1 + 1, "c": 1}
+
+
+@pytest.mark.parametrize(("wanted", "count"), [(8, 10), (4, 5), (7, 9), (1, 3)])
+def test_a_quarter_more_texts_are_asked_for_than_wanted(wanted: int, count: int) -> None:
+    assert texts_for(wanted) == count
+
+
+@pytest.mark.parametrize(
+    ("total", "parts"), [(9, [3, 3, 3]), (10, [4, 3, 3]), (4, [4]), (1, [1]), (0, [])]
+)
+def test_a_quota_is_split_into_the_fewest_even_parts(total: int, parts: list[int]) -> None:
+    assert split_evenly(total, 4) == parts
+
+
+# Calls
+
+
+def test_a_labels_quota_becomes_calls_of_even_size_that_ask_for_a_quarter_more() -> None:
+    sizes = [(call.label, asked([call])) for call in plan({"a": 9, "b": 2})]
+    assert sizes == [("a", 4), ("a", 4), ("a", 4), ("b", 3)]
+
+
+def test_half_of_a_calls_texts_are_easy() -> None:
+    (call,) = plan({"a": 8}, texts_per_call=8)
+    assert call.counts == {"hard": 5, "easy": 5}
+
+
+@pytest.mark.parametrize(
+    ("hard", "easy", "counts"),
+    [
+        (1, 0, {"hard": 7, "easy": 3}),  # ¼ of 10
+        (1, 9, {"hard": 2, "easy": 8}),  # ¾
+        (3, 5, {"hard": 4, "easy": 6}),  # ⅝
+    ],
+)
+def test_the_analyst_leans_to_a_side_but_drops_none(
+    hard: int, easy: int, counts: dict[str, int]
+) -> None:
+    (call,) = plan({"a": 8}, NONE, make_aim("w", ["a"], hard, easy), texts_per_call=8)
+    assert call.counts == counts
+
+
+def test_without_easy_texts_all_are_hard() -> None:
+    (call,) = plan({"a": 8}, easy=False, texts_per_call=8)
+    assert call.counts == {"hard": 10}
+
+
+@pytest.mark.parametrize(("round", "analyst"), [(0, True), (1, False)])
+def test_before_the_loop_or_without_an_analyst_texts_are_plain(round: int, analyst: bool) -> None:
+    calls = plan({"a": 8}, {"b": 2}, round=round, analyst=analyst)
+    assert {name for call in calls for name in call.counts} == {"plain"}
+
+
+def test_held_out_texts_come_from_calls_of_their_own() -> None:
+    quotas, probes = {"a": 5, "b": 3}, {"a": 2, "c": 2}
+    calls = plan(quotas, probes)
+    held_out = [call for call in calls if call.probe]
+    taught = [call for call in calls if not call.probe]
+    assert [(call.label, asked([call])) for call in held_out] == [("a", 3), ("c", 3)]
+    assert [call.model_copy(update={"id": ""}) for call in taught] == [
+        call.model_copy(update={"id": ""}) for call in plan(quotas)
+    ]
+    assert not {call.id for call in held_out} & {call.id for call in taught}
+
+
+def test_no_two_calls_share_an_id_not_even_over_refills() -> None:
+    calls = [
+        *plan({"a": 9, "b": 9}, {"a": 2}),
+        *plan({"a": 9}, {"a": 2}, wave=1),
+        *plan({"a": 9}, {"a": 2}, round=2),
+    ]
+    assert len({call.id for call in calls}) == len(calls)
+
+
+def test_a_call_carries_its_aim_and_the_rival() -> None:
+    calls = plan({"a": 4, "c": 4}, NONE, make_aim("w1", ["b", "a"]), make_aim("w2", ["a"]))
+    aimed = [call for call in calls if call.label == "a"]
+    assert {(one.weakness, one.aim, one.vary, one.rival) for one in aimed} == {
+        ("w2", "name w2", "vary w2", "b")
+    }
+    assert {call.weakness for call in calls if call.label == "c"} == {None}
+
+
+def test_no_label_is_tied_to_one_length() -> None:
+    quotas = {"a": 4, "b": 4}
+    calls = [call for round in range(4) for call in plan(quotas, round=round, lengths=["s", "l"])]
+    lengths = {label: {call.length for call in calls if call.label == label} for label in quotas}
+    assert lengths == {"a": {"s", "l"}, "b": {"s", "l"}}
+
+
+@pytest.mark.parametrize("second", [["b", "a"], ["a", "c"], ["a", "b"]])
+def test_every_named_weakness_is_aimed_at_and_held_out(second: list[str]) -> None:
+    aims = [make_aim("w1", ["a", "b"]), make_aim("w2", second)]
+    probes = probe_quotas(LABELS, 40, StrategySection(), aims, {})
+    calls = plan({"a": 8, "b": 8, "c": 8}, probes, *aims)
+    assert {call.weakness for call in calls if not call.probe} >= {"w1", "w2"}
+    assert asked(calls, probe=True, weakness="w1") >= 2
+    assert asked(calls, probe=True, weakness="w2") >= 2
+
+
+def test_nothing_wanted_plans_no_call() -> None:
+    assert plan({"a": 0}, {"b": 0}) == []
+
+
+# Held-out shares
+
+
+def test_the_first_batch_holds_out_two_a_label() -> None:
+    assert probe_quotas(LABELS, 9, StrategySection(), [], {}) == {"a": 2, "b": 2, "c": 2}
+
+
+def test_later_batches_hold_out_one_in_five_where_least_is_held_out() -> None:
+    held_out = {"a": 5, "b": 2, "c": 3}
+    assert probe_quotas(LABELS, 20, StrategySection(), [], held_out) == {"b": 2, "c": 2}
+
+
+def test_a_weakness_holds_out_two_of_its_first_label_beyond_the_share() -> None:
+    held_out = {"a": 9, "b": 9, "c": 9}
+    aims = [make_aim("w", ["c", "a"])]
+    assert probe_quotas(LABELS, 5, StrategySection(), aims, held_out) == {"c": 2}
+
+
+def test_nothing_is_held_out_of_a_batch_too_small_once_each_label_has_two() -> None:
+    assert probe_quotas(LABELS, 5, StrategySection(), [], dict.fromkeys(LABELS, 2)) == {}

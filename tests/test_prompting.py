@@ -1,0 +1,395 @@
+"""Prompt files, the task card, and what each role is shown, over a teacher that only listens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from evokd.agents.analyst import Findings, Shown, analyze
+from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
+from evokd.agents.critic import ACCEPT, REPAIR, Critic, Verdict
+from evokd.agents.generator import Assignment, generate_texts
+from evokd.agents.labeler import label_text
+from evokd.agents.prompting import Prompt, load_prompt, prompt_digests
+from evokd.agents.teacher import Call, Choice, Message, Teacher
+from evokd.config import ROLES
+from evokd.errors import ConfigError
+from evokd.records import Difficulty, Example
+
+KIND = "classification"
+LABELS = {"lost": "the card is gone", "arrival": "a card is on its way"}
+CALL = Call(1, "c1")
+
+
+class Listener:
+    """Stands in for a teacher: keeps what it was asked and says what it was told to."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[Sequence[Message]] = []
+        self.options: list[list[str]] = []
+        self.forms: list[type[BaseModel]] = []
+        self.purposes: list[str] = []
+
+    def ask(self, messages: Sequence[Message], reply: type[BaseModel], call: Call) -> BaseModel:
+        self.asked.append(messages)
+        self.forms.append(reply)
+        self.purposes.append(call.purpose)
+        return reply.model_validate(self.answers.pop(0))
+
+    def choose(self, messages: Sequence[Message], options: Sequence[str], call: Call) -> Choice:
+        self.asked.append(messages)
+        self.options.append(list(options))
+        self.purposes.append(call.purpose)
+        return Choice(*self.answers.pop(0))
+
+    @property
+    def user(self) -> str:
+        """The last message of the last call."""
+        return self.asked[-1][-1][1]
+
+
+def as_teacher(listener: Listener) -> Teacher:
+    return cast(Teacher, listener)
+
+
+# Prompt files
+
+
+def test_a_block_is_filled() -> None:
+    prompt = Prompt("p", "=== main\nHello {{name}}.\n\n=== other\n{{ a }} and {{a}}\n")
+    assert prompt.fill("main", name="you") == "Hello you."
+    assert prompt.fill("other", a=1) == "1 and 1"
+
+
+def test_values_with_braces_are_kept_and_not_filled_again() -> None:
+    prompt = Prompt("p", "=== main\n{{one}} {{two}}")
+    assert prompt.fill("main", one="{{two}}", two="{x} \\1") == "{{two}} {x} \\1"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "variables missing: name; unused: none"),
+        ({"name": 1, "more": 2}, "variables missing: none; unused: more"),
+        ({"nam": 1}, "variables missing: name; unused: nam"),
+    ],
+)
+def test_a_missing_or_extra_variable_is_an_error(values: dict[str, int], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"prompt p, block main: {said}"):
+        Prompt("p", "=== main\nHello {{name}}.").fill("main", **values)
+
+
+def test_a_missing_block_is_an_error_that_lists_the_blocks() -> None:
+    with pytest.raises(ConfigError, match="prompt p has no block 'hard'; it has main"):
+        Prompt("p", "=== main\nHello").fill("hard")
+
+
+def test_a_users_folder_replaces_single_files(tmp_path: Path) -> None:
+    (tmp_path / "labeler.classification.md").write_text("=== main\nOwn {{text}}", encoding="utf-8")
+    own = load_prompt("labeler", KIND, str(tmp_path))
+    assert own.fill("main", text="x") == "Own x"
+    assert own.digest != load_prompt("labeler", KIND).digest
+    ours = prompt_digests(ROLES, KIND)
+    theirs = prompt_digests(ROLES, KIND, str(tmp_path))
+    assert {role for role in ROLES if ours[role] != theirs[role]} == {"labeler"}
+
+
+def test_a_users_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="absent"):
+        load_prompt("labeler", KIND, str(tmp_path / "absent"))
+
+
+# The card
+
+
+def make_card(seed: Sequence[Example] = ()) -> str:
+    return render_card(load_prompt("card", KIND), " Sort the mail. ", LABELS, seed)
+
+
+def test_the_card_holds_task_labels_meanings_and_two_examples_a_label() -> None:
+    seed = [Example(text=f"gone {number}", label="lost") for number in range(4)]
+    card = make_card([*seed, Example(text="when", label="arrival")])
+    assert "Sort the mail." in card
+    assert "- lost: the card is gone\n  Example: gone 0\n  Example: gone 1\n- arrival" in card
+    assert card.count("Example: ") == EXAMPLES_PER_LABEL + 1
+
+
+def test_a_label_without_a_meaning_stands_alone() -> None:
+    card = render_card(load_prompt("card", KIND), "x", {"lost": "", "b": "y"}, ())
+    assert "- lost\n- b: y" in card
+
+
+def test_an_example_that_looks_like_a_placeholder_stays_as_it_is() -> None:
+    assert "Example: {{labels}}" in make_card([Example(text="{{labels}}", label="lost")])
+
+
+@pytest.mark.parametrize(
+    ("text", "short"), [("a  b\nc", "a b c"), ("abcdef", "abcdef"), ("abc defg", "abc…")]
+)
+def test_text_is_put_on_one_line_and_cut(text: str, short: str) -> None:
+    assert shorten(text, 6 if text != "abc defg" else 5) == short
+
+
+# The generator
+
+
+PLAIN: dict[Difficulty, int] = {"plain": 2}
+MIXED: dict[Difficulty, int] = {"hard": 1, "easy": 2}
+
+
+def order(counts: dict[Difficulty, int], **fields: Any) -> Assignment:
+    return Assignment(label="lost", counts=counts, length="3 to 7 words", **fields)
+
+
+def written(
+    assignment: Assignment, **texts: list[str]
+) -> tuple[list[tuple[Difficulty, str]], Listener]:
+    listener = Listener(texts or {name: ["a"] * n for name, n in assignment.counts.items()})
+    prompt = load_prompt("generator", KIND)
+    answer = generate_texts(as_teacher(listener), prompt, "card", LABELS, assignment, CALL)
+    return answer, listener
+
+
+def test_the_generator_returns_texts_with_their_difficulty() -> None:
+    texts, _ = written(order(MIXED), easy=["b", "c"], hard=["a"])
+    assert texts == [("hard", "a"), ("easy", "b"), ("easy", "c")]
+
+
+def test_texts_are_put_on_one_line_and_empty_ones_left_out() -> None:
+    texts, _ = written(order(PLAIN), plain=[" a\u2028b\n", "  "])
+    assert texts == [("plain", "a b")]
+
+
+def test_half_characters_never_become_texts() -> None:
+    texts, _ = written(order(PLAIN), plain=["fine", "broken \ud83d"])
+    assert [text.encode() for _, text in texts] == [b"fine"]
+
+
+def test_the_generator_is_held_to_the_number_of_texts() -> None:
+    _, listener = written(order(PLAIN))
+    for count in (1, 3):
+        with pytest.raises(ValidationError):
+            listener.forms[0].model_validate({"plain": ["a"] * count})
+
+
+def test_plain_texts_are_asked_for_by_label_and_meaning_after_the_card() -> None:
+    _, listener = written(order(PLAIN))
+    assert listener.asked[0][0] == ("system", "card")
+    assert "The label of all of them is lost: the card is gone." in listener.user
+    assert "Length: 3 to 7 words." in listener.user
+    assert "plain: write 2." in listener.user
+    assert "weakness" not in listener.user
+    assert "exist already" not in listener.user
+
+
+def test_hard_texts_are_asked_for_near_the_rival_and_the_weakness() -> None:
+    assignment = order(
+        MIXED, rival="arrival", weakness="late cards", vary="the month", avoid=["an old one"]
+    )
+    _, listener = written(assignment)
+    assert "hard: write 1 that really are lost, but whose words or situation remind of arrival" in (
+        listener.user
+    )
+    assert "easy: write 2 clear, typical ones" in listener.user
+    assert "Aim at this weakness: late cards. Vary: the month." in listener.user
+    assert 'exist already: "an old one"' in listener.user
+
+
+def test_no_placeholder_is_left_in_any_form() -> None:
+    every: dict[Difficulty, int] = {"plain": 1, "easy": 1, "hard": 1}
+    for assignment in (
+        order(every),
+        order(every, rival="arrival", weakness="w", avoid=["x", "y"]),
+    ):
+        assert "{{" not in written(assignment)[1].user
+
+
+# The labeler
+
+
+def test_the_labeler_sees_the_card_and_the_text_alone() -> None:
+    listener = Listener(("lost", 0.9))
+    prompt = load_prompt("labeler", KIND)
+    choice = label_text(as_teacher(listener), prompt, "card", list(LABELS), "it is gone", CALL)
+    assert choice == Choice("lost", 0.9)
+    assert listener.asked[0][0] == ("system", "card")
+    assert 'Text: "it is gone"' in listener.user
+    assert not any(label in listener.user for label in LABELS)
+    assert listener.options == [["lost", "arrival"]]
+
+
+# The analyst
+
+ROW = Shown("where is it", "arrival", "lost", 0.8)
+WEAKNESS = {
+    "name": "late",
+    "pattern": "late cards",
+    "labels": ["arrival"],
+    "hard": 2,
+    "easy": 1,
+    "vary": "x",
+}
+
+
+def analyzed(findings: Findings, max_chars: int = 9000) -> Listener:
+    listener = Listener({"weaknesses": [WEAKNESS]})
+    found = analyze(
+        as_teacher(listener),
+        load_prompt("analyst", KIND),
+        "card",
+        list(LABELS),
+        findings,
+        max_weaknesses=2,
+        max_chars=max_chars,
+        call=CALL,
+    )
+    assert [one.name for one in found] == ["late"]
+    return listener
+
+
+def test_the_analyst_sees_wrong_right_related_scores_and_open_weaknesses() -> None:
+    findings = Findings(
+        wrong=[ROW],
+        right=[Shown("gone", "lost", "lost", 0.61)],
+        related=[Shown("years ago", "lost", "arrival", 0.5)],
+        scores={"lost": 0.75},
+        open_weaknesses=["slow (lost)"],
+    )
+    user = analyzed(findings).user
+    for part in (
+        '- "where is it" is arrival, student said lost (0.80)',
+        '- "gone" is lost (0.61)',
+        '- "years ago" is lost, student said arrival (0.50)',
+        "lost 75%",
+        "slow (lost)",
+        "up to 2 weaknesses",
+    ):
+        assert part in user
+
+
+def test_what_is_not_known_yet_is_said() -> None:
+    user = analyzed(Findings(wrong=[], right=[])).user
+    assert user.count("(none)") == 4
+    assert "(not known yet)" in user
+
+
+def test_a_long_prompt_loses_related_first_then_right_then_wrong() -> None:
+    rows = {
+        name: [Shown(f"{name} {number} " + "x" * 100, "lost", "lost", 0.5) for number in (0, 1)]
+        for name in ("wrong", "right", "related")
+    }
+    findings = Findings(**rows)
+    whole = len(analyzed(findings).user)
+    kept = []
+    for room in (whole - 1, whole - 250, whole - 350, whole - 500, 0):
+        user = analyzed(findings, room).user
+        kept.append("".join(str(user.count(f'"{name} ')) for name in rows))
+    assert kept == ["221", "220", "210", "200", "000"]
+
+
+def test_the_analyst_may_name_only_labels_of_the_task_and_not_too_many_weaknesses() -> None:
+    form = analyzed(Findings(wrong=[ROW], right=[])).forms[0]
+    with pytest.raises(ValidationError):
+        form.model_validate({"weaknesses": [WEAKNESS | {"labels": ["found"]}]})
+    with pytest.raises(ValidationError):
+        form.model_validate({"weaknesses": [WEAKNESS] * 3})
+    with pytest.raises(ValidationError):
+        form.model_validate({"weaknesses": []})
+
+
+# The critic
+
+
+def judged(*answers: tuple[str, float], label: str = "lost") -> tuple[Verdict, Listener]:
+    listener = Listener(*answers)
+    critic = Critic(
+        as_teacher(listener), load_prompt("critic", KIND), "card", LABELS, ["good one"], 0.4
+    )
+    return critic.judge("it is gone", label, "lost", CALL), listener
+
+
+def test_the_critic_accepts_with_one_word() -> None:
+    verdict, listener = judged(("yes", 0.9))
+    assert (verdict, verdict.accepted) == (Verdict(ACCEPT, 0.9), True)
+    assert listener.options == [["yes", "no"]]
+
+
+def test_a_hesitant_no_is_accepted_and_keeps_the_probability_of_yes() -> None:
+    verdict, _ = judged(("no", 0.55))
+    assert verdict.verdict == ACCEPT
+    assert verdict.confidence == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize(
+    ("named", "reason"),
+    [("unrealistic", "critic_unrealistic"), ("wrong_label", "critic_wrong_label")],
+)
+def test_a_bad_text_is_given_a_reason(named: str, reason: str) -> None:
+    verdict, listener = judged(("no", 0.8), (named, 0.5))
+    assert (verdict.verdict, verdict.reason, verdict.accepted) == (named, reason, False)
+    assert verdict.confidence == pytest.approx(0.2)
+    assert named in listener.options[1]
+    assert "label lost (the card is gone)" in listener.user
+
+
+@pytest.mark.parametrize("said", [("yes", 0.3), ("no", 0.7)])
+def test_a_doubtful_text_is_worth_a_repair_without_a_second_question(
+    said: tuple[str, float],
+) -> None:
+    verdict, listener = judged(said)
+    assert (verdict.verdict, verdict.accepted) == (REPAIR, False)
+    assert verdict.reason == "critic_repair_failed"
+    assert len(listener.asked) == 1
+
+
+def test_an_unsure_yes_below_the_range_of_repair_is_bad() -> None:
+    assert judged(("yes", 0.2), ("unclear", 0.5))[0].verdict == "unclear"
+
+
+def test_where_labeler_and_intention_differ_the_critic_first_chooses_a_label() -> None:
+    verdict, listener = judged(("arrival", 0.7), ("yes", 0.9), label="arrival")
+    assert verdict.accepted
+    assert listener.options == [["arrival", "lost"], ["yes", "no"]]
+
+
+def test_a_label_the_critic_does_not_share_is_wrong_without_a_second_call() -> None:
+    verdict, listener = judged(("lost", 0.7), label="arrival")
+    assert (verdict.reason, len(listener.asked)) == ("critic_wrong_label", 1)
+
+
+def test_the_critic_is_shown_good_and_bad_texts_as_turns_and_asked_last() -> None:
+    turns = judged(("yes", 0.9))[1].asked[0]
+    assert [role for role, _ in turns] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+        "user",
+    ]
+    assert [said for role, said in turns if role == "assistant"] == ["yes", "no"]
+    assert 'Text: "good one"' in turns[1][1]
+    assert turns[-1][1] == 'Text: "it is gone"'
+
+
+def test_all_calls_about_a_text_have_purposes_of_their_own() -> None:
+    _, listener = judged(("arrival", 0.7), ("no", 0.9), ("unclear", 1.0), label="arrival")
+    assert len(set(listener.purposes)) == 3
+
+
+def test_a_repair_returns_the_new_text() -> None:
+    listener = Listener({"text": " my card is gone "})
+    critic = Critic(as_teacher(listener), load_prompt("critic", KIND), "card", LABELS, [], 0.4)
+    assert critic.repair("it gone is", "lost", CALL) == "my card is gone"
+    assert 'Text: "it gone is"' in listener.user
+
+
+def test_a_repaired_text_is_one_line() -> None:
+    listener = Listener({"text": "my card\n is\u2028gone"})
+    critic = Critic(as_teacher(listener), load_prompt("critic", KIND), "card", LABELS, [], 0.4)
+    assert critic.repair("it gone is", "lost", CALL) == "my card is gone"

@@ -1,0 +1,48 @@
+"""One small real round on the embedded LLM: what must always hold, never a score."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evokd import distill, predict
+from evokd.runner import resume_run
+from evokd.store.ledger import Ledger
+from evokd.store.run_dir import RunDirectory
+
+TASK = Path(__file__).parent.parent / "examples" / "banking" / "task.yaml"
+SMALL = ("strategy.rounds=1", "strategy.init_samples=16", "strategy.samples_per_round=16",
+         "strategy.max_refills=1", "strategy.texts_per_call=4")
+
+
+@pytest.mark.local_llm
+def test_a_real_round(tmp_path: Path) -> None:
+    result = distill(TASK, overrides=SMALL, run_id="real", runs_dir=tmp_path)
+    report = json.loads((result.path / "report.json").read_text())
+    assert report["status"] == "finished"
+    assert {role for role, one in report["teacher"].items() if one["calls"]} >= {
+        "analyst", "generator", "labeler", "critic"}
+    rows = RunDirectory(result.path).read_samples()
+    accepted = [one for one in rows if one.accepted]
+    assert accepted
+    assert {one.label for one in accepted} <= set(report["task"]["labels"])
+    rejected = [one for one in rows if one.accepted is False]
+    assert rejected
+    assert all(one.reason for one in rejected)
+    assert 0.0 <= report["scores"]["final"] <= 1.0
+    assert "<html" in (result.path / "report.html").read_text()
+    assert predict("real", ["Where is my new card?"], runs_dir=tmp_path)[0].label in report["task"][
+        "labels"]
+
+    before = _calls(result.path)
+    resume_run(RunDirectory(result.path), emit=lambda event: None)
+    assert _calls(result.path) == before
+
+
+def _calls(run: Path) -> dict[str, int]:
+    ledger = Ledger(run / "calls.sqlite")
+    counts = ledger.counts()
+    ledger.close()
+    return counts

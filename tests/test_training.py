@@ -1,0 +1,263 @@
+"""Training the student: schedule, sampler, equal weights for equal seeds, and what is saved."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_llm import WORDS
+
+from evokd.config import StudentSection
+from evokd.errors import ConfigError, StorageError
+from evokd.tools.student import Student, resolve_student, uses_bf16
+from evokd.tools.training import (
+    Schedule,
+    TrainingResult,
+    TrainingRow,
+    balanced_batches,
+    plan_schedule,
+    train,
+    train_student,
+    write_training_rows,
+)
+
+LABELS = list(WORDS)
+ROWS = [TrainingRow(f"{word} here", label) for label in LABELS for word in WORDS[label][:4]]
+SETTINGS = StudentSection(
+    min_steps=30, max_steps=30, threads=1, learning_rate=0.01, freeze_embeddings=False
+)
+
+
+def teach(
+    weights: Path, folder: Path, seed: int = 0, repeat: bool = True, **changes: Any
+) -> TrainingResult:
+    settings = SETTINGS.model_copy(update=changes)
+    return train(ROWS, LABELS, str(weights), folder, settings, random_seed=seed, repeat=repeat)
+
+
+def weights_of(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+# Schedule and sampler
+
+
+@pytest.mark.parametrize(
+    ("rows", "schedule"),
+    [
+        (30, Schedule(16, 120, 1e-4)),  # 8·30/16 = 15, raised to 120
+        (255, Schedule(16, 128, 1e-4)),  # ⌈127.5⌉
+        (256, Schedule(64, 120, 2e-4)),  # 8·256/64 = 32; four times the batch, √4 the rate
+        (4000, Schedule(64, 500, 2e-4)),
+        (9000, Schedule(64, 600, 2e-4)),  # 1125, cut to 600
+    ],
+)
+def test_the_schedule_of_hand_computed_cases(rows: int, schedule: Schedule) -> None:
+    assert plan_schedule(rows, StudentSection()) == schedule
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(5, 1), (16, 1), (17, 2), (257, 5)])
+def test_without_repeating_every_row_is_passed_once(rows: int, steps: int) -> None:
+    assert plan_schedule(rows, StudentSection(), repeat=False).steps == steps
+
+
+def draws(rows: list[TrainingRow], size: int, steps: int, seed: int = 0) -> list[list[int]]:
+    lengths = [len(row.text) for row in rows]
+    return list(balanced_batches(rows, lengths, size, steps, random.Random(seed)))
+
+
+def test_batches_have_the_asked_number_and_size() -> None:
+    batches = draws(ROWS, 5, 7)
+    assert [len(batch) for batch in batches] == [5] * 7
+
+
+def test_every_label_gets_the_same_share_however_many_rows_it_has() -> None:
+    rows = [
+        *[TrainingRow(f"a {i}", "a") for i in range(20)],
+        TrainingRow("b", "b"),
+        TrainingRow("c", "c"),
+        TrainingRow("d", "c"),
+    ]
+    counts = Counter(rows[i].label for batch in draws(rows, 4, 25) for i in batch)
+    assert sum(counts.values()) == 100
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_a_row_of_weight_three_counts_three_times_a_pass() -> None:
+    rows = [TrainingRow("seed", "a", 3), TrainingRow("x", "a"), TrainingRow("y", "a")]
+    counts = Counter(i for batch in draws(rows, 5, 4) for i in batch)
+    assert counts == {0: 12, 1: 4, 2: 4}
+
+
+def test_texts_of_similar_length_share_a_batch_and_batches_come_in_any_order() -> None:
+    rows = [TrainingRow("x" * (1 + place), "a") for place in range(16)]
+    batches = draws(rows, 2, 8)  # one pass
+    assert sorted(map(sorted, batches)) == [[place, place + 1] for place in range(0, 16, 2)]
+    assert batches != sorted(batches)
+
+
+def test_equal_seeds_draw_equal_batches_and_others_do_not() -> None:
+    assert draws(ROWS, 4, 9, seed=1) == draws(ROWS, 4, 9, seed=1) != draws(ROWS, 4, 9, seed=2)
+
+
+# Training
+
+
+@pytest.fixture(scope="module")
+def taught(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student that has learned the toy labels."""
+    folder = tmp_path_factory.mktemp("taught") / "student"
+    teach(tiny_student, folder)
+    return folder
+
+
+def test_the_student_learns_its_rows(taught: Path) -> None:
+    said = Student(taught).predict([row.text for row in ROWS])
+    assert [one.label for one in said] == [row.label for row in ROWS]
+    assert min(one.confidence for one in said) > 1 / len(LABELS)
+
+
+def test_equal_seeds_give_equal_weights_bit_for_bit(
+    taught: Path, tiny_student: Path, tmp_path: Path
+) -> None:
+    teach(tiny_student, tmp_path / "same")
+    teach(tiny_student, tmp_path / "other", seed=1)
+    first, same, other = (
+        weights_of(folder) for folder in (taught, tmp_path / "same", tmp_path / "other")
+    )
+    assert all(first[name].equal(same[name]) for name in first)
+    assert not all(first[name].equal(other[name]) for name in first)
+
+
+def test_a_saved_student_loads_with_plain_transformers(taught: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(taught)
+    batch = AutoTokenizer.from_pretrained(taught)(["apple here"], return_tensors="pt")
+    best = int(model(**batch).logits.argmax())
+    assert model.config.id2label[best] == Student(taught).predict(["apple here"])[0].label
+
+
+def test_frozen_embeddings_stay_and_the_rest_moves(tiny_student: Path, tmp_path: Path) -> None:
+    teach(tiny_student, tmp_path / "frozen", freeze_embeddings=True)
+    before, after = weights_of(tiny_student), weights_of(tmp_path / "frozen")
+    frozen = [name for name in before if ".embeddings." in name]
+    assert frozen
+    assert all(before[name].equal(after[name]) for name in frozen)
+    assert any(not before[name].equal(after[name]) for name in before if "encoder" in name)
+
+
+def test_embeddings_that_are_not_frozen_move(taught: Path, tiny_student: Path) -> None:
+    name = "bert.embeddings.word_embeddings.weight"
+    assert not weights_of(tiny_student)[name].equal(weights_of(taught)[name])
+
+
+def test_the_result_tells_what_was_done(tiny_student: Path, tmp_path: Path) -> None:
+    result = teach(tiny_student, tmp_path / "once", repeat=False, precision="fp32")
+    assert (result.rows, result.steps, result.batch_size) == (12, 1, 16)
+    assert result.precision == "fp32"
+
+
+def test_weights_that_cannot_be_loaded_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="student.model: cannot load .*absent"):
+        teach(tmp_path / "absent", tmp_path / "out")
+
+
+def test_a_full_disk_while_the_student_is_saved_is_a_storage_error(
+    tiny_student: Path, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    try:
+        with pytest.raises(StorageError, match="cannot write .*out"):
+            teach(tiny_student, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+# The tool
+
+
+def call_tool(rows: list[TrainingRow], weights: Path, folder: Path) -> dict[str, Any]:
+    write_training_rows(rows, folder / "rows.jsonl")
+    result: dict[str, Any] = train_student.invoke(
+        {
+            "rows_file": str(folder / "rows.jsonl"),
+            "labels": LABELS,
+            "model": str(weights),
+            "output_dir": str(folder / "out"),
+            "settings": SETTINGS.model_dump(),
+        }
+    )
+    return result
+
+
+def test_the_tool_trains_like_the_core(taught: Path, tiny_student: Path, tmp_path: Path) -> None:
+    assert call_tool(ROWS, tiny_student, tmp_path)["steps"] == 30
+    core, tool = weights_of(taught), weights_of(tmp_path / "out")
+    assert all(core[name].equal(tool[name]) for name in core)
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\n"])
+def test_a_text_may_hold_a_line_separator(
+    tiny_student: Path, tmp_path: Path, separator: str
+) -> None:
+    rows = [*ROWS, TrainingRow(f"apple{separator}pear", "fruit")]
+    assert call_tool(rows, tiny_student, tmp_path)["rows"] == len(rows)
+
+
+def test_the_tool_takes_no_unknown_argument() -> None:
+    fields = train_student.args_schema.model_json_schema()  # type: ignore[union-attr]
+    assert fields["additionalProperties"] is False
+
+
+def test_training_rows_are_one_object_a_line(tmp_path: Path) -> None:
+    write_training_rows([TrainingRow("größe", "a", 3)], tmp_path / "deep" / "rows.jsonl")
+    line = (tmp_path / "deep" / "rows.jsonl").read_text(encoding="utf-8")
+    assert json.loads(line) == {"text": "größe", "label": "a", "weight": 3}
+
+
+# The student
+
+
+def test_the_labels_come_in_the_order_of_the_logits(taught: Path) -> None:
+    assert Student(taught).labels == LABELS
+
+
+def test_probabilities_keep_the_order_of_the_texts_beyond_one_batch(taught: Path) -> None:
+    student = Student(taught, precision="fp32")
+    texts = [f"{row.text} {'old ' * (place % 5)}" for place, row in enumerate(ROWS * 6)]
+    rows = student.probabilities(texts)
+    assert [sum(row) for row in rows] == pytest.approx([1.0] * len(texts))
+    for place in (0, 7, 71):
+        assert rows[place] == pytest.approx(student.probabilities([texts[place]])[0], abs=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "bf16"), [("fp32", False), ("bf16", True)])
+def test_precision_on_request_does_not_ask_the_processor(precision: str, bf16: bool) -> None:
+    assert uses_bf16(precision) is bf16
+
+
+def test_a_students_source_is_a_pack_a_folder_or_a_hub_id(
+    tiny_student: Path, tmp_path: Path
+) -> None:
+    packs = {"mini": tmp_path}
+    assert resolve_student("local:mini", packs) == str(tmp_path)
+    assert resolve_student(f"path:{tiny_student}", packs) == str(tiny_student)
+    assert resolve_student("someone/model", packs) == "someone/model"
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("local:mimi", "no model pack 'mimi', did you mean 'mini'"), ("path:/x", "no config.json")],
+)
+def test_an_unknown_pack_or_folder_is_refused(model: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"student.model: .*{said}"):
+        resolve_student(model, {"mini": tmp_path})
