@@ -64,6 +64,10 @@ def start_run(
             f"the run {run.run_id} exists already in {run.path.parent}; "
             f"`evokd resume {run.run_id}` goes on, another --run-id starts anew"
         )
+    if run.path.exists() and any(one.name != ".lock" for one in run.path.iterdir()):
+        raise ConfigError(
+            f"the folder {run.path} exists and holds no run; choose another --run-id"
+        )
     with _locked(run):
         for warning in data.warnings:
             emit({"kind": "warning", "text": warning})

@@ -96,15 +96,20 @@ def plan_round(
     calls: list[PlannedCall] = []
 
     def add(label: str, wanted: int, probe: bool) -> None:
-        aim = _aim_for(label, aims)
+        ranked = _aims_for(label, aims)
         looped = round > 0 and strategy.analyst
-        for part in split_evenly(wanted, strategy.texts_per_call):
+        parts = split_evenly(wanted, strategy.texts_per_call)
+        if probe and len(ranked) > len(parts):  # each weakness needs probes of its own
+            parts = [max(1, wanted // len(ranked))] * len(ranked)
+        for index, part in enumerate(parts):
+            aim = ranked[index % len(ranked)] if ranked else None
             calls.append(
                 PlannedCall(
                     id=f"r{round:02d}w{wave}c{len(calls):02d}",
                     label=label,
                     counts=_counts(texts_for(part), strategy, aim, looped),
-                    length=strategy.lengths[len(calls) % len(strategy.lengths)],
+                    # Shifted by round and wave, so that no label is tied to a length.
+                    length=strategy.lengths[(len(calls) + round + wave) % len(strategy.lengths)],
                     probe=probe,
                     rival=rivals.get(label),
                     weakness=aim.weakness.id if aim else None,
@@ -134,7 +139,8 @@ def probe_quotas(
     """
     wanted: dict[str, int] = {}
     for aim in aims:
-        wanted[aim.weakness.labels[0]] = PROBES_PER_TARGET
+        first = aim.weakness.labels[0]
+        wanted[first] = wanted.get(first, 0) + PROBES_PER_TARGET
     for label in labels:
         missing = PROBES_PER_TARGET - held_out.get(label, 0) - wanted.get(label, 0)
         if missing > 0:
@@ -163,10 +169,10 @@ def to_plain(calls: Sequence[PlannedCall]) -> list[dict[str, Any]]:
     return [call.model_dump() for call in calls]
 
 
-def _aim_for(label: str, aims: Sequence[Aim]) -> Aim | None:
-    """Return the aim that names the label first, else any that names it."""
+def _aims_for(label: str, aims: Sequence[Aim]) -> list[Aim]:
+    """Return the aims that name the label, those that name it first in front."""
     ranked = [aim for aim in aims if label in aim.weakness.labels]
-    return min(ranked, key=lambda aim: aim.weakness.labels.index(label), default=None)
+    return sorted(ranked, key=lambda aim: aim.weakness.labels.index(label))
 
 
 def _counts(

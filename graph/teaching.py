@@ -19,6 +19,7 @@ from evokd.agents.labeler import label_text
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph.planning import (
+    PROBES_PER_TARGET,
     Aim,
     PlannedCall,
     label_weights,
@@ -205,14 +206,20 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def route_after_gate(
     state: RunState, runtime: Runtime[RunContext]
 ) -> Literal["refill", "train"]:
-    """Refill while a label lacks more than a quarter of its share and refills are left."""
+    """Refill while a label lacks half of its share, or all together a quarter."""
     session = session_of(state, runtime)
     if state["refill"] >= session.config.strategy.max_refills or session.budget_reached():
         return "train"
-    missing = _missing(session, state)
-    wanted = sum(sum(part.values()) for part in _targets(session, state))
-    short = sum(sum(part.values()) for part in missing)
-    return "refill" if short > wanted / 4 else "train"
+    wanted, probes = _targets(session, state)
+    missing, missing_probes = _missing(session, state)
+    starved = any(
+        2 * short > share[name]
+        for share, part in ((wanted, missing), (probes, missing_probes))
+        for name, short in part.items()
+    )
+    accepted = sum(one.accepted is True for one in _drafts(state))
+    few = accepted < 0.75 * (sum(wanted.values()) + sum(probes.values()))
+    return "refill" if starved or few else "train"
 
 
 def refill(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -334,7 +341,8 @@ def _probe_plan(
     session: Session, total: int, aims: list[Aim], held_out: Mapping[str, int]
 ) -> dict[str, int]:
     if session.data.validation:  # validation rows judge the rounds; weaknesses need their own
-        return {aim.weakness.labels[0]: 2 for aim in aims}
+        firsts = Counter(aim.weakness.labels[0] for aim in aims)
+        return {name: PROBES_PER_TARGET * count for name, count in firsts.items()}
     return probe_quotas(session.labels, total, session.config.strategy, aims, held_out)
 
 

@@ -37,6 +37,7 @@ class RunDirectory:
         self.rounds_students = path / "students"
         self.prepared = path / "prepared.json"
         self._lock: FileLock | None = None
+        self._created = False
 
     @property
     def run_id(self) -> str:
@@ -55,6 +56,7 @@ class RunDirectory:
             RunInUseError: another process holds the directory.
         """
         with storage_errors(self.path):
+            self._created = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")
             try:
@@ -73,8 +75,8 @@ class RunDirectory:
             self._lock = None
 
     def remove_if_unstarted(self) -> None:
-        """Delete the directory of a run that was refused before it started."""
-        if not self.exists:
+        """Delete the directory, if `lock` made it and the run was refused before it started."""
+        if self._created and not self.exists:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def student_of_round(self, round: int) -> Path:
