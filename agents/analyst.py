@@ -85,9 +85,7 @@ def _reply_model(labels: tuple[str, ...], at_most: int) -> type[BaseModel]:
         __base__=PlannedWeakness,
         labels=(list[label], Field(min_length=1, max_length=3)),
     )
-    return create_model(
-        "Analysis", weaknesses=(list[one], Field(min_length=1, max_length=at_most))
-    )
+    return create_model("Analysis", weaknesses=(list[one], Field(min_length=1, max_length=at_most)))
 
 
 def _fit(prompt: Prompt, findings: Findings, max_weaknesses: int, max_chars: int) -> str:

@@ -29,6 +29,7 @@ REASONS: Mapping[str, str] = {
 }
 REPAIR_BELOW = 0.15
 SHOWN_GOOD = 8
+MAX_CHARS = 2000
 SHOWN_CHARS = 200
 YES, NO = "yes", "no"
 
@@ -56,7 +57,7 @@ class Repaired(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    text: str = Field(min_length=1, max_length=2000)
+    text: str = Field(min_length=1, max_length=MAX_CHARS)
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,14 @@ class Critic:
         Raises:
             ReplyError, TeacherError: see `Teacher.choose`.
         """
-        if label != intended and not self._prefers(text, label, intended, call):
-            return Verdict(WRONG_LABEL, 0.0)
-        answer = self.teacher.choose(self._judge_turns(text), [YES, NO], call)
+        turns = self._judge_turns(text)
+        answer = self.teacher.choose(turns, [YES, NO], call)
         good = answer.confidence if answer.option == YES else 1.0 - answer.confidence
-        if good >= self.min_confidence:
-            return Verdict(ACCEPT, good)
-        if good >= self.min_confidence - REPAIR_BELOW:
-            return Verdict(REPAIR, good)
-        user = self.prompt.fill("reason", text=text, label=label, meaning=self.labels[label])
-        reason = self._choose(user, list(REASONS), Call(call.round, call.purpose + ":why"))
-        return Verdict(reason.option, good)
+        if good < self.min_confidence - REPAIR_BELOW:
+            return Verdict(self._reason([*turns, ("assistant", NO)], label, call), good)
+        if label != intended and not self._prefers(text, label, intended, call):
+            return Verdict(WRONG_LABEL, good)
+        return Verdict(ACCEPT if good >= self.min_confidence else REPAIR, good)
 
     def repair(self, text: str, label: str, call: Call) -> str:
         """Return a repaired form of `text`.
@@ -103,7 +101,14 @@ class Critic:
         user = self.prompt.fill("repair", text=text, label=label, meaning=self.labels[label])
         messages: list[Message] = [("system", self.card), ("user", user)]
         call = Call(call.round, call.purpose + ":repair")
-        return self.teacher.ask(messages, Repaired, call).text.strip()
+        return shorten(self.teacher.ask(messages, Repaired, call).text, MAX_CHARS)
+
+    # All questions go on with the same conversation, so that a local server computes it once.
+
+    def _reason(self, turns: Sequence[Message], label: str, call: Call) -> str:
+        user = self.prompt.fill("reason", label=label, meaning=self.labels[label])
+        why = Call(call.round, call.purpose + ":why")
+        return self.teacher.choose([*turns, ("user", user)], list(REASONS), why).option
 
     def _prefers(self, text: str, label: str, other: str, call: Call) -> bool:
         user = self.prompt.fill(
@@ -114,21 +119,26 @@ class Critic:
             other=other,
             other_meaning=self.labels[other],
         )
-        chosen = self._choose(user, [label, other], Call(call.round, call.purpose + ":label"))
-        return chosen.option == label
-
-    def _choose(self, user: str, options: Sequence[str], call: Call) -> Choice:
-        return self.teacher.choose([("system", self.card), ("user", user)], options, call)
+        turns = [*self._shown_turns(), ("user", user)]
+        which = Call(call.round, call.purpose + ":label")
+        return self.teacher.choose(turns, [label, other], which).option == label
 
     def _judge_turns(self, text: str) -> list[Message]:
+        shown = self._shown_turns()
+        asked = self.prompt.fill("text", text=text)
+        if len(shown) == 1:  # no examples, so the question was not asked yet
+            asked = self.prompt.fill("question") + "\n\n" + asked
+        return [*shown, ("user", asked)]
+
+    def _shown_turns(self) -> list[Message]:
+        """Return the card and the examples with their verdicts, the question in the first turn."""
         bad = [line for line in self.prompt.fill("bad").splitlines() if line.strip()]
         good = [shorten(one, SHOWN_CHARS) for one in self.good[:SHOWN_GOOD]]
-        shown = [turn for pair in zip(good, bad, strict=False) for turn in zip(pair, (YES, NO))]
         turns: list[Message] = [("system", self.card)]
-        for index, (example, verdict) in enumerate([*shown, (text, "")]):
-            asked = self.prompt.fill("text", text=example)
-            question = self.prompt.fill("question") + "\n\n" if index == 0 else ""
-            turns.append(("user", question + asked))
-            if verdict:
+        asked = self.prompt.fill("question") + "\n\n"
+        for pair in zip(good, bad, strict=False):
+            for example, verdict in zip(pair, (YES, NO), strict=True):
+                turns.append(("user", asked + self.prompt.fill("text", text=example)))
                 turns.append(("assistant", verdict))
+                asked = ""
         return turns

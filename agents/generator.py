@@ -55,7 +55,12 @@ def generate_texts(
         for difficulty in assignment.counts
         for text in reply[difficulty]
     ]
-    return [(difficulty, text) for difficulty, text in texts if text]
+    return [(difficulty, text) for difficulty, text in texts if text and _is_unicode(text)]
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8; JSON may smuggle in half a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 class _Texts(BaseModel):

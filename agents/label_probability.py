@@ -28,7 +28,7 @@ def label_probability(
     start = text.rfind(label)
     if start < 0:
         return None
-    alive = {other for other in labels}
+    alive = set(labels)
     probability, position = 1.0, 0
     for token in tokens:
         end = position + len(token["token"])
@@ -72,5 +72,6 @@ def _may_follow(spelled: str, label: str) -> bool:
     """
     if len(spelled) <= len(label):
         return label.startswith(spelled)
-    return spelled.startswith(label) and not (spelled[len(label)].isalnum() or
-                                              spelled[len(label)] in "_-")
+    return spelled.startswith(label) and not (
+        spelled[len(label)].isalnum() or spelled[len(label)] in "_-"
+    )

@@ -66,9 +66,15 @@ def resolve_endpoint(settings: RoleSection, local: Mapping[str, LocalEndpoint]) 
     base_url = settings.base_url or (
         os.environ.get("OPENAI_BASE_URL") if provider == OPENAI else None
     )
-    if base_url and urlsplit(base_url).username is not None:
+    try:
+        parts = urlsplit(base_url or "http://default")
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError("a base_url is malformed; expected http://host:port/v1")
+    if parts.username is not None or parts.query:
         raise ConfigError(
-            "a base_url holds a user name or password; put the key into an environment variable "
+            "a base_url holds a user name, password or query; put the key into a variable "
             "and name it in api_key_env"
         )
     return Endpoint(provider, name, base_url, f"{provider}:{name}@{base_url or 'default'}")

@@ -54,6 +54,8 @@ def load_prompt(role: str, kind: str, folder: str | None = None) -> Prompt:
     """Read `<role>.<kind>.md` from the user's folder, else from the package."""
     name = f"{role}.{kind}.md"
     if folder is not None:
+        if not Path(folder).is_dir():
+            raise ConfigError(f"agents.prompts: no folder {folder}; give one with prompt files")
         own = Path(folder) / name
         if own.exists():
             return Prompt(name, own.read_text(encoding="utf-8"))

@@ -35,6 +35,7 @@ Form = dict[str, Any] | list[str]  # a JSON schema, or the options of a choice
 Mode = Literal["grammar", "scalar", "object", "none"]
 R = TypeVar("R", bound=BaseModel)
 TOP_LOGPROBS = 20
+UNKNOWN = -1.0
 CHARS_PER_TOKEN = 4  # for endpoints that report no usage
 
 
@@ -44,8 +45,9 @@ class Capabilities(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_mode: Mode = Field(
-        "none", description="how one of several options is bound: by a llama.cpp grammar, a JSON "
-        "string, a JSON object with the key answer, or in words only"
+        "none",
+        description="how one of several options is bound: by a llama.cpp grammar, a JSON "
+        "string, a JSON object with the key answer, or in words only",
     )
     logprobs: bool = False
     usage: bool = False
@@ -158,6 +160,8 @@ class Teacher:
         chosen: Choice = self._traced(
             call, lambda: self._choose_once(messages, options, call, None)
         )
+        if chosen.confidence == UNKNOWN:  # the tokens did not spell the option
+            return self._agree(messages, options, call)
         return chosen
 
     def probe(self) -> Capabilities:
@@ -253,7 +257,7 @@ class Teacher:
             if option not in options:
                 raise ValueError(f"{option[:40]!r} is none of {', '.join(options)}")
             sure = label_probability(reply.logprobs, option, options) if reply.logprobs else None
-            return Choice(option, 1.0 if sure is None else sure)
+            return Choice(option, UNKNOWN if sure is None else sure)
 
         choice: Choice = self._ladder(messages, list(options), call, read, temperature)
         return choice
@@ -363,7 +367,7 @@ class Teacher:
         if retry >= (self.settings.max_retries or 0):
             raise TeacherError(
                 f"{where} gave no answer after {retry + 1} attempt(s), the last: {outcome}; "
-                "is it running and reachable? `evokd resume` goes on from here"
+                "is it running and reachable?"
             ) from None
         self._sleep(wait or min(30.0, 2.0**retry) * (0.75 + random.random() / 2))  # noqa: S311
 

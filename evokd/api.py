@@ -74,9 +74,7 @@ def plan(task: str | Path | Config, *, overrides: Sequence[str] = ()) -> Estimat
     return estimate(task if isinstance(task, Config) else load_config(task, list(overrides)))
 
 
-def predict(
-    run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs"
-) -> list[Prediction]:
+def predict(run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs") -> list[Prediction]:
     """Return the kept student's answers.
 
     Raises:
@@ -85,7 +83,8 @@ def predict(
     directory = find_run(run, Path(runs_dir))
     if not (directory.student / "config.json").exists():
         raise DataError(
-            f"the run {directory.run_id} has no student yet; `evokd resume {directory.run_id}` first"
+            f"the run {directory.run_id} has no student yet; "
+            f"`evokd resume {directory.run_id}` first"
         )
     settings = read_run_config(directory).student
     student = Student(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evokd.errors import EXIT_INTERRUPTED, EvokdError
+from evokd.errors import EXIT_INTERRUPTED, EvokdError, StoppedError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -106,8 +106,11 @@ def plan(task: Task, strategy: Strategy = None, set_: Set = None, json_: Json = 
             f"{one.role:<10} {one.model}: {one.calls} calls, {one.input_tokens} tokens in, "
             f"{one.output_tokens} out{cost}"
         )
-    print("cost unknown: set usd_per_million_input and …_output" if estimate.usd is None
-          else f"together {estimate.usd:.4f} USD")
+    print(
+        "cost unknown: set usd_per_million_input and …_output"
+        if estimate.usd is None
+        else f"together {estimate.usd:.4f} USD"
+    )
 
 
 @app.command()
@@ -210,8 +213,17 @@ def list_models(json_: Json = False) -> None:
         folder = installed(name)
         size = sum(one.bytes for one in pack.files)
         if json_:
-            print(json.dumps({"name": name, "kind": pack.kind, "bytes": size,
-                              "licence": pack.licence, "path": str(folder) if folder else None}))
+            print(
+                json.dumps(
+                    {
+                        "name": name,
+                        "kind": pack.kind,
+                        "bytes": size,
+                        "licence": pack.licence,
+                        "path": str(folder) if folder else None,
+                    }
+                )
+            )
         else:
             state = "here" if folder else "not fetched"
             print(f"{name:<30} {pack.kind:<8} {size / 1e6:7.0f} MB  {pack.licence:<11} {state}")
@@ -246,6 +258,8 @@ def main() -> None:
         app()
     except EvokdError as error:
         print(f"evokd: {error}", file=sys.stderr)
+        if isinstance(error, StoppedError):
+            print("evokd: stopped; `evokd resume RUN` goes on", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as end:  # typer turns Ctrl-C into this
         if end.code == EXIT_INTERRUPTED:
@@ -272,7 +286,9 @@ def _print_report(content: dict[str, Any], page: Path) -> None:
     scores, seconds = content["scores"], content["seconds"]
     Console(width=None if sys.stdout.isatty() else 100).print(summary_table(content))
     print(f"{content['status']}: {content['stop_reason']}")
-    print(f"test: {percent(scores['baseline'])} from the seeds alone, {percent(scores['final'])} "
-          f"after teaching (round {scores['best_round']})")
+    print(
+        f"test: {percent(scores['baseline'])} from the seeds alone, {percent(scores['final'])} "
+        f"after teaching (round {scores['best_round']})"
+    )
     print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))
     print(f"report: {page}")

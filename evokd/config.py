@@ -82,7 +82,11 @@ class RoleSection(Settings):
 
     model: str | None = None
     base_url: str | None = None
-    api_key_env: str | None = Field(None, description="the environment variable with the key")
+    api_key_env: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="the name of the environment variable that holds the key, not the key",
+    )
     temperature: float | None = Field(None, ge=0, le=2)
     presence_penalty: float | None = Field(
         None, ge=-2, le=2, description="against repeating itself within one reply of several texts"
@@ -236,13 +240,12 @@ LOCAL_DEFAULTS: dict[str, dict[str, Any]] = {
 
 def role_settings(agents: AgentsSection, role: str) -> RoleSection:
     """Return the complete settings of `role`: own, else `default`, else ours."""
-    merged = dict(ROLE_DEFAULTS["default"])
     own = getattr(agents, role).model_dump(exclude_none=True) if role in ROLES else {}
-    merged.update(agents.default.model_dump(exclude_none=True))
-    merged.update({**ROLE_DEFAULTS.get(role, {}), **own})
-    if str(merged["model"]).startswith("local:"):
-        merged = {**merged, **LOCAL_DEFAULTS.get(role, {}), **own}
-    return RoleSection(**merged)
+    asked = {**agents.default.model_dump(exclude_none=True), **own}
+    ours = {**ROLE_DEFAULTS["default"], **ROLE_DEFAULTS.get(role, {})}
+    if str(asked.get("model", DEFAULT_TEACHER)).startswith("local:"):
+        ours.update(LOCAL_DEFAULTS.get(role, {}))
+    return RoleSection(**{**ours, **asked})
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -347,7 +350,9 @@ def _explain(problem: Any) -> str:
         return f"missing key {loc!r}"
     message = problem["msg"].removeprefix("Value error, ")
     found = problem.get("input")
-    shown = f" (found {found!r})" if isinstance(found, str | int | float | bool) else ""
+    secret = problem["loc"][-1:] in (("api_key_env",), ("base_url",))
+    plain = isinstance(found, str | int | float | bool) and not secret
+    shown = f" (found {found!r})" if plain else ""
     return f"{loc}: {message}{shown}"
 
 

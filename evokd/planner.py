@@ -43,7 +43,10 @@ class Estimate:
 
 
 def estimate(config: Config) -> Estimate:
-    """Return an upper estimate; token counts assume four characters a token.
+    """Return an upper estimate.
+
+    Token counts assume four characters a token and an endpoint with log-probabilities; without
+    them labeler and critic are asked `samples` times.
 
     Raises:
         RefusedError: config or data cannot be used.

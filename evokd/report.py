@@ -22,8 +22,15 @@ from evokd.tasks.classification import METRIC, accuracy, confusion_matrix, recal
 from evokd.tools.packs import PACKS
 from evokd.tools.student import Student, cpu_flags
 
-PACKAGES = ("torch", "transformers", "langgraph", "langchain-core", "langchain-openai", "chromadb",
-            "xllamacpp")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "langgraph",
+    "langchain-core",
+    "langchain-openai",
+    "chromadb",
+    "xllamacpp",
+)
 SHOWN_PER_WEAKNESS = 4
 SHOWN_REJECTED = 12
 
@@ -49,8 +56,7 @@ def score_students(session: Session) -> TestScores | None:
     return TestScores(
         accuracy={number: accuracy(gold, labels) for number, labels in said.items()},
         per_label={
-            number: recall_by_label(gold, labels, session.labels)
-            for number, labels in said.items()
+            number: recall_by_label(gold, labels, session.labels) for number, labels in said.items()
         },
         predictions=said,
     )

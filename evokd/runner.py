@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,16 @@ from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskData, load_task_data
 
 # What may change between start and resume without changing what the run means.
-FREE_ON_RESUME = ("budget", "local.threads", "agents.*.max_concurrency", "agents.*.timeout",
-                  "agents.*.max_retries", "agents.*.api_key_env")
+FREE_ON_RESUME = (
+    "budget",
+    "local.threads",
+    "agents.*.max_concurrency",
+    "agents.*.timeout",
+    "agents.*.max_retries",
+    "agents.*.api_key_env",
+)
+
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -56,19 +65,24 @@ def start_run(
         RefusedError: before anything was written.
         StoppedError: the run stopped in the middle and can be resumed.
     """
+    name = run_id or new_run_id(config)
+    if not RUN_ID.fullmatch(name):
+        raise ConfigError(
+            f"--run-id {name!r}: expected letters, digits, dots, dashes and underscores"
+        )
     data = load_task_data(config)
     check_models(config)
-    run = RunDirectory((runs_dir / (run_id or new_run_id(config))).resolve())
+    run = RunDirectory((runs_dir / name).resolve())
     if run.exists:
         raise ConfigError(
             f"the run {run.run_id} exists already in {run.path.parent}; "
             f"`evokd resume {run.run_id}` goes on, another --run-id starts anew"
         )
-    if run.path.exists() and any(one.name != ".lock" for one in run.path.iterdir()):
-        raise ConfigError(
-            f"the folder {run.path} exists and holds no run; choose another --run-id"
-        )
     with _locked(run):
+        if run.holds_other_files:
+            raise ConfigError(
+                f"the folder {run.path} exists and holds no run; choose another --run-id"
+            )
         for warning in data.warnings:
             emit({"kind": "warning", "text": warning})
         with open_session(config, data, run, emit=emit, cache_dir=cache_dir) as session:
@@ -135,8 +149,9 @@ def _bring_to_end(session: Session) -> RunResult:
     scores = score_students(session)
     stop = state.get("stop", "")
     status = "budget" if stop.startswith("budget") else "finished"
-    report = build_report(session, status=status, stop=stop, scores=scores,
-                          best_round=state["best_round"])
+    report = build_report(
+        session, status=status, stop=stop, scores=scores, best_round=state["best_round"]
+    )
     write_report(run, report)
     run.drop_round_students()
     session.emit({"kind": "finished", "report": report, "path": str(run.path)})
@@ -186,4 +201,3 @@ def _is_free(key: str) -> bool:
         ):
             return True
     return False
-

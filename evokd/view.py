@@ -136,7 +136,10 @@ class LiveView:
         self._seen = _Seen()
         self._start = time.monotonic()
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
             console=self._console,
         )
         self._downloads: dict[str, Any] = {}
@@ -198,7 +201,9 @@ def clock(seconds: float) -> str:
 def _trained(event: Event) -> str:
     if not event["trained"]:
         return "nothing accepted, training skipped"
-    fresh = "" if event["fresh"] is None else f"fresh batch before training {percent(event['fresh'])}, "
+    fresh = (
+        "" if event["fresh"] is None else f"fresh batch before training {percent(event['fresh'])}, "
+    )
     return f"trained on {event['train_rows']} rows: {fresh}probe {percent(event['probe'])}"
 
 

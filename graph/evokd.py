@@ -1,8 +1,8 @@
 """EvoKD: weakness-driven generation (Liu et al., 2024, arXiv 2403.06414).
 
-    prepare → evaluate → analyze → generate ⇉ screen → label ⇉ settle → critique ⇉ gate → train
-                            ↑         ↑________________ refill _________________↙          ↓
-                            └──────────────────────────── decide ← record ←────────────────┘
+prepare → evaluate → analyze → generate ⇉ screen → label ⇉ settle → critique ⇉ gate → train
+                        ↑         ↑________________ refill _________________↙          ↓
+                        └──────────────────────────── decide ← record ←────────────────┘
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def build_graph(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """Return the compiled graph; without a checkpointer for `langgraph dev`, which brings its own."""
+    """Return the compiled graph; `langgraph dev` wants it without a checkpointer."""
     builder = StateGraph(
         RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
     )

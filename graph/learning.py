@@ -40,8 +40,14 @@ def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         if not (folder / "config.json").exists():
             _fit(session, _seed_rows(session), BASELINE, state)
     first = 0 if session.config.strategy.init else 1
-    return {"round": first, "refill": 0, "drafts": None, "best_round": BASELINE,
-            "without_gain": 0, "stop": ""}
+    return {
+        "round": first,
+        "refill": 0,
+        "drafts": None,
+        "best_round": BASELINE,
+        "without_gain": 0,
+        "stop": "",
+    }
 
 
 def evaluate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -83,9 +89,7 @@ def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     round, run_id = state["round"], session.run.run_id
     with session.phase("record", round):
-        samples = [
-            Sample(**row) for _, row in sorted(state.get("drafts", {}).items())
-        ]
+        samples = [Sample(**row) for _, row in sorted(state.get("drafts", {}).items())]
         session.run.write_samples(round, samples)
         counts = _remember(session, state, samples) if session.memory else {}
     span = session.ledger.round_span(round)
@@ -297,9 +301,7 @@ def _held_out(
     if session.data.validation:
         rows = session.data.validation
         return [row.label for row in rows], [row.text for row in rows]
-    held = [
-        one for one in (*session.accepted(before=round), *fresh) if one.split == "probe"
-    ]
+    held = [one for one in (*session.accepted(before=round), *fresh) if one.split == "probe"]
     return [one.label or "" for one in held], [one.text for one in held]
 
 
@@ -311,9 +313,7 @@ def _validation_scores(session: Session, student: Student) -> dict[str, float]:
     return recall_by_label([row.label for row in rows], said, session.labels)
 
 
-def _remember(
-    session: Session, state: RunState, samples: Sequence[Sample]
-) -> dict[str, int]:
+def _remember(session: Session, state: RunState, samples: Sequence[Sample]) -> dict[str, int]:
     """Write failures and weaknesses of the round to memory; return weaknesses by status."""
     memory, run_id, round = session.memory, session.run.run_id, state["round"]
     assert memory is not None
@@ -347,9 +347,7 @@ def _failure(sample: Sample, run_id: str) -> Failure:
 
 
 def _with_probes(weakness: Weakness, accepted: Sequence[Sample]) -> Weakness:
-    probes = [
-        one.id for one in accepted if one.weakness == weakness.id and one.split == "probe"
-    ]
+    probes = [one.id for one in accepted if one.weakness == weakness.id and one.split == "probe"]
     return weakness.model_copy(update={"probes": probes})
 
 
@@ -398,7 +396,7 @@ def _final_probe_scores(session: Session) -> dict[int, float]:
     rounds = [one.round for one in session.run.read_rounds() if one.trained]
     gold, texts = _held_out(session, max(rounds, default=0) + 1)
     if not gold:
-        return {number: 0.0 for number in rounds}
+        return dict.fromkeys(rounds, 0.0)
     return {
         number: accuracy(gold, [one.label for one in _student(session, number).predict(texts)])
         for number in rounds
@@ -414,4 +412,3 @@ def best_round_rule(session: Session) -> str:
     """Return in words how the best round is chosen."""
     what = "the validation rows" if session.data.validation else "the run's held-out probe set"
     return BEST_ROUND_RULE.format(what=what)
-

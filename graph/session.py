@@ -29,6 +29,7 @@ from evokd.tasks import TaskData
 from evokd.tools.packs import PACKS, fetch_pack, find_pack, gguf_path, installed
 from evokd.tools.server import LocalServer
 from evokd.tools.student import resolve_student
+from evokd.tools.training import check_pretrained
 
 if TYPE_CHECKING:
     from langgraph.runtime import Runtime
@@ -191,6 +192,7 @@ def open_session(
             memory = open_memory(config.memory, run.run_id, run.memory, embedder)
             stack.callback(memory.close)
         student_source = resolve_student(config.student.model, folders)
+        check_pretrained(student_source)
         with _timed(setup, "local server"):
             local = {
                 name: _start_server(name, config, run, stack, emit) for name in local_packs(config)
@@ -292,7 +294,7 @@ def _caches(run: RunDirectory, cache_dir: Path | None) -> tuple[ReplyCache, Repl
 
 def _open_embedder(config: Config, folders: Mapping[str, Path]) -> Embedder:
     provider, _, name = config.memory.embedder.partition(":")
-    if provider == "hash":
+    if provider == "hash" and (not name or name.isdigit()):
         return HashEmbedder(int(name or 64))
     if provider == "path":
         return SentenceEmbedder(Path(name), f"path:{Path(name).name}")

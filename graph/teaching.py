@@ -166,9 +166,7 @@ def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] 
     session = session_of(state, runtime)
     if not session.config.strategy.critic:
         return "gate"
-    waiting = [
-        one for one in _drafts(state) if one.accepted is None and one.critic_verdict is None
-    ]
+    waiting = [one for one in _drafts(state) if one.accepted is None and one.critic_verdict is None]
     return _send_in_batches("critique", state, waiting, session, "critic") or "gate"
 
 
@@ -203,9 +201,7 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     return {"drafts": _by_id(final)}
 
 
-def route_after_gate(
-    state: RunState, runtime: Runtime[RunContext]
-) -> Literal["refill", "train"]:
+def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["refill", "train"]:
     """Refill while a label lacks half of its share, or all together a quarter."""
     session = session_of(state, runtime)
     if state["refill"] >= session.config.strategy.max_refills or session.budget_reached():
@@ -252,8 +248,12 @@ def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
     if not strategy.analyst:
         return []
     last = [one for one in session.accepted() if one.round == state["round"] - 1 and one.prediction]
-    wrong = _hardest_first(one for one in last if one.prediction and one.prediction.label != one.label)
-    right = _closest_first(one for one in last if one.prediction and one.prediction.label == one.label)
+    wrong = _hardest_first(
+        one for one in last if one.prediction and one.prediction.label != one.label
+    )
+    right = _closest_first(
+        one for one in last if one.prediction and one.prediction.label == one.label
+    )
     findings = Findings(
         wrong=[_shown(one) for one in wrong[:SHOWN_WRONG]],
         right=[_shown(one) for one in right[:SHOWN_RIGHT]] if strategy.correct else [],
@@ -306,9 +306,7 @@ def _to_aim(planned: PlannedWeakness, round: int, index: int, session: Session) 
         labels=labels,
         round=round,
     )
-    return Aim(
-        weakness=weakness, vary=planned.vary.strip(), hard=planned.hard, easy=planned.easy
-    )
+    return Aim(weakness=weakness, vary=planned.vary.strip(), hard=planned.hard, easy=planned.easy)
 
 
 def _plan(session: Session, state: RunState, aims: list[Aim]) -> list[PlannedCall]:
@@ -488,9 +486,7 @@ def _send_in_batches(
     return [
         Send(
             node,
-            ReadTask(
-                samples=[one.model_dump() for one in samples[start : start + size]], **common
-            ),
+            ReadTask(samples=[one.model_dump() for one in samples[start : start + size]], **common),
         )
         for start in range(0, len(samples), size)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from fake_llm import WORDS, FakeLLM, running_llm, write_text
 
 from evokd.tools.packs import models_dir
 
+os.environ["HF_HUB_OFFLINE"] = "1"
 MODELS = models_dir()  # only tests with the marker local_llm look there
 
 
@@ -43,12 +45,26 @@ def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-student")
     words = [word for group in WORDS.values() for word in group]
     characters = [chr(code) for code in range(97, 123)] + list("0123456789")
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *characters,
-              *(f"##{one}" for one in characters)]
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *words,
+        *characters,
+        *(f"##{one}" for one in characters),
+    ]
     (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=len(pieces), hidden_size=32, num_hidden_layers=1,
-                        num_attention_heads=2, intermediate_size=32, max_position_embeddings=64)
+    config = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
     BertForSequenceClassification(config).save_pretrained(folder)
     BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
     return folder
@@ -71,13 +87,29 @@ def write_task(
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
     task: dict[str, Any] = {
-        "task": {"kind": "classification", "name": "toy", "instructions": "Tell what it is about.",
-                 "labels": {label: f"about a {label}" for label in WORDS}},
+        "task": {
+            "kind": "classification",
+            "name": "toy",
+            "instructions": "Tell what it is about.",
+            "labels": {label: f"about a {label}" for label in WORDS},
+        },
         "data": {"seed": "seed.jsonl", "test": "test.jsonl"},
-        "student": {"model": f"path:{student}", "min_steps": 10, "max_steps": 20, "threads": 1,
-                    "freeze_embeddings": False, "learning_rate": 0.01},
-        "agents": {"default": {"model": "openai:scripted", "base_url": base_url, "timeout": 20,
-                               "max_concurrency": 2}},
+        "student": {
+            "model": f"path:{student}",
+            "min_steps": 10,
+            "max_steps": 20,
+            "threads": 1,
+            "freeze_embeddings": False,
+            "learning_rate": 0.01,
+        },
+        "agents": {
+            "default": {
+                "model": "openai:scripted",
+                "base_url": base_url,
+                "timeout": 20,
+                "max_concurrency": 2,
+            }
+        },
         "strategy": {"rounds": 2, "init_samples": 9, "samples_per_round": 9, "texts_per_call": 4},
         "memory": {"embedder": "hash:64"},
     }

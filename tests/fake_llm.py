@@ -100,8 +100,14 @@ class FakeLLM:
         return texts
 
     def _weakness(self) -> dict[str, Any]:
-        return {"name": "short fruit", "pattern": "fruit beside metal", "labels": ["fruit", "metal"],
-                "hard": 2, "easy": 1, "vary": "the words"}
+        return {
+            "name": "short fruit",
+            "pattern": "fruit beside metal",
+            "labels": ["fruit", "metal"],
+            "hard": 2,
+            "easy": 1,
+            "vary": "the words",
+        }
 
     def _choice(self, asked: str, form: dict[str, Any]) -> str:
         inner = form.get("properties", {}).get("answer", form)
@@ -141,7 +147,10 @@ class FakeLLM:
         if body.get("logprobs") and self.logprobs:
             choice["logprobs"] = {"content": spell(text)}
         answer: dict[str, Any] = {
-            "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
             "choices": [choice],
         }
         if self.usage:
@@ -189,8 +198,11 @@ class FaultError(Exception):
 def spell(text: str) -> list[dict[str, Any]]:
     """Return log-probabilities as a server would: one token a character run, 0.9 each."""
     return [
-        {"token": token, "logprob": math.log(0.9), "top_logprobs": [
-            {"token": token, "logprob": math.log(0.9)}]}
+        {
+            "token": token,
+            "logprob": math.log(0.9),
+            "top_logprobs": [{"token": token, "logprob": math.log(0.9)}],
+        }
         for token in re.findall(r"\w+|\W+", text)
     ]
 

@@ -37,13 +37,35 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_student: Path) -> An
 
 def test_a_run_leaves_the_contract(finished: tuple[RunResult, FakeLLM]) -> None:
     result, _ = finished
-    for name in ("config.yaml", "checkpoints.sqlite", "calls.sqlite", "samples.jsonl",
-                 "rounds.jsonl", "report.json", "report.html", "student", "memory"):
+    for name in (
+        "config.yaml",
+        "checkpoints.sqlite",
+        "calls.sqlite",
+        "samples.jsonl",
+        "rounds.jsonl",
+        "report.json",
+        "report.html",
+        "student",
+        "memory",
+    ):
         assert (result.path / name).exists(), name
     report = json.loads((result.path / "report.json").read_text())
-    assert {"run_id", "strategy", "task", "metric", "status", "random_seed", "versions",
-            "config_fingerprint", "scores", "rounds", "teacher", "seconds", "weaknesses",
-            "verdict"} <= set(report)
+    assert {
+        "run_id",
+        "strategy",
+        "task",
+        "metric",
+        "status",
+        "random_seed",
+        "versions",
+        "config_fingerprint",
+        "scores",
+        "rounds",
+        "teacher",
+        "seconds",
+        "weaknesses",
+        "verdict",
+    } <= set(report)
     assert report["status"] == "finished"
     assert [one["round"] for one in report["rounds"]] == [1, 2]
     assert {"round", "probe", "score", "accepted", "rejected"} <= set(report["rounds"][0])
@@ -74,8 +96,11 @@ def test_the_labeler_never_sees_the_intended_label(finished: tuple[RunResult, Fa
     asked = [body["messages"][-1]["content"] for body in finished[1].requests]
     labelling = [text for text in asked if "Which label fits this text best?" in text]
     assert labelling
-    assert not [text for text in labelling if any(f" {name} " in text.split("Text:")[0]
-                                                  for name in ("fruit", "metal", "river"))]
+    assert not [
+        text
+        for text in labelling
+        if any(f" {name} " in text.split("Text:")[0] for name in ("fruit", "metal", "river"))
+    ]
 
 
 def test_held_out_samples_are_never_trained_on_nor_are_their_siblings(

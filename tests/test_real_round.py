@@ -13,8 +13,13 @@ from evokd.store.ledger import Ledger
 from evokd.store.run_dir import RunDirectory
 
 TASK = Path(__file__).parent.parent / "examples" / "banking" / "task.yaml"
-SMALL = ("strategy.rounds=1", "strategy.init_samples=16", "strategy.samples_per_round=16",
-         "strategy.max_refills=1", "strategy.texts_per_call=4")
+SMALL = (
+    "strategy.rounds=1",
+    "strategy.init_samples=16",
+    "strategy.samples_per_round=16",
+    "strategy.max_refills=1",
+    "strategy.texts_per_call=4",
+)
 
 
 @pytest.mark.local_llm
@@ -23,7 +28,11 @@ def test_a_real_round(tmp_path: Path) -> None:
     report = json.loads((result.path / "report.json").read_text())
     assert report["status"] == "finished"
     assert {role for role, one in report["teacher"].items() if one["calls"]} >= {
-        "analyst", "generator", "labeler", "critic"}
+        "analyst",
+        "generator",
+        "labeler",
+        "critic",
+    }
     rows = RunDirectory(result.path).read_samples()
     accepted = [one for one in rows if one.accepted]
     assert accepted
@@ -33,8 +42,10 @@ def test_a_real_round(tmp_path: Path) -> None:
     assert all(one.reason for one in rejected)
     assert 0.0 <= report["scores"]["final"] <= 1.0
     assert "<html" in (result.path / "report.html").read_text()
-    assert predict("real", ["Where is my new card?"], runs_dir=tmp_path)[0].label in report["task"][
-        "labels"]
+    assert (
+        predict("real", ["Where is my new card?"], runs_dir=tmp_path)[0].label
+        in report["task"]["labels"]
+    )
 
     before = _calls(result.path)
     resume_run(RunDirectory(result.path), emit=lambda event: None)

@@ -45,7 +45,7 @@ def test_a_killed_run_goes_on_where_it_was(toy_task: Path, llm: FakeLLM, after: 
     resumed = start(toy_task, "resume", "k")
     output, errors = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, errors.decode()
-    asked_after = [json.dumps(body, sort_keys=True) for body in llm.requests[len(asked_before):]]
+    asked_after = [json.dumps(body, sort_keys=True) for body in llm.requests[len(asked_before) :]]
     again = [body for body in asked_after if body in asked_before]
     assert len(again) <= CONCURRENCY
 

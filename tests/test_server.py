@@ -21,7 +21,7 @@ from evokd.tools.server import LocalServer
 
 DEADLINE = 30.0
 
-# Speaks the child's protocol with the child's own functions; answers 503 at first, as while loading.
+# Speaks the child's protocol with the child's own functions; answers 503 at first, as if loading.
 FAKE_CHILD = """
 import http.server, os
 from evokd.tools.server_child import announce, end_with_parent, take_stdout

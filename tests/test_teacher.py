@@ -32,8 +32,11 @@ SCALAR = Capabilities(schema_mode="scalar", logprobs=True, usage=True)
 class FixedTexts(Texts):
     """With a fixed count, as the generator asks for it."""
 
-    model_config = {"json_schema_extra": lambda schema: schema["properties"]["texts"].update(
-        minItems=3, maxItems=3)}
+    model_config = {
+        "json_schema_extra": lambda schema: schema["properties"]["texts"].update(
+            minItems=3, maxItems=3
+        )
+    }
 
 
 @pytest.fixture
@@ -195,14 +198,19 @@ def test_the_key_reaches_no_file(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     make_teacher(llm, log).choose(LABEL, OPTIONS, Call(1, "c"))
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()
-                and KEY.encode() in path.read_bytes()]
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [('{"a": 1}', {"a": 1}), ('so: {"a": 1} yes', {"a": 1}), ("```json\n[1]\n```", [1]),
-     ('"word"', "word")],
+    [
+        ('{"a": 1}', {"a": 1}),
+        ('so: {"a": 1} yes', {"a": 1}),
+        ("```json\n[1]\n```", [1]),
+        ('"word"', "word"),
+    ],
 )
 def test_json_is_found(text: str, value: object) -> None:
     assert parse_json(text) == value

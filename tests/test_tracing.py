@@ -86,9 +86,7 @@ def traces() -> Iterator[TraceServer]:
     server.server.server_close()
 
 
-def test_each_round_is_one_trace_with_every_part_named(
-    toy_task: Path, traces: TraceServer
-) -> None:
+def test_each_round_is_one_trace_with_every_part_named(toy_task: Path, traces: TraceServer) -> None:
     runs_dir = toy_task.parent / "runs"
     environment = os.environ | {
         "LANGSMITH_TRACING": "true",
@@ -98,19 +96,48 @@ def test_each_round_is_one_trace_with_every_part_named(
         "PYTHONWARNINGS": "ignore",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "evokd", "run", str(toy_task), "--run-id", "t",
-         "--runs-dir", str(runs_dir), "--set", "strategy.rounds=1"],
-        env=environment, capture_output=True, text=True, timeout=180, check=False,
+        [
+            sys.executable,
+            "-m",
+            "evokd",
+            "run",
+            str(toy_task),
+            "--run-id",
+            "t",
+            "--runs-dir",
+            str(runs_dir),
+            "--set",
+            "strategy.rounds=1",
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     runs = traces.runs()
     names = {str(one["name"]) for one in runs}
-    assert {"evokd round 0", "evokd round 1", "generate", "label", "critique", "gate", "train",
-            "train_student", "analyst", "generator", "labeler", "critic"} <= names
+    assert {
+        "evokd round 0",
+        "evokd round 1",
+        "generate",
+        "label",
+        "critique",
+        "gate",
+        "train",
+        "train_student",
+        "analyst",
+        "generator",
+        "labeler",
+        "critic",
+    } <= names
     # A root starts a trace: one a round, and the last call, which only finishes.
     roots = [one for one in runs if not one.get("parent_run_id")]
     assert {str(one["name"]) for one in roots if str(one["name"]).startswith("evokd")} == {
-        "evokd round 0", "evokd round 1"}
+        "evokd round 0",
+        "evokd round 1",
+    }
     labelers = [one for one in runs if one["name"] == "labeler"]
     for one in labelers:
         metadata = one["extra"]["metadata"]  # type: ignore[index]

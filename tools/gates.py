@@ -1,12 +1,12 @@
 """Gates: checks on new samples that need no LLM. Each rejection has a named reason.
 
-    format_*          empty, too short, too long, a placeholder, the label's raw name
-    duplicate         the same text, up to case and spaces
-    near_duplicate    almost the same letters (Jaccard of character 4-grams)
-    semantic_duplicate  almost the same meaning (cosine of the embeddings)
-    leak              the same as, or very near to, a validation or test text
-    label_*           labeler and intention differ, or the labeler is not sure
-    balance           the label already has its share of this round
+format_*          empty, too short, too long, a placeholder, the label's raw name
+duplicate         the same text, up to case and spaces
+near_duplicate    almost the same letters (Jaccard of character 4-grams)
+semantic_duplicate  almost the same meaning (cosine of the embeddings)
+leak              the same as, or very near to, a validation or test text
+label_*           labeler and intention differ, or the labeler is not sure
+balance           the label already has its share of this round
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The student: a `transformers` sequence classifier, loaded from a folder, asked for predictions."""
+"""The student: a `transformers` sequence classifier, loaded from a folder and asked."""
 
 from __future__ import annotations
 
@@ -108,9 +108,7 @@ def resolve_student(model: str, pack_folders: dict[str, Path]) -> str:
     kind, colon, rest = model.partition(":")
     if colon and kind == "local":
         if rest not in pack_folders:
-            raise ConfigError(
-                f"student.model: no model pack {rest!r}{nearest(rest, pack_folders)}"
-            )
+            raise ConfigError(f"student.model: no model pack {rest!r}{nearest(rest, pack_folders)}")
         return str(pack_folders[rest])
     if colon and kind == "path":
         if not (Path(rest) / "config.json").exists():

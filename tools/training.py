@@ -86,8 +86,8 @@ def train_student(
     repeat: bool = True,
 ) -> dict[str, Any]:
     """Fine-tune the student on the rows of a file and save it; return rows, steps and speed."""
-    lines = Path(rows_file).read_text(encoding="utf-8").splitlines()
-    rows = [TrainingRow(**json.loads(line)) for line in lines]
+    lines = Path(rows_file).read_text(encoding="utf-8").split("\n")
+    rows = [TrainingRow(**json.loads(line)) for line in lines if line]
     section = StudentSection(**settings)
     result = train(
         rows, labels, model, Path(output_dir), section, random_seed=random_seed, repeat=repeat
@@ -122,7 +122,7 @@ def balanced_batches(
     steps: int,
     rng: random.Random,
 ) -> Iterator[list[int]]:
-    """Yield `steps` batches of row indices with equal shares of every label.
+    """Yield `steps` batches of row indices with, over eight batches, equal shares of every label.
 
     Labels take turns; within a label, rows come in shuffled passes, a row of weight w w times.
     Rows are drawn for several batches at once and sorted by `lengths` (tokens), so that a batch
@@ -180,9 +180,7 @@ def train(
     start = time.perf_counter()
     loss = _fit(model, tokenizer, rows, labels, settings, schedule, random_seed)
     seconds = time.perf_counter() - start
-    with storage_errors(output_dir):
-        model.save_pretrained(output_dir)
-        tokenizer.save_pretrained(output_dir)
+    _save(model, tokenizer, output_dir)
     return TrainingResult(
         rows=len(rows),
         steps=schedule.steps,
@@ -191,6 +189,39 @@ def train(
         samples_per_second=schedule.steps * schedule.batch_size / seconds,
         precision="bf16" if uses_bf16(settings.precision) else "fp32",
         loss=loss,
+    )
+
+
+def check_pretrained(model_folder: str) -> None:
+    """Check that a student's architecture can be loaded, without its weights.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    _, transformers = load_libraries()
+    try:
+        transformers.AutoConfig.from_pretrained(model_folder)
+        transformers.AutoTokenizer.from_pretrained(model_folder)
+    except (OSError, ValueError) as error:
+        raise _cannot_load(model_folder, error) from None
+
+
+def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+    from safetensors import SafetensorError
+
+    with storage_errors(folder):
+        try:
+            model.save_pretrained(folder)
+        except SafetensorError as error:  # how safetensors says that the disk is full
+            raise OSError(str(error)) from error
+        tokenizer.save_pretrained(folder)
+
+
+def _cannot_load(model_folder: str, error: Exception) -> ConfigError:
+    first = str(error).strip().splitlines()[0]
+    return ConfigError(
+        f"student.model: cannot load {model_folder}: {first}; give local:PACK, path:DIR or a "
+        "hub id that can be reached"
     )
 
 
@@ -207,11 +238,7 @@ def _load_pretrained(model_folder: str, labels: Sequence[str]) -> tuple[Any, Any
             dtype="float32",
         )
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"student.model: cannot load {model_folder}: {first}; give local:PACK, path:DIR or a "
-            "hub id that can be reached"
-        ) from None
+        raise _cannot_load(model_folder, error) from None
     return model, tokenizer
 
 

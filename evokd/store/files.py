@@ -16,11 +16,11 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn a full disk or missing rights at `path` into a `StorageError`."""
     try:
         yield
-    except (OSError, sqlite3.OperationalError) as error:
+    except (OSError, sqlite3.DatabaseError) as error:
         cause = error.strerror if isinstance(error, OSError) else None
         raise StorageError(
             f"cannot write {path}: {cause or error}; "
-            "free some space or choose another place, then resume"
+            "free some space, mend the file or choose another place"
         ) from error
 
 

@@ -64,14 +64,14 @@ class ReplyCache:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         self._db = connect(path)
-        with self._lock, self._db:
+        with storage_errors(path), self._lock, self._db:
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL)"
             )
 
     def get(self, key: str) -> Reply | None:
         """Return the stored reply, or None."""
-        with self._lock:
+        with storage_errors(self.path), self._lock:
             row = self._db.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return Reply.model_validate_json(row[0]) if row else None
 
@@ -95,4 +95,3 @@ def connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
     return db
-

@@ -10,14 +10,16 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from evokd.errors import ResumeError, RunInUseError
-from evokd.records import RoundRecord, Sample
+from evokd.records import Record, RoundRecord, Sample
 from evokd.store.files import storage_errors, write_text
+
+R = TypeVar("R", bound=Record)
 
 
 class RunDirectory:
@@ -48,6 +50,12 @@ class RunDirectory:
     def exists(self) -> bool:
         """Whether a run was started here."""
         return self.config.exists()
+
+    @property
+    def holds_other_files(self) -> bool:
+        """Whether the locked folder was there before and holds something that is no run."""
+        others = (one for one in self.path.iterdir() if one.name != ".lock")
+        return not self.exists and any(others)
 
     def lock(self) -> None:
         """Become the only writer.
@@ -85,7 +93,7 @@ class RunDirectory:
 
     def read_samples(self) -> list[Sample]:
         """Return all samples, in the order they were written."""
-        return [Sample.model_validate(row) for row in self._read_lines(self.samples_file)]
+        return self._read_lines(self.samples_file, Sample)
 
     def write_samples(self, round: int, samples: Iterable[Sample]) -> None:
         """Replace the samples of `round`; those of other rounds stay (idempotent)."""
@@ -94,7 +102,7 @@ class RunDirectory:
 
     def read_rounds(self) -> list[RoundRecord]:
         """Return one record a finished round, by round."""
-        return [RoundRecord.model_validate(row) for row in self._read_lines(self.rounds_file)]
+        return self._read_lines(self.rounds_file, RoundRecord)
 
     def write_round(self, record: RoundRecord) -> None:
         """Add or replace the record of a round (idempotent)."""
@@ -128,12 +136,12 @@ class RunDirectory:
         """Delete the students of the single rounds, once the best one stands in `student/`."""
         shutil.rmtree(self.rounds_students, ignore_errors=True)
 
-    def _read_lines(self, path: Path) -> list[dict[str, Any]]:
+    def _read_lines(self, path: Path, record: type[R]) -> list[R]:
         if not path.exists():
             return []
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            return [json.loads(line) for line in lines if line.strip()]
+            lines = path.read_text(encoding="utf-8").split("\n")
+            return [record.model_validate_json(line) for line in lines if line.strip()]
         except (ValueError, ValidationError):
             raise ResumeError(f"{path} is broken; restore it or start a new run") from None
 

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -146,7 +147,7 @@ def _read_text(path: Path) -> str:
         raise DataError(
             f"{path} is not UTF-8 (byte {error.start}); convert it to UTF-8 and try again"
         ) from None
-    except (EOFError, gzip.BadGzipFile):
+    except (EOFError, gzip.BadGzipFile, zlib.error):
         raise DataError(f"{path} is not a complete gzip file; write it anew") from None
 
 
@@ -172,8 +173,7 @@ def _read_split(
                 f"and {known.label!r} above; keep one of them"
             )
     if not rows:
-        raise DataError(f"{path}: no rows; expected lines such as "
-                        '{"text": "…", "label": "…"}')
+        raise DataError(f'{path}: no rows; expected lines such as {{"text": "…", "label": "…"}}')
     if doubles:
         warnings.append(f"{split}: {doubles} duplicate row(s) kept once")
     return rows
@@ -186,6 +186,8 @@ def _check_row(raw: dict[str, Any], where: str, labels: Sequence[str]) -> Exampl
     text, label = raw["text"], raw["label"]
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: the text is empty; remove the row or fill it in")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise DataError(f"{where}: the text holds half a surrogate pair; write it as UTF-8")
     if label not in labels:
         raise DataError(
             f"{where}: unknown label {label!r}{nearest(label, labels)}; "
@@ -205,7 +207,5 @@ def _drop_known(
     kept = [row for row in rows if normalize(row.text) not in known]
     if len(kept) < len(rows):
         dropped = len(rows) - len(kept)
-        warnings.append(
-            f"{split}: {dropped} row(s) that also stand in {other_split} were dropped"
-        )
+        warnings.append(f"{split}: {dropped} row(s) that also stand in {other_split} were dropped")
     return kept
