@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -22,12 +22,14 @@ class Assignment:
 
     `counts` says how many texts of each difficulty; as in the paper, hard and easy ones come from
     one call. `rival` is the label the student takes for `label`; hard texts need one. `avoid` holds
-    the nearest texts that exist already, nearest first.
+    the nearest texts that exist already, nearest first; `aspects` says which part of the label's
+    meaning each difficulty is about.
     """
 
     label: str
     counts: Mapping[Difficulty, int]
     length: str
+    aspects: Mapping[Difficulty, str] = field(default_factory=dict)
     rival: str | None = None
     weakness: str | None = None
     vary: str | None = None
@@ -96,9 +98,12 @@ def _instruction(prompt: Prompt, labels: Mapping[str, str], task: Assignment) ->
 
 
 def _order(prompt: Prompt, task: Assignment, difficulty: Difficulty, count: int) -> str:
+    aspect = task.aspects.get(difficulty, "")
+    if aspect:
+        aspect = prompt.fill("aspect", aspect=aspect)
     if difficulty == "hard":
         rival = task.rival or "another label"
-        return prompt.fill("hard", count=count, label=task.label, rival=rival)
+        return prompt.fill("hard", count=count, label=task.label, rival=rival, aspect=aspect)
     if difficulty == "easy":
-        return prompt.fill("easy", count=count, label=task.label)
-    return prompt.fill("plain", count=count)
+        return prompt.fill("easy", count=count, label=task.label, aspect=aspect)
+    return prompt.fill("plain", count=count, aspect=aspect)

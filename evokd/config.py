@@ -35,7 +35,10 @@ class TaskSection(Settings):
     kind: Literal["classification"] = Field(description="the only kind so far")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     instructions: str = Field(min_length=1)
-    labels: dict[str, str] = Field(description="label → what it means", min_length=2)
+    labels: dict[str, str] = Field(
+        description="label → meaning; its parts, between semicolons, are written about in turn",
+        min_length=2,
+    )
 
     @model_validator(mode="after")
     def _labels_are_usable(self) -> TaskSection:

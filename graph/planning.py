@@ -29,6 +29,7 @@ class PlannedCall(BaseModel):
     label: str
     counts: dict[Difficulty, int]
     length: str
+    turn: int = 0
     probe: bool = False
     rival: str | None = None
     weakness: str | None = None
@@ -108,6 +109,7 @@ def plan_round(
                     id=f"r{round:02d}w{wave}c{len(calls):02d}",
                     label=label,
                     counts=_counts(texts_for(part), strategy, aim, looped),
+                    turn=round + wave + index + (1 if probe else 0),
                     # Shifted by round and wave, so that no label is tied to a length.
                     length=strategy.lengths[(len(calls) + round + wave) % len(strategy.lengths)],
                     probe=probe,
@@ -162,6 +164,18 @@ def split_evenly(total: int, most: int) -> list[int]:
     """Split `total` into the fewest parts of at most `most`, as equal as can be."""
     parts = math.ceil(total / most)
     return [total // parts + (index < total % parts) for index in range(parts)]
+
+
+def aspects_for(meaning: str, counts: Mapping[Difficulty, int], turn: int) -> dict[Difficulty, str]:
+    """Give each difficulty of a call the next part of a label's meaning, in turn.
+
+    The parts stand between semicolons; a meaning without any is always meant as a whole.
+    """
+    parts = [part.strip() for part in meaning.split(";") if part.strip()]
+    if len(parts) < 2:
+        return {}
+    first = turn * len(counts)
+    return {name: parts[(first + at) % len(parts)] for at, name in enumerate(counts)}
 
 
 def to_plain(calls: Sequence[PlannedCall]) -> list[dict[str, Any]]:
