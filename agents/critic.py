@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.agents.card import shorten
 from evokd.agents.prompting import Prompt
-from evokd.agents.teacher import Call, Choice, Message, Teacher
+from evokd.agents.teacher import Call, Message, Teacher
 
 ACCEPT = "accept"
 REPAIR = "repair"

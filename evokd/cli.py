@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evokd.errors import EXIT_INTERRUPTED, EvokdError, StoppedError
+from evokd.errors import EXIT_INTERRUPTED, EvokdError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -258,8 +258,6 @@ def main() -> None:
         app()
     except EvokdError as error:
         print(f"evokd: {error}", file=sys.stderr)
-        if isinstance(error, StoppedError):
-            print("evokd: stopped; `evokd resume RUN` goes on", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as end:  # typer turns Ctrl-C into this
         if end.code == EXIT_INTERRUPTED:

@@ -145,7 +145,7 @@ def _bring_to_end(session: Session) -> RunResult:
         state = run_rounds(session)
     except StoppedError as error:
         write_report(run, build_report(session, status="failed", stop=str(error)))
-        raise
+        raise type(error)(f"{error}; `evokd resume {run.run_id}` goes on") from error
     scores = score_students(session)
     stop = state.get("stop", "")
     status = "budget" if stop.startswith("budget") else "finished"

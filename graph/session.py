@@ -261,11 +261,12 @@ def needed_packs(config: Config) -> list[str]:
 
 
 def check_models(config: Config) -> None:
-    """Check that every role's model is known and its key is there, without any call.
+    """Check that prompts and every role's model are known and its key is there, without a call.
 
     Raises:
         RefusedError: naming role, model and what is missing.
     """
+    load_prompts(config)
     packs = needed_packs(config)
     resolve_student(config.student.model, {name: Path() for name in packs})
     stand_in = {name: LocalEndpoint("http://127.0.0.1:1/v1", name) for name in PACKS}

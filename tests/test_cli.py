@@ -69,14 +69,11 @@ def dead_url() -> str:
 
 
 @pytest.fixture
-def make_task(tmp_path: Path) -> Callable[[str], Path]:
-    """Return a function that writes a task over an address; its student has no weights."""
-    weights = tmp_path / "weights"
-    weights.mkdir()
-    (weights / "config.json").write_text("{}", encoding="utf-8")
+def make_task(tmp_path: Path, tiny_student: Path) -> Callable[[str], Path]:
+    """Return a function that writes a task over an address."""
 
     def make(base_url: str) -> Path:
-        task = write_task(tmp_path, base_url, weights, {"strategy": {"memory": False}})
+        task = write_task(tmp_path, base_url, tiny_student, {"strategy": {"memory": False}})
         config = load_config(task, ["agents.default.max_retries=0", "agents.default.timeout=5"])
         task.write_text(dump_config(config), encoding="utf-8")
         return task

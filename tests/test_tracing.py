@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+INGEST = {
+    "use_multipart_endpoint": True,
+    "size_limit": 100,
+    "size_limit_bytes": 20_000_000,
+    "scale_up_nthreads_limit": 4,
+    "scale_up_qsize_trigger": 1000,
+    "scale_down_nempty_trigger": 4,
+}
+PART = re.compile(r'name="(?:post|patch)\.([^"]+)"\r\n(?:[^\r\n]+\r\n)*\r\n(.*?)\r\n--', re.DOTALL)
 SECRET = "lsv2_pt_do_not_show_me"
 
 
@@ -33,21 +44,23 @@ class TraceServer:
     def text(self) -> str:
         return b"\n".join(self.bodies).decode("utf-8", "replace")
 
-    def runs(self) -> list[dict[str, object]]:
-        """Return the JSON objects of all parts that describe a run's start."""
-        found = []
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the runs, each put together from its parts."""
+        found: dict[str, dict[str, Any]] = {}
         for body in self.bodies:
-            for line in body.decode("utf-8", "replace").splitlines():
-                if line.startswith('{"') and '"run_type"' in line:
-                    found.append(json.loads(line))
-        return found
+            for name, content in PART.findall(body.decode("utf-8", "replace")):
+                run_id, _, part = name.partition(".")
+                run = found.setdefault(run_id, {})
+                value = json.loads(content)
+                run.update({part: value} if part else value)
+        return [run for run in found.values() if "name" in run]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         traces = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:  # noqa: N802
-                self._answer({"batch_ingest_config": {"use_multipart_endpoint": True}})
+                self._answer({"batch_ingest_config": INGEST})
 
             def do_POST(self) -> None:  # noqa: N802
                 length = self.headers["content-length"]
@@ -140,11 +153,11 @@ def test_each_round_is_one_trace_with_every_part_named(toy_task: Path, traces: T
     }
     labelers = [one for one in runs if one["name"] == "labeler"]
     for one in labelers:
-        metadata = one["extra"]["metadata"]  # type: ignore[index]
+        metadata = one["extra"]["metadata"]
         assert metadata["run"] == "t" and metadata["role"] == "labeler"
         assert metadata["strategy"] == "evokd" and metadata["round"] in (0, 1)
         assert metadata["thread_id"] == "t"
-        assert "labeler" in one["tags"]  # type: ignore[operator]
+        assert "labeler" in one["tags"]
     assert set(traces.keys) == {SECRET}
     assert SECRET not in traces.text
     assert SECRET not in done.stdout + done.stderr
