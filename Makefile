@@ -6,7 +6,7 @@ TORCH_PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: demo test test-llm check format bench-training lock clean
+.PHONY: demo test test-llm check format bench-training docs lock clean
 
 demo: $(STAMP)
 	$(BIN)/evokd models pull qwen2.5-coder-1.5b-instruct all-MiniLM-L6-v2
@@ -32,7 +32,7 @@ format: $(STAMP)
 
 bench-training: $(STAMP)
 	$(BIN)/evokd models pull all-MiniLM-L6-v2
-	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/training_speed.py $(BENCH_ARGS)
 
 # Torch first: with it installed, nothing else pulls in another build.
 $(STAMP): constraints.txt pyproject.toml
@@ -41,6 +41,9 @@ $(STAMP): constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_PIP_ARGS) -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
+
+docs: $(STAMP)
+	$(BIN)/evokd graph > docs/graph.mmd
 
 # Write the pins anew from what is installed.
 lock: $(STAMP)

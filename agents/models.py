@@ -97,7 +97,6 @@ def chat_model(role: str, settings: RoleSection, endpoint: Endpoint) -> BaseChat
             model=endpoint.name,
             base_url=endpoint.base_url,
             api_key=SecretStr(_api_key(role, settings, endpoint)),
-            temperature=settings.temperature,
             max_completion_tokens=settings.max_tokens,
             timeout=settings.timeout,
             max_retries=0,

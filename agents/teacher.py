@@ -35,6 +35,8 @@ Form = dict[str, Any] | list[str]  # a JSON schema, or the options of a choice
 Mode = Literal["grammar", "scalar", "object", "none"]
 R = TypeVar("R", bound=BaseModel)
 TOP_LOGPROBS = 20
+# Which parameters a probe tries, in turn: log-probabilities, then temperature and seed.
+PROBED = ((True, True), (False, True), (False, False))
 UNKNOWN = -1.0
 CHARS_PER_TOKEN = 4  # for endpoints that report no usage
 
@@ -51,6 +53,7 @@ class Capabilities(BaseModel):
     )
     logprobs: bool = False
     usage: bool = False
+    sampling: bool = Field(True, description="temperature and seed are accepted")
 
 
 @dataclass(frozen=True)
@@ -204,31 +207,30 @@ class Teacher:
         if self.endpoint.provider == LOCAL:  # the grammar saves the tokens of JSON and fences
             modes = ("grammar", *modes)
         for mode in modes:
-            try:
-                reply = self._reply(self._request(messages, options, mode, 0.0, True), call, 0, 0.0)
-                answer = _unwrap(reply.text, mode)
-            except (ReplyError, ValueError):  # 400, or no JSON: this form is not supported
-                continue
-            if answer in options:
-                return Capabilities(
-                    schema_mode=mode,
-                    logprobs=bool(reply.logprobs),
-                    usage=reply.usage_reported,
-                )
+            for probs, sampling in PROBED:
+                self.capabilities = Capabilities(sampling=sampling)
+                request = self._request(messages, options, mode, 0.0, probs)
+                try:
+                    reply = self._reply(request, call, 0, 0.0)
+                except ReplyError:  # 400: it does not know one of these parameters
+                    continue
+                if _answers(reply.text, mode, options):
+                    return _seen(reply, mode, sampling)
+                break  # it ignores this form
         return self._probe_plain(messages, call)
 
     def _probe_plain(self, messages: list[Message], call: Call) -> Capabilities:
         """No schema is honoured: see whether log-probabilities and usage come with plain text."""
-        for probs in (True, False):
+        refused: ReplyError | None = None
+        for probs, sampling in PROBED:
+            self.capabilities = Capabilities(sampling=sampling)
             request = self._request(messages, None, "none", 0.0, probs)
             try:
-                reply = self._reply(request, call, 0, 0.0)
-            except ReplyError:
-                if not probs:
-                    raise
-                continue
-            return Capabilities(logprobs=bool(reply.logprobs), usage=reply.usage_reported)
-        raise AssertionError("unreachable: the last form raises")
+                return _seen(self._reply(request, call, 0, 0.0), "none", sampling)
+            except ReplyError as error:
+                refused = error
+        assert refused is not None
+        raise refused
 
     def _agree(self, messages: Sequence[Message], options: Sequence[str], call: Call) -> Choice:
         k = self.settings.samples or 3
@@ -372,7 +374,9 @@ class Teacher:
         self._sleep(wait or min(30.0, 2.0**retry) * (0.75 + random.random() / 2))  # noqa: S311
 
     def _invoke(self, request: dict[str, Any], call: Call, seed: int) -> Reply:
-        bound: dict[str, Any] = {"temperature": request["temperature"], "seed": seed}
+        bound: dict[str, Any] = {}
+        if self.capabilities.sampling:
+            bound |= {"temperature": request["temperature"], "seed": seed}
         extra: dict[str, Any] = {}
         if "schema" in request:
             # Not as `response_format` itself: the client would then parse the reply, raise on one
@@ -494,6 +498,22 @@ def _unwrap(text: str, mode: Mode) -> str:
     if isinstance(value, dict):
         value = next(iter(value.values()), "")
     return str(value)
+
+
+def _answers(text: str, mode: Mode, options: Sequence[str]) -> bool:
+    try:
+        return _unwrap(text, mode) in options
+    except ValueError:
+        return False
+
+
+def _seen(reply: Reply, mode: Mode, sampling: bool) -> Capabilities:
+    return Capabilities(
+        schema_mode=mode,
+        logprobs=bool(reply.logprobs),
+        usage=reply.usage_reported,
+        sampling=sampling,
+    )
 
 
 def _in_words(form: Form) -> str:

@@ -1,11 +1,10 @@
 """Training speed of the student against a plain loop, at equal steps and equal accuracy.
 
-    python benchmarks/training_speed.py [--seeds 5] [--rows 1000] [--few 128]
+    make bench-training BENCH_ARGS="--train train.jsonl --held-out held_out.jsonl"
 
 The plain loop is what one writes first: fp32, AdamW, batches of 16 in random order, all weights
-trained. Rows are the gold rows of a classification folder (`--data`: train.jsonl and test.jsonl of
-text, label), by default the demo's test rows, split in two. Everything is measured in one process,
-ours and plain in turn; ratios are medians over the random seeds.
+trained, as many samples as ours. Rows are JSONL of text and label. Everything is measured in one
+process, ours and plain in turn; ratios are medians over the random seeds.
 """
 
 from __future__ import annotations

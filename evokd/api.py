@@ -52,11 +52,15 @@ def distill(
 def resume(
     run: str,
     *,
+    overrides: Sequence[str] = (),
     runs_dir: str | Path = "runs",
     cache_dir: str | Path | None = None,
     on_event: Emit | None = None,
 ) -> RunResult:
     """Go on with a run, given its id or path.
+
+    Args:
+        overrides: 'a.b=c', for what may change: the budget, concurrency, time-outs.
 
     Raises:
         ResumeError: no such run, or something it depends on changed.
@@ -64,6 +68,7 @@ def resume(
     """
     return resume_run(
         find_run(run, Path(runs_dir)),
+        overrides=overrides,
         cache_dir=Path(cache_dir) if cache_dir else None,
         emit=on_event or _ignore,
     )

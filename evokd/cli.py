@@ -75,6 +75,7 @@ def run(
 @app.command()
 def resume(
     run: Run,
+    set_: Set = None,
     runs_dir: RunsDir = Path("runs"),
     cache: Cache = None,
     json_: Json = False,
@@ -84,7 +85,9 @@ def resume(
     from evokd.view import open_view
 
     with open_view(json_lines=json_) as emit:
-        result = api.resume(run, runs_dir=runs_dir, cache_dir=cache, on_event=emit)
+        result = api.resume(
+            run, overrides=set_ or [], runs_dir=runs_dir, cache_dir=cache, on_event=emit
+        )
     _end(result, json_)
 
 

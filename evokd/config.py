@@ -262,7 +262,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     path = Path(path)
     raw = _read_yaml(path)
     for override in overrides or []:
-        _apply_override(raw, override)
+        apply_override(raw, override)
     config = parse_config(raw, str(path))
     for name in ("seed", "validation", "test"):
         value = getattr(config.data, name)
@@ -324,7 +324,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set one 'a.b=c' in a raw task file.
+
+    Raises:
+        ConfigError: it is no KEY=VALUE, or the key lies inside a value.
+    """
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override!r}: expected KEY=VALUE, such as strategy.rounds=3")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evokd import __version__
-from evokd.config import Config, dump_config, parse_config
+from evokd.config import Config, apply_override, dump_config, parse_config
 from evokd.errors import ConfigError, ResumeError, StoppedError
 from evokd.graph.checkpoint import run_rounds
 from evokd.graph.session import Emit, Session, check_models, load_prompts, open_session
@@ -95,21 +95,20 @@ def resume_run(
     run: RunDirectory,
     *,
     cache_dir: Path | None = None,
-    overrides: dict[str, Any] | None = None,
+    overrides: Sequence[str] = (),
     emit: Emit,
 ) -> RunResult:
-    """Go on with a run from its last checkpoint.
+    """Go on with a run from its last checkpoint; with a larger budget, also after its end.
 
     Raises:
         ResumeError: config, data, prompts or version changed; it says what.
         StoppedError: it stopped again.
     """
-    config = read_run_config(run)
-    if overrides:
-        config.budget = config.budget.model_copy(update=overrides)
+    config = read_run_config(run, overrides)
     with _locked(run):
         report = run.read_json(run.report_json)
-        if report.get("status") == "finished":
+        ended = report.get("status")
+        if ended == "finished" or (ended == "budget" and _same_budget(run, config)):
             return RunResult(run.path, report)
         data = load_task_data(config)
         _compare(run, fingerprint_parts(config, data))
@@ -119,14 +118,16 @@ def resume_run(
             return _bring_to_end(session)
 
 
-def read_run_config(run: RunDirectory) -> Config:
-    """Return the config a run was started with."""
+def read_run_config(run: RunDirectory, overrides: Sequence[str] = ()) -> Config:
+    """Return the config a run was started with, with 'a.b=c' changes."""
     import yaml
 
     try:
         raw = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ResumeError(f"{run.config} cannot be read: {error}") from None
+    for override in overrides:
+        apply_override(raw, override)
     return parse_config(raw, str(run.config))
 
 
@@ -153,7 +154,8 @@ def _bring_to_end(session: Session) -> RunResult:
         session, status=status, stop=stop, scores=scores, best_round=state["best_round"]
     )
     write_report(run, report)
-    run.drop_round_students()
+    if status == "finished":  # a larger budget may yet go on
+        run.drop_round_students()
     session.emit({"kind": "finished", "report": report, "path": str(run.path)})
     return RunResult(run.path, report)
 
@@ -166,6 +168,10 @@ def _locked(run: RunDirectory) -> Iterator[None]:
     finally:
         run.unlock()
         run.remove_if_unstarted()
+
+
+def _same_budget(run: RunDirectory, config: Config) -> bool:
+    return read_run_config(run).budget == config.budget
 
 
 def _compare(run: RunDirectory, now: dict[str, Any]) -> None:

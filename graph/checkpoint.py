@@ -35,6 +35,7 @@ def run_rounds(session: Session) -> RunState:
         config = _thread(session, 0)
         snapshot = graph.get_state(config)
         start: Any = None if snapshot.created_at else {"run_id": session.run.run_id}
+        _lift_spent_budget(graph, config, session)
         session.ledger.open_window()
         try:
             while start is not None or graph.get_state(config).next:
@@ -50,6 +51,18 @@ def run_rounds(session: Session) -> RunState:
             session.ledger.close_window()
         final: RunState = graph.get_state(config).values  # type: ignore[assignment]
     return final
+
+
+def _lift_spent_budget(
+    graph: CompiledStateGraph[Any, Any, Any, Any], config: Any, session: Session
+) -> None:
+    """Let a run that ended at its budget go on, once the budget has grown."""
+    snapshot = graph.get_state(config)
+    ended = bool(snapshot.created_at) and not snapshot.next
+    values = snapshot.values
+    if ended and values.get("stop", "").startswith("budget") and not session.budget_reached():
+        further = {"stop": "", "round": values["round"] + 1}
+        graph.update_state(config, further, as_node="decide")
 
 
 def _thread(session: Session, round: int) -> Any:

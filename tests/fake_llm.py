@@ -48,6 +48,7 @@ class FakeLLM:
 
     def __init__(self, *, logprobs: bool = True, usage: bool = True, schema: bool = True) -> None:
         self.logprobs, self.usage, self.schema = logprobs, usage, schema
+        self.refused: set[str] = set()  # parameters answered with 400
         self.faults: list[str] = []
         self.delay = 0.0
         self.requests: list[dict[str, Any]] = []
@@ -124,6 +125,8 @@ class FakeLLM:
 
     def reply(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return a whole chat completion."""
+        if self.refused & set(body):
+            raise FaultError(400)
         text, finish = self.answer(body), "stop"
         with self.lock:
             fault = self.faults.pop(0) if self.faults else ""

@@ -209,6 +209,19 @@ def test_a_budget_stops_the_run(toy_task: Path) -> None:
     assert len(result.report["rounds"]) < 2
 
 
+def test_a_larger_budget_lets_a_run_go_on(toy_task: Path) -> None:
+    ended = run(toy_task, "budget.output_tokens=200")
+    again = resume_run(RunDirectory(ended.path), emit=lambda event: None)
+    assert again.report == ended.report
+    further = resume_run(
+        RunDirectory(ended.path), overrides=["budget.output_tokens=null"], emit=lambda event: None
+    )
+    assert further.report["status"] == "finished"
+    assert [one["round"] for one in further.report["rounds"]] == [1, 2]
+    ids = [one.id for one in samples(further)]
+    assert len(ids) == len(set(ids))
+
+
 def test_with_nothing_accepted_training_is_skipped_and_the_run_ends(toy_task: Path) -> None:
     result = run(toy_task, "gates.max_words=1", "strategy.max_refills=0")
     assert result.report["samples"]["accepted"] == 0

@@ -71,6 +71,27 @@ def test_probe_sees_that_a_schema_is_ignored(log: CallLog) -> None:
         assert make_teacher(llm, log).probe() == Capabilities()
 
 
+@pytest.mark.parametrize(
+    ("refused", "seen"),
+    [
+        ({"logprobs"}, Capabilities(schema_mode="scalar", usage=True)),
+        (
+            {"logprobs", "temperature"},
+            Capabilities(schema_mode="scalar", usage=True, sampling=False),
+        ),
+        ({"response_format"}, Capabilities(logprobs=True, usage=True)),
+    ],
+)
+def test_probe_finds_a_way_around_parameters_that_are_refused(
+    llm: FakeLLM, log: CallLog, refused: set[str], seen: Capabilities
+) -> None:
+    llm.refused = refused
+    teacher = make_teacher(llm, log, samples=2)
+    assert teacher.probe() == seen
+    assert teacher.choose(LABEL, OPTIONS, Call(1, "c")).option == "fruit"
+    assert not refused & set(llm.requests[-1])
+
+
 def test_probe_names_a_refused_key_without_showing_it(
     llm: FakeLLM, log: CallLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
