@@ -10,6 +10,7 @@ from evokd.config import StrategySection
 from evokd.graph.planning import (
     Aim,
     PlannedCall,
+    aspects_for,
     label_weights,
     plan_round,
     probe_quotas,
@@ -207,3 +208,18 @@ def test_a_weakness_holds_out_two_of_its_first_label_beyond_the_share() -> None:
 
 def test_nothing_is_held_out_of_a_batch_too_small_once_each_label_has_two() -> None:
     assert probe_quotas(LABELS, 5, StrategySection(), [], dict.fromkeys(LABELS, 2)) == {}
+
+
+# Parts of a meaning
+
+
+def test_parts_of_a_meaning_are_written_about_in_turn() -> None:
+    meaning = "is late; is lost; is broken"
+    said = [aspects_for(meaning, {"hard": 2, "easy": 2}, turn) for turn in range(3)]
+    assert said[0] == {"hard": "is late", "easy": "is lost"}
+    assert said[1] == {"hard": "is broken", "easy": "is late"}
+    assert {part for one in said for part in one.values()} == {"is late", "is lost", "is broken"}
+
+
+def test_a_meaning_of_one_part_is_meant_as_a_whole() -> None:
+    assert aspects_for("is late, or lost", {"plain": 3}, 4) == {}
