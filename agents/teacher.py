@@ -279,7 +279,8 @@ class Teacher:
             turns[-1] = (turns[-1][0], turns[-1][1] + "\n\n" + _in_words(form))
         problem, text = "", ""
         for attempt in (0, 1):
-            request = self._request(turns, form, mode, heat, isinstance(form, list))
+            probs = isinstance(form, list) and self.capabilities.logprobs
+            request = self._request(turns, form, mode, heat, probs)
             reply = self._reply(request, call, attempt, heat)
             text = reply.text
             try:
