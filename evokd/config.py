@@ -139,7 +139,9 @@ class StrategySection(Settings):
     max_weaknesses: int = Field(3, ge=1, le=20, description="named by one analysis")
     max_refills: int = Field(2, ge=0, le=10)
     analyst: bool = True
-    labeler_min_confidence: float = Field(0.8, ge=0, le=1, description="τ")
+    labeler_min_confidence: float = Field(
+        0.8, ge=0, le=1, description="τ; half of it where labeler and intention agree"
+    )
     critic: bool = True
     critic_min_confidence: float = Field(0.75, ge=0, le=1)
     memory: bool = True

@@ -179,7 +179,9 @@ def test_lexical_similarity_counts_four_letters() -> None:
     [
         ("lost", 0.9, None, "lost", None),
         ("lost", 0.9, False, "lost", None),
-        ("lost", 0.79, None, None, "label_unsure"),
+        ("lost", 0.4, None, "lost", None),
+        ("lost", 0.39, None, None, "label_unsure"),
+        ("arrival", 0.79, True, None, "label_unsure"),
         (None, None, None, None, "label_unusable_reply"),
         ("card_arrival", 0.9, None, "card_arrival", None),
         ("card_arrival", 0.9, True, "card_arrival", None),

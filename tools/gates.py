@@ -124,16 +124,18 @@ def settle_label(
 ) -> Sample:
     """Return the sample with its label settled, or rejected.
 
-    Without separation the intended label stands. With it the labeler must be sure; where it
-    differs from the intention, its label stands only once the critic has agreed.
+    Without separation the intended label stands. Where the labeler, unseen, comes to the intended
+    label, half of `min_confidence` is enough, for two agree; where it differs, its label stands
+    only at the full confidence and once the critic has agreed.
     """
     if not separation:
         return sample.model_copy(update={"label": sample.intended_label})
     if sample.labeler_label is None or sample.labeler_confidence is None:
         return sample.rejected("label_unusable_reply")
-    if sample.labeler_confidence < min_confidence:
+    agrees = sample.labeler_label == sample.intended_label
+    if sample.labeler_confidence < (min_confidence / 2 if agrees else min_confidence):
         return sample.rejected("label_unsure")
-    if sample.labeler_label != sample.intended_label and critic_agreed is False:
+    if not agrees and critic_agreed is False:
         return sample.rejected("label_differs")
     return sample.model_copy(update={"label": sample.labeler_label})
 
