@@ -12,6 +12,7 @@ from evokd.agents.card import shorten
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
 from evokd.records import Difficulty
+from evokd.tasks import is_unicode
 
 AVOID_CHARS = 70
 
@@ -57,12 +58,7 @@ def generate_texts(
         for difficulty in assignment.counts
         for text in reply[difficulty]
     ]
-    return [(difficulty, text) for difficulty, text in texts if text and _is_unicode(text)]
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8; JSON may smuggle in half a surrogate pair."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return [(difficulty, text) for difficulty, text in texts if text and is_unicode(text)]
 
 
 class _Texts(BaseModel):

@@ -103,8 +103,9 @@ class Teacher:
         endpoint: where it answers.
         log: caches and ledger.
         capabilities: what the probe saw; None until `probe` has run.
-        client: a chat model for tests; None builds one from the settings at the first call, so
-            that a run whose replies are all cached needs neither key nor server.
+        sleep: waits between retries; tests hand in one that does not.
+
+    The client is built at the first call that no cache answers.
     """
 
     def __init__(
@@ -114,7 +115,6 @@ class Teacher:
         endpoint: Endpoint,
         log: CallLog,
         capabilities: Capabilities | None = None,
-        client: BaseChatModel | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.role = role
@@ -122,7 +122,7 @@ class Teacher:
         self.endpoint = endpoint
         self.log = log
         self.capabilities = capabilities or Capabilities()
-        self._client = client
+        self._client: BaseChatModel | None = None
         self._client_lock = threading.Lock()
         self._sleep = sleep
         width = settings.max_concurrency or 1

@@ -16,7 +16,7 @@ from langgraph.runtime import Runtime
 
 from evokd.graph.planning import Aim
 from evokd.graph.session import RunContext, Session, session_of
-from evokd.graph.state import RunState
+from evokd.graph.state import RunState, read_drafts
 from evokd.memory.weakness import retest
 from evokd.records import Failure, Prediction, RoundRecord, Sample, Weakness
 from evokd.store.files import storage_errors
@@ -38,7 +38,7 @@ def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("prepare", 0):
         folder = session.run.student_of_round(BASELINE)
         if not (folder / "config.json").exists():
-            _fit(session, _seed_rows(session), BASELINE, state)
+            _fit(session, _seed_rows(session), BASELINE)
     first = 0 if session.config.strategy.init else 1
     return {
         "round": first,
@@ -71,14 +71,13 @@ def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     round = state["round"]
     with session.phase("train", round):
         last = _last_round(session, round)
-        drafts = [Sample(**row) for _, row in sorted(state.get("drafts", {}).items())]
-        accepted = [one for one in drafts if one.accepted]
+        accepted = [one for one in read_drafts(state) if one.accepted]
         update: dict[str, Any] = {}
         if accepted:
             predicted, rivals = _predict_fresh(session, last, accepted)
             update = {"drafts": {one.id: one.model_dump() for one in predicted}, "rivals": rivals}
             accepted = predicted
-        measured = _train_and_measure(session, state, round, last, accepted)
+        measured = _train_and_measure(session, round, last, accepted)
     update |= {"trained": measured, "scores": measured["per_label"] or state.get("scores", {})}
     session.emit({"kind": "trained", "round": round, **measured})
     return update
@@ -89,7 +88,7 @@ def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     round, run_id = state["round"], session.run.run_id
     with session.phase("record", round):
-        samples = [Sample(**row) for _, row in sorted(state.get("drafts", {}).items())]
+        samples = read_drafts(state)
         session.run.write_samples(round, samples)
         counts = _remember(session, state, samples) if session.memory else {}
     span = session.ledger.round_span(round)
@@ -184,9 +183,7 @@ def choose_best(scores: Mapping[int, float], rows: int) -> int:
     return max(round for round, score in scores.items() if score >= top - margin)
 
 
-def _fit(
-    session: Session, rows: Sequence[TrainingRow], round: int, state: RunState
-) -> dict[str, Any]:
+def _fit(session: Session, rows: Sequence[TrainingRow], round: int) -> dict[str, Any]:
     """Call the training tool; the folder appears only when it is complete."""
     folder = session.run.student_of_round(round)
     beside = folder.with_name(f".{folder.name}.tmp")
@@ -243,6 +240,11 @@ def _student(session: Session, round: int) -> Student:
     )
 
 
+def _score(session: Session, round: int, gold: Sequence[str], texts: Sequence[str]) -> float:
+    """Return the accuracy of a round's student."""
+    return accuracy(gold, [one.label for one in _student(session, round).predict(texts)])
+
+
 def _last_round(session: Session, round: int) -> int:
     """Return the newest round before this one that has a student."""
     for candidate in range(round - 1, BASELINE, -1):
@@ -256,10 +258,9 @@ def _predict_fresh(
 ) -> tuple[list[Sample], dict[str, str]]:
     student = _student(session, last)
     texts = [one.text for one in accepted]
-    predictions = student.predict(texts)
-    rivals = find_rivals(
-        student.labels, [one.label or "" for one in accepted], student.probabilities(texts)
-    )
+    probabilities = student.probabilities(texts)
+    predictions = student.likeliest(probabilities)
+    rivals = find_rivals(student.labels, [one.label or "" for one in accepted], probabilities)
     predicted = [
         one.model_copy(update={"prediction": prediction})
         for one, prediction in zip(accepted, predictions, strict=True)
@@ -268,11 +269,11 @@ def _predict_fresh(
 
 
 def _train_and_measure(
-    session: Session, state: RunState, round: int, last: int, accepted: Sequence[Sample]
+    session: Session, round: int, last: int, accepted: Sequence[Sample]
 ) -> dict[str, Any]:
     rows = _training_rows(session, round, accepted)
     trains = any(one.split == "train" for one in accepted)
-    result = _fit(session, rows, round, state) if trains else {}
+    result = _fit(session, rows, round) if trains else {}
     student = _student(session, round if trains else last)
     gold, texts = _held_out(session, round, accepted)
     said = [one.label for one in student.predict(texts)]
@@ -378,10 +379,7 @@ def _gained(session: Session, round: int, state: RunState) -> bool:
     gold, texts = _held_out(session, round + 1)
     if not gold or state["best_round"] == BASELINE:
         return True
-    now, best = (
-        accuracy(gold, [one.label for one in _student(session, number).predict(texts)])
-        for number in (round, state["best_round"])
-    )
+    now, best = (_score(session, number, gold, texts) for number in (round, state["best_round"]))
     return now > best
 
 
@@ -397,10 +395,7 @@ def _final_probe_scores(session: Session) -> dict[int, float]:
     gold, texts = _held_out(session, max(rounds, default=0) + 1)
     if not gold:
         return dict.fromkeys(rounds, 0.0)
-    return {
-        number: accuracy(gold, [one.label for one in _student(session, number).predict(texts)])
-        for number in rounds
-    }
+    return {number: _score(session, number, gold, texts) for number in rounds}
 
 
 def _probe_size(session: Session) -> int:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypedDict
 
+from evokd.records import Sample
+
 
 def merge_drafts(
     old: dict[str, dict[str, Any]] | None, new: dict[str, dict[str, Any]] | None
@@ -15,6 +17,11 @@ def merge_drafts(
     if new is None:
         return {}
     return {**(old or {}), **new}
+
+
+def read_drafts(state: RunState) -> list[Sample]:
+    """Return the current round's samples, by id."""
+    return [Sample(**row) for _, row in sorted(state.get("drafts", {}).items())]
 
 
 class RunInput(TypedDict, total=False):

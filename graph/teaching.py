@@ -30,7 +30,7 @@ from evokd.graph.planning import (
     to_plain,
 )
 from evokd.graph.session import RunContext, Session, session_of
-from evokd.graph.state import ReadTask, RunState, WriteTask
+from evokd.graph.state import ReadTask, RunState, WriteTask, read_drafts
 from evokd.records import Sample, Weakness
 from evokd.tasks import normalize
 from evokd.tools.gates import TextIndex, balance, format_problem, screen_texts, settle_label
@@ -48,7 +48,7 @@ def analyze_student(state: RunState, runtime: Runtime[RunContext]) -> dict[str, 
     round = state["round"]
     with session.phase("analyze", round):
         planned = [] if round == 0 else _ask_analyst(session, state)
-        aims = [_to_aim(one, round, index, session) for index, one in enumerate(planned)]
+        aims = [_to_aim(one, round, index) for index, one in enumerate(planned)]
         calls = _plan(session, state, aims)
     session.emit(
         {"kind": "plan", "round": round, "weaknesses": [aim.weakness.name for aim in aims]}
@@ -108,7 +108,7 @@ def generate(state: WriteTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Reject bad formats, duplicates and leaks before anybody is paid to read them."""
     session = session_of(state, runtime)
-    drafts = _drafts(state)
+    drafts = read_drafts(state)
     with session.phase("screen", state["round"]):
         fresh = [one for one in drafts if one.accepted is None and one.labeler_label is None]
         earlier = [one.text for one in drafts if one not in fresh and one.accepted is not False]
@@ -132,7 +132,7 @@ def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def send_to_labeler(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
     """A few texts a branch; without separation nobody is asked."""
     session = session_of(state, runtime)
-    waiting = [one for one in _drafts(state) if one.accepted is None and one.label is None]
+    waiting = [one for one in read_drafts(state) if one.accepted is None and one.label is None]
     if not session.config.strategy.separation:
         return "settle"
     return _send_in_batches("label", state, waiting, session, "labeler") or "settle"
@@ -157,7 +157,7 @@ def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             settle_label(one, strategy.labeler_min_confidence, strategy.separation)
             if one.accepted is None and one.label is None
             else one
-            for one in _drafts(state)
+            for one in read_drafts(state)
         ]
     return {"drafts": _by_id(settled)}
 
@@ -167,7 +167,9 @@ def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] 
     session = session_of(state, runtime)
     if not session.config.strategy.critic:
         return "gate"
-    waiting = [one for one in _drafts(state) if one.accepted is None and one.critic_verdict is None]
+    waiting = [
+        one for one in read_drafts(state) if one.accepted is None and one.critic_verdict is None
+    ]
     return _send_in_batches("critique", state, waiting, session, "critic") or "gate"
 
 
@@ -190,7 +192,7 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             )
             if one.accepted is None
             else one
-            for one in _drafts(state)
+            for one in read_drafts(state)
         ]
         wanted, probes = _targets(session, state)
         capped = _balance_parts(settled, wanted, probes)
@@ -214,7 +216,7 @@ def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["
         for share, part in ((wanted, missing), (probes, missing_probes))
         for name, short in part.items()
     )
-    accepted = sum(one.accepted is True for one in _drafts(state))
+    accepted = sum(one.accepted is True for one in read_drafts(state))
     few = accepted < 0.75 * (sum(wanted.values()) + sum(probes.values()))
     return "refill" if starved or few else "train"
 
@@ -298,7 +300,7 @@ def _open_names(session: Session) -> list[str]:
     ][-6:]
 
 
-def _to_aim(planned: PlannedWeakness, round: int, index: int, session: Session) -> Aim:
+def _to_aim(planned: PlannedWeakness, round: int, index: int) -> Aim:
     labels = list(dict.fromkeys(planned.labels))
     weakness = Weakness(
         id=f"w{round:02d}-{index}",
@@ -352,7 +354,7 @@ def _targets(session: Session, state: RunState) -> tuple[dict[str, int], dict[st
 
 def _missing(session: Session, state: RunState) -> tuple[dict[str, int], dict[str, int]]:
     wanted, probes = _targets(session, state)
-    accepted = [one for one in _drafts(state) if one.accepted]
+    accepted = [one for one in read_drafts(state) if one.accepted]
     have = Counter(one.label for one in accepted if one.split == "train")
     have_probes = Counter(one.label for one in accepted if one.split == "probe")
     return (
@@ -506,10 +508,6 @@ def _common(state: RunState) -> _Common:
         "task_file": state.get("task_file", ""),
         "round": state["round"],
     }
-
-
-def _drafts(state: RunState) -> list[Sample]:
-    return [Sample(**row) for _, row in sorted(state.get("drafts", {}).items())]
 
 
 def _by_id(samples: Iterable[Sample]) -> dict[str, dict[str, Any]]:

@@ -61,9 +61,13 @@ class Student:
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return the likeliest label of every text with its probability."""
+        return self.likeliest(self.probabilities(texts))
+
+    def likeliest(self, probabilities: Sequence[Sequence[float]]) -> list[Prediction]:
+        """Return the likeliest label of each row of `probabilities`."""
         labels = self.labels
         predictions = []
-        for row in self.probabilities(texts):
+        for row in probabilities:
             best = max(range(len(row)), key=row.__getitem__)
             predictions.append(Prediction(label=labels[best], confidence=min(1.0, row[best])))
         return predictions

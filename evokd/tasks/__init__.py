@@ -1,5 +1,5 @@
 """Task kinds: how rows are read and scored. A new kind is one module here."""
 
-from evokd.tasks.classification import TaskData, load_task_data, normalize
+from evokd.tasks.classification import TaskData, is_unicode, load_task_data, normalize
 
-__all__ = ["TaskData", "load_task_data", "normalize"]
+__all__ = ["TaskData", "is_unicode", "load_task_data", "normalize"]

@@ -80,6 +80,11 @@ def normalize(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).lower().split())
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8; JSON may smuggle in half a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def accuracy(gold: Sequence[str], predicted: Sequence[str]) -> float:
     """Return the share of equal pairs; 0.0 for no rows."""
     if len(gold) != len(predicted):
@@ -186,7 +191,7 @@ def _check_row(raw: dict[str, Any], where: str, labels: Sequence[str]) -> Exampl
     text, label = raw["text"], raw["label"]
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: the text is empty; remove the row or fill it in")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_unicode(text):
         raise DataError(f"{where}: the text holds half a surrogate pair; write it as UTF-8")
     if label not in labels:
         raise DataError(
