@@ -46,11 +46,11 @@ class PlannedWeakness(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     name: str = Field(max_length=60, description="a short name")
-    pattern: str = Field(max_length=140, description="which texts the student gets wrong, and why")
+    pattern: str = Field(max_length=110, description="which texts the student gets wrong, and why")
     labels: list[str] = Field(min_length=1, max_length=3, description="the labels concerned")
     hard: int = Field(ge=1, le=9, description="weight of hard texts")
     easy: int = Field(ge=0, le=9, description="weight of easy texts")
-    vary: str = Field(max_length=90, description="what new texts should vary")
+    vary: str = Field(max_length=70, description="what new texts should vary")
 
 
 def analyze(

@@ -2,8 +2,8 @@
 
 A small model is a poor judge when it is only asked; shown a few texts with their verdicts as turns
 of the conversation it does better. So the gold examples serve as good ones and the lines of the
-prompt's block `bad` as bad ones. One word answers; only a doubtful text costs a second call, which
-repairs it, and only a bad one a second call that names the reason.
+prompt's block `bad` as bad ones. One word answers: yes, or what is wrong. All further questions go
+on with the same conversation, so that a local server computes it once.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from pydantic import BaseModel, ConfigDict, Field
 from evokd.agents.card import shorten
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
+from evokd.errors import ConfigError
 
 ACCEPT = "accept"
-REPAIR = "repair"
+YES = "yes"
+# What may be wrong with a text as such; the prompt says what the words mean.
+FAULTS = ("reply", "letter", "unclear", "nonsense")
 WRONG_LABEL = "wrong_label"
-# What a doubtful text may be, and the reason a rejected sample keeps.
-REASONS: Mapping[str, str] = {
-    "unrealistic": "critic_unrealistic",
-    "unclear": "critic_unclear",
-    "off_task": "critic_off_task",
-    WRONG_LABEL: "critic_wrong_label",
-}
-REPAIR_BELOW = 0.15
+REPAIR_BELOW = 0.1
 SHOWN_GOOD = 8
 MAX_CHARS = 2000
 SHOWN_CHARS = 200
-YES, NO = "yes", "no"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The critic's word, and how sure it is that the text is good, in [0, 1]."""
+    """The critic's word, and how sure it is that the text is good, in [0, 1].
+
+    Args:
+        verdict: `accept`, or what is wrong.
+        repairable: it is near enough to good to be worth a repair.
+    """
 
     verdict: str
     confidence: float
+    repairable: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -48,8 +49,8 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """Why it may not."""
-        return "critic_repair_failed" if self.verdict == REPAIR else REASONS[self.verdict]
+        """Why it may not, as a rejected sample keeps it."""
+        return f"critic_{self.verdict}"
 
 
 class Repaired(BaseModel):
@@ -83,43 +84,39 @@ class Critic:
         Raises:
             ReplyError, TeacherError: see `Teacher.choose`.
         """
-        turns = self._judge_turns(text)
-        answer = self.teacher.choose(turns, [YES, NO], call)
-        good = answer.confidence if answer.option == YES else 1.0 - answer.confidence
-        if good < self.min_confidence - REPAIR_BELOW:
-            return Verdict(self._reason([*turns, ("assistant", NO)], label, call), good)
+        answer = self.teacher.choose(self._judge_turns(text), [YES, *FAULTS], call)
+        good = answer.probability(YES)
+        if good < self.min_confidence:
+            fault = max(FAULTS, key=answer.probability)
+            return Verdict(fault, good, good >= self.min_confidence - REPAIR_BELOW)
         if label != intended and not self._prefers(text, label, intended, call):
             return Verdict(WRONG_LABEL, good)
-        return Verdict(ACCEPT if good >= self.min_confidence else REPAIR, good)
+        return Verdict(ACCEPT, good)
 
-    def repair(self, text: str, label: str, call: Call) -> str:
-        """Return a repaired form of `text`.
+    def repair(self, text: str, fault: str, label: str, call: Call) -> str:
+        """Return `text` said anew without its fault, for `label`.
 
         Raises:
             ReplyError, TeacherError: see `Teacher.ask`.
         """
-        user = self.prompt.fill("repair", text=text, label=label, meaning=self.labels[label])
-        messages: list[Message] = [("system", self.card), ("user", user)]
+        user = self.prompt.fill("repair", label=label, meaning=self.labels[label])
+        messages: list[Message] = [
+            *self._judge_turns(text),
+            ("assistant", fault),
+            ("user", user),
+        ]
         call = Call(call.round, call.purpose + ":repair")
         return shorten(self.teacher.ask(messages, Repaired, call).text, MAX_CHARS)
-
-    # All questions go on with the same conversation, so that a local server computes it once.
-
-    def _reason(self, turns: Sequence[Message], label: str, call: Call) -> str:
-        user = self.prompt.fill("reason", label=label, meaning=self.labels[label])
-        why = Call(call.round, call.purpose + ":why")
-        return self.teacher.choose([*turns, ("user", user)], list(REASONS), why).option
 
     def _prefers(self, text: str, label: str, other: str, call: Call) -> bool:
         user = self.prompt.fill(
             "label",
-            text=text,
             label=label,
             meaning=self.labels[label],
             other=other,
             other_meaning=self.labels[other],
         )
-        turns = [*self._shown_turns(), ("user", user)]
+        turns: list[Message] = [*self._judge_turns(text), ("assistant", YES), ("user", user)]
         which = Call(call.round, call.purpose + ":label")
         return self.teacher.choose(turns, [label, other], which).option == label
 
@@ -132,13 +129,25 @@ class Critic:
 
     def _shown_turns(self) -> list[Message]:
         """Return the card and the examples with their verdicts, the question in the first turn."""
-        bad = [line for line in self.prompt.fill("bad").splitlines() if line.strip()]
-        good = [shorten(one, SHOWN_CHARS) for one in self.good[:SHOWN_GOOD]]
+        good = [(shorten(one, SHOWN_CHARS), YES) for one in self.good[:SHOWN_GOOD]]
         turns: list[Message] = [("system", self.card)]
         asked = self.prompt.fill("question") + "\n\n"
-        for pair in zip(good, bad, strict=False):
-            for example, verdict in zip(pair, (YES, NO), strict=True):
+        for pair in zip(good, self._bad(), strict=False):
+            for example, verdict in pair:
                 turns.append(("user", asked + self.prompt.fill("text", text=example)))
                 turns.append(("assistant", verdict))
                 asked = ""
         return turns
+
+    def _bad(self) -> list[tuple[str, str]]:
+        """Return the bad examples with their faults, from lines `fault: text`."""
+        pairs = []
+        for line in self.prompt.fill("bad").splitlines():
+            fault, _, text = line.partition(":")
+            if fault.strip() not in FAULTS or not text.strip():
+                raise ConfigError(
+                    f"prompt {self.prompt.name}, block bad: {line[:60]!r}; each line is a fault "
+                    f"({', '.join(FAULTS)}), a colon and a text"
+                )
+            pairs.append((text.strip(), fault.strip()))
+        return pairs

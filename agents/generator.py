@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -18,23 +19,42 @@ AVOID_CHARS = 70
 
 
 @dataclass(frozen=True)
+class Order:
+    """Texts of one difficulty, about one part of the label's meaning or about all of it ('')."""
+
+    difficulty: Difficulty
+    count: int
+    aspect: str = ""
+
+
+@dataclass(frozen=True)
 class Assignment:
     """What one call has to write.
 
-    `counts` says how many texts of each difficulty; as in the paper, hard and easy ones come from
-    one call. `rival` is the label the student takes for `label`; hard texts need one. `avoid` holds
-    the nearest texts that exist already, nearest first; `aspects` says which part of the label's
-    meaning each difficulty is about.
+    As in the paper, hard and easy texts come from one call. `rival` is the label the student takes
+    for `label`; hard texts need one. `avoid` holds the nearest texts that exist already, nearest
+    first.
     """
 
     label: str
-    counts: Mapping[Difficulty, int]
+    orders: Sequence[Order]
     length: str
-    aspects: Mapping[Difficulty, str] = field(default_factory=dict)
     rival: str | None = None
     weakness: str | None = None
     vary: str | None = None
     avoid: Sequence[str] = ()
+
+    def named_orders(self) -> list[tuple[str, Order]]:
+        """Return the orders with the names their texts have in the reply: hard, or hard_1, …."""
+        total = Counter(order.difficulty for order in self.orders)
+        seen: Counter[str] = Counter()
+        named = []
+        for order in self.orders:
+            seen[order.difficulty] += 1
+            several = total[order.difficulty] > 1
+            number = f"_{seen[order.difficulty]}" if several else ""
+            named.append((order.difficulty + number, order))
+        return named
 
 
 def generate_texts(
@@ -52,11 +72,10 @@ def generate_texts(
     """
     user = _instruction(prompt, labels, assignment)
     messages: list[Message] = [("system", card), ("user", user)]
-    reply = teacher.ask(messages, _reply_model(assignment.counts), call).model_dump()
+    named = assignment.named_orders()
+    reply = teacher.ask(messages, _reply_model(named), call).model_dump()
     texts = [
-        (difficulty, shorten(text, 2000))
-        for difficulty in assignment.counts
-        for text in reply[difficulty]
+        (order.difficulty, shorten(text, 2000)) for name, order in named for text in reply[name]
     ]
     return [(difficulty, text) for difficulty, text in texts if text and is_unicode(text)]
 
@@ -67,10 +86,10 @@ class _Texts(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
-def _reply_model(counts: Mapping[Difficulty, int]) -> type[BaseModel]:
+def _reply_model(named: Sequence[tuple[str, Order]]) -> type[BaseModel]:
     fields: dict[str, Any] = {
-        difficulty: (list[str], Field(min_length=count, max_length=count))
-        for difficulty, count in counts.items()
+        name: (list[str], Field(min_length=order.count, max_length=order.count))
+        for name, order in named
     }
     return create_model("Texts", __base__=_Texts, **fields)
 
@@ -82,24 +101,26 @@ def _instruction(prompt: Prompt, labels: Mapping[str, str], task: Assignment) ->
     if task.avoid:
         quoted = "; ".join(f'"{shorten(text, AVOID_CHARS)}"' for text in task.avoid)
         avoid = "\n" + prompt.fill("avoid", texts=quoted)
+    # Where each order names its part of the meaning, the whole of it stands on the card already.
+    in_parts = all(order.aspect for order in task.orders)
+    meaning = "" if in_parts or not labels[task.label] else f": {labels[task.label]}"
     return prompt.fill(
         "main",
         label=task.label,
-        meaning=labels[task.label],
+        meaning=meaning,
         length=task.length,
-        orders="\n".join(_order(prompt, task, name, n) for name, n in task.counts.items()),
+        orders="\n".join(_order(prompt, task, *named) for named in task.named_orders()),
         focus=focus,
         avoid=avoid,
     )
 
 
-def _order(prompt: Prompt, task: Assignment, difficulty: Difficulty, count: int) -> str:
-    aspect = task.aspects.get(difficulty, "")
-    if aspect:
-        aspect = prompt.fill("aspect", aspect=aspect)
-    if difficulty == "hard":
-        rival = task.rival or "another label"
-        return prompt.fill("hard", count=count, label=task.label, rival=rival, aspect=aspect)
-    if difficulty == "easy":
-        return prompt.fill("easy", count=count, label=task.label, aspect=aspect)
-    return prompt.fill("plain", count=count, aspect=aspect)
+def _order(prompt: Prompt, task: Assignment, name: str, order: Order) -> str:
+    said = {"name": name, "count": order.count, "aspect": ""}
+    if order.aspect:
+        said["aspect"] = prompt.fill("aspect", aspect=order.aspect)
+    if order.difficulty == "hard":
+        said |= {"label": task.label, "rival": task.rival or "another label"}
+    elif order.difficulty == "easy":
+        said["label"] = task.label
+    return prompt.fill(order.difficulty, **said)

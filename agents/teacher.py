@@ -13,14 +13,14 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evokd.agents.label_probability import label_probability
 from evokd.agents.models import LOCAL, Endpoint, chat_model
+from evokd.agents.option_probability import option_probabilities
 from evokd.config import RoleSection
 from evokd.errors import EndpointError, ReplyError, TeacherError
 from evokd.store.ledger import OK, Ledger
@@ -67,10 +67,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of the given options, and how sure the model was, in [0, 1]."""
+    """One of the given options, how sure the model was, and what it gave the others, in [0, 1]."""
 
     option: str
     confidence: float
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    def probability(self, option: str) -> float:
+        """Return how likely an option was."""
+        return self.confidence if option == self.option else self.others.get(option, 0.0)
 
 
 @dataclass
@@ -243,7 +248,8 @@ class Teacher:
                 if index == k - 1 and not votes:
                     raise
         option, count = votes.most_common(1)[0]
-        return Choice(option, count / k)
+        others = {other: votes[other] / k for other in votes if other != option}
+        return Choice(option, count / k, others)
 
     def _choose_once(
         self,
@@ -258,8 +264,12 @@ class Teacher:
             option = _unwrap(text, mode)
             if option not in options:
                 raise ValueError(f"{option[:40]!r} is none of {', '.join(options)}")
-            sure = label_probability(reply.logprobs, option, options) if reply.logprobs else None
-            return Choice(option, UNKNOWN if sure is None else sure)
+            found = (
+                option_probabilities(reply.logprobs, option, options) if reply.logprobs else None
+            )
+            if found is None:
+                return Choice(option, UNKNOWN)
+            return Choice(option, found.pop(option), found)
 
         choice: Choice = self._ladder(messages, list(options), call, read, temperature)
         return choice

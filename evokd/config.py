@@ -143,7 +143,9 @@ class StrategySection(Settings):
         0.8, ge=0, le=1, description="τ; half of it where labeler and intention agree"
     )
     critic: bool = True
-    critic_min_confidence: float = Field(0.75, ge=0, le=1)
+    critic_min_confidence: float = Field(
+        0.35, ge=0, le=1, description="probability of yes, against everything that may be wrong"
+    )
     memory: bool = True
     easy: bool = True
     correct: bool = Field(True, description="the analyst also sees what was right")

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from evokd.agents.generator import Order
 from evokd.config import StrategySection
 from evokd.records import Difficulty, Weakness
 
 FEWEST_TEXTS = 3  # a call for fewer costs more prompt than text
+ASKED_PER_ACCEPTED = 1.25  # some are rejected, and a refill costs more than some texts too many
 PROBES_PER_TARGET = 2  # a label or weakness
 
 
@@ -137,14 +140,15 @@ def probe_quotas(
     """Return how many of `total` accepted samples to hold out, per label.
 
     One in five; two for each weakness, by its first label; labels with the fewest held-out
-    samples come first; every label has at least two after the first batch.
+    samples come first; every label has at least one after the first batch, and two later.
     """
+    least = PROBES_PER_TARGET if any(held_out.values()) else 1
     wanted: dict[str, int] = {}
     for aim in aims:
         first = aim.weakness.labels[0]
         wanted[first] = wanted.get(first, 0) + PROBES_PER_TARGET
     for label in labels:
-        missing = PROBES_PER_TARGET - held_out.get(label, 0) - wanted.get(label, 0)
+        missing = least - held_out.get(label, 0) - wanted.get(label, 0)
         if missing > 0:
             wanted[label] = wanted.get(label, 0) + missing
     target = round(total * strategy.probe_share)
@@ -156,8 +160,8 @@ def probe_quotas(
 
 
 def texts_for(wanted: int) -> int:
-    """Return how many texts to ask for: a quarter more than wanted, as some will be rejected."""
-    return max(FEWEST_TEXTS, math.ceil(wanted * 1.25))
+    """Return how many texts to ask for: more than wanted, as some will be rejected."""
+    return max(FEWEST_TEXTS, math.ceil(wanted * ASKED_PER_ACCEPTED))
 
 
 def split_evenly(total: int, most: int) -> list[int]:
@@ -166,16 +170,24 @@ def split_evenly(total: int, most: int) -> list[int]:
     return [total // parts + (index < total % parts) for index in range(parts)]
 
 
-def aspects_for(meaning: str, counts: Mapping[Difficulty, int], turn: int) -> dict[Difficulty, str]:
-    """Give each difficulty of a call the next part of a label's meaning, in turn.
+def orders_for(meaning: str, counts: Mapping[Difficulty, int], turn: int) -> list[Order]:
+    """Share the texts of a call out over the parts of a label's meaning, as evenly as can be.
 
-    The parts stand between semicolons; a meaning without any is always meant as a whole.
+    The parts stand between semicolons; a meaning without any is always meant as a whole. With
+    fewer texts than parts, the parts take turns from call to call.
     """
     parts = [part.strip() for part in meaning.split(";") if part.strip()]
     if len(parts) < 2:
-        return {}
-    first = turn * len(counts)
-    return {name: parts[(first + at) % len(parts)] for at, name in enumerate(counts)}
+        return [Order(name, count) for name, count in counts.items()]
+    total = sum(counts.values())
+    first = turn if total >= len(parts) else turn * total
+    spread = max(total, len(parts))
+    texts = [name for name, count in counts.items() for _ in range(count)]
+    about = [
+        (name, parts[(first + at * len(parts) // spread) % len(parts)])
+        for at, name in enumerate(texts)
+    ]
+    return [Order(name, len(list(group)), part) for (name, part), group in groupby(about)]
 
 
 def to_plain(calls: Sequence[PlannedCall]) -> list[dict[str, Any]]:

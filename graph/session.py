@@ -193,13 +193,15 @@ def open_session(
             stack.callback(memory.close)
         student_source = resolve_student(config.student.model, folders)
         check_pretrained(student_source)
+        prompts = load_prompts(config)
+        card = render_card(prompts["card"], config.task.instructions, config.task.labels, data.seed)
         with _timed(setup, "local server"):
             local = {
-                name: _start_server(name, config, run, stack, emit) for name in local_packs(config)
+                name: _start_server(name, card, config, run, stack, emit)
+                for name in local_packs(config)
             }
         with _timed(setup, "probe"):
             teachers = _open_teachers(config, log, local, emit)
-        prompts = load_prompts(config)
         yield Session(
             config=config,
             data=data,
@@ -208,9 +210,7 @@ def open_session(
             log=log,
             teachers=teachers,
             prompts=prompts,
-            card=render_card(
-                prompts["card"], config.task.instructions, config.task.labels, data.seed
-            ),
+            card=card,
             embedder=embedder,
             memory=memory,
             student_source=student_source,
@@ -307,7 +307,7 @@ def _open_embedder(config: Config, folders: Mapping[str, Path]) -> Embedder:
 
 
 def _start_server(
-    name: str, config: Config, run: RunDirectory, stack: ExitStack, emit: Emit
+    name: str, card: str, config: Config, run: RunDirectory, stack: ExitStack, emit: Emit
 ) -> LocalEndpoint:
     emit({"kind": "note", "text": f"starting the local model {name}"})
     server = LocalServer(
@@ -318,6 +318,7 @@ def _start_server(
         log_file=run.path / f"server-{name}.log",
     )
     stack.enter_context(server)
+    server.share_prompt(card)
     return LocalEndpoint(server.base_url, f"sha256:{find_pack(name).files[0].sha256}")
 
 

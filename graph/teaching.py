@@ -13,7 +13,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
-from evokd.agents.critic import ACCEPT, REPAIR, Critic
+from evokd.agents.critic import ACCEPT, Critic, Verdict
 from evokd.agents.generator import Assignment, generate_texts
 from evokd.agents.labeler import label_text
 from evokd.agents.teacher import Call
@@ -22,8 +22,8 @@ from evokd.graph.planning import (
     PROBES_PER_TARGET,
     Aim,
     PlannedCall,
-    aspects_for,
     label_weights,
+    orders_for,
     plan_round,
     probe_quotas,
     share_out,
@@ -33,7 +33,7 @@ from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, WriteTask, read_drafts
 from evokd.records import Sample, Weakness
 from evokd.tasks import normalize
-from evokd.tools.gates import TextIndex, balance, format_problem, screen_texts, settle_label
+from evokd.tools.gates import TextIndex, balance, screen_texts, settle_label
 
 SHOWN_WRONG = 6
 SHOWN_RIGHT = 3
@@ -111,21 +111,7 @@ def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     drafts = read_drafts(state)
     with session.phase("screen", state["round"]):
         fresh = [one for one in drafts if one.accepted is None and one.labeler_label is None]
-        earlier = [one.text for one in drafts if one not in fresh and one.accepted is not False]
-        known = TextIndex(
-            session.embedder,
-            [
-                *(row.text for row in session.data.seed),
-                *(row.text for row in session.accepted(before=state["round"])),
-                *earlier,
-            ],
-        )
-        guarded = TextIndex(
-            session.embedder, (row.text for row in (*session.data.validation, *session.data.test))
-        )
-        screened = screen_texts(
-            fresh, session.config.gates, session.embedder, known, guarded, session.labels
-        )
+        screened = _screen(session, state["round"], fresh, drafts)
     return {"drafts": _by_id(screened)}
 
 
@@ -186,13 +172,19 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     strategy = session.config.strategy
     with session.phase("gate", state["round"]):
+        drafts = read_drafts(state)
+        repaired = [one for one in drafts if one.accepted is None and one.repaired_from]
+        screened = {one.id: one for one in _screen(session, state["round"], repaired, drafts)}
         settled = [
             settle_label(
-                one, strategy.labeler_min_confidence, strategy.separation, _critic_agreed(one)
+                one,
+                strategy.labeler_min_confidence,
+                strategy.separation,
+                one.critic_verdict == ACCEPT,
             )
             if one.accepted is None
             else one
-            for one in read_drafts(state)
+            for one in (screened.get(one.id, one) for one in drafts)
         ]
         wanted, probes = _targets(session, state)
         capped = _balance_parts(settled, wanted, probes)
@@ -370,7 +362,7 @@ def _missing(session: Session, state: RunState) -> tuple[dict[str, int], dict[st
 def _balance_parts(
     samples: list[Sample], wanted: Mapping[str, int], probes: Mapping[str, int]
 ) -> list[Sample]:
-    """Cap training and held-out samples apart; half beyond the share is welcome."""
+    """Cap training and held-out samples apart; half beyond the share, or two, is welcome."""
     order = [one.id for one in samples]
     capped: dict[str, Sample] = {}
     for split, caps in (("train", wanted), ("probe", probes)):
@@ -383,7 +375,7 @@ def _balance_parts(
 
 
 def _cap(count: int) -> int:
-    return count + max(1, count // 2)
+    return count + max(2, count // 2)
 
 
 def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
@@ -394,13 +386,35 @@ def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
         avoid = [one.text for one in near if one.label == call.label][:NEAREST_TO_AVOID]
     return Assignment(
         label=call.label,
-        counts=call.counts,
+        orders=orders_for(session.config.task.labels[call.label], call.counts, call.turn),
         length=call.length,
-        aspects=aspects_for(session.config.task.labels[call.label], call.counts, call.turn),
         rival=call.rival,
         weakness=call.aim,
         vary=call.vary,
         avoid=avoid,
+    )
+
+
+def _screen(
+    session: Session, round: int, fresh: list[Sample], drafts: list[Sample]
+) -> list[Sample]:
+    """Check `fresh` against seeds, earlier rounds, the other drafts, validation and test."""
+    if not fresh:
+        return []
+    taken = {one.id for one in fresh}
+    known = TextIndex(
+        session.embedder,
+        [
+            *(row.text for row in session.data.seed),
+            *(row.text for row in session.accepted(before=round)),
+            *(one.text for one in drafts if one.id not in taken and one.accepted is not False),
+        ],
+    )
+    guarded = TextIndex(
+        session.embedder, (row.text for row in (*session.data.validation, *session.data.test))
+    )
+    return screen_texts(
+        fresh, session.config.gates, session.embedder, known, guarded, session.labels
     )
 
 
@@ -431,17 +445,27 @@ def _judge(session: Session, sample: Sample, round: int) -> Sample:
     critic = _critic(session)
     try:
         verdict = critic.judge(sample.text, label, sample.intended_label, call)
-        judged = sample.model_copy(
-            update={"critic_verdict": verdict.verdict, "critic_confidence": verdict.confidence}
+        if not verdict.repairable:
+            return _judged(sample, verdict)
+        text = critic.repair(sample.text, verdict.verdict, label, call)
+        repaired = sample.model_copy(
+            update={"text": text, "repaired_from": sample.text, "role": "critic"}
         )
-        if verdict.accepted:
-            return judged
-        if verdict.verdict != REPAIR:
-            return judged.rejected(verdict.reason)
-        text = critic.repair(sample.text, label, call)
+        if normalize(text) == normalize(sample.text):
+            return _judged(repaired, verdict)
+        again = Call(round, f"critique-again:{sample.id}")
+        verdict = critic.judge(text, label, sample.intended_label, again)
     except ReplyError:
         return sample.rejected("critic_unusable_reply")
-    return _relabel(session, judged, text, round)
+    judged = _judged(repaired, verdict)
+    return judged if judged.accepted is False else _relabel(session, judged, round)
+
+
+def _judged(sample: Sample, verdict: Verdict) -> Sample:
+    judged = sample.model_copy(
+        update={"critic_verdict": verdict.verdict, "critic_confidence": verdict.confidence}
+    )
+    return judged if verdict.accepted else judged.rejected(verdict.reason)
 
 
 def _critic(session: Session) -> Critic:
@@ -455,29 +479,14 @@ def _critic(session: Session) -> Critic:
     )
 
 
-def _relabel(session: Session, sample: Sample, text: str, round: int) -> Sample:
-    """A repaired text must pass the format gate and get the same label once more."""
-    repaired = sample.model_copy(
-        update={"text": text, "repaired_from": sample.text, "role": "critic"}
-    )
-    problem = format_problem(text, session.config.gates, session.labels)
-    if normalize(text) == normalize(sample.text):
-        problem = "critic_repair_failed"
-    if problem:
-        return repaired.rejected(problem)
+def _relabel(session: Session, sample: Sample, round: int) -> Sample:
+    """A repaired text must get the same label once more."""
     if not session.config.strategy.separation:
-        return repaired
-    again = _label(session, repaired, round, "relabel")
+        return sample
+    again = _label(session, sample, round, "relabel")
     if again.accepted is None and again.labeler_label != sample.label:
-        return again.rejected("critic_repair_failed")
+        return again.rejected("label_differs")
     return again
-
-
-def _critic_agreed(sample: Sample) -> bool | None:
-    """Whether the critic agreed with the settled label; None where it was not asked."""
-    if sample.critic_verdict is None:
-        return False
-    return sample.critic_verdict in (ACCEPT, REPAIR)
 
 
 def _send_in_batches(

@@ -70,9 +70,13 @@ class FakeLLM:
         form = self._form(body)
         if form is None:
             return "The sea is wide."
-        lists = {"texts", "hard", "easy", "plain"} & set(form.get("properties", {}))
+        lists = [
+            name
+            for name in form.get("properties", {})
+            if name.partition("_")[0] in ("hard", "easy", "plain")
+        ]
         if lists:
-            return json.dumps({name: self._texts(asked, form, name) for name in sorted(lists)})
+            return json.dumps({name: self._texts(asked, form, name) for name in lists})
         if "weaknesses" in form.get("properties", {}):
             return json.dumps({"weaknesses": [self._weakness()]})
         if "text" in form.get("properties", {}):
@@ -116,7 +120,7 @@ class FakeLLM:
         text = asked.rsplit('Text: "', 1)[-1]
         option = options[0]
         if "yes" in options:
-            option = "no" if RUBBISH in text else "yes"
+            option = "reply" if RUBBISH in text else "yes"
         elif set(WORDS) <= set(options):
             option = true_label(text)
         if form.get("plain"):

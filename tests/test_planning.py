@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import pytest
 
+from evokd.agents.generator import Order
 from evokd.config import StrategySection
 from evokd.graph.planning import (
     Aim,
     PlannedCall,
-    aspects_for,
     label_weights,
+    orders_for,
     plan_round,
     probe_quotas,
     share_out,
@@ -191,8 +193,17 @@ def test_nothing_wanted_plans_no_call() -> None:
 # Held-out shares
 
 
-def test_the_first_batch_holds_out_two_a_label() -> None:
-    assert probe_quotas(LABELS, 9, StrategySection(), [], {}) == {"a": 2, "b": 2, "c": 2}
+def test_a_small_first_batch_holds_out_one_a_label() -> None:
+    assert probe_quotas(LABELS, 9, StrategySection(), [], {}) == {"a": 1, "b": 1, "c": 1}
+
+
+def test_a_large_first_batch_holds_out_one_in_five() -> None:
+    assert sum(probe_quotas(LABELS, 45, StrategySection(), [], {}).values()) == 9
+
+
+def test_a_later_batch_brings_every_label_to_two() -> None:
+    held_out = {"a": 1, "b": 2}
+    assert probe_quotas(LABELS, 9, StrategySection(), [], held_out) == {"a": 1, "c": 2}
 
 
 def test_later_batches_hold_out_one_in_five_where_least_is_held_out() -> None:
@@ -206,20 +217,52 @@ def test_a_weakness_holds_out_two_of_its_first_label_beyond_the_share() -> None:
     assert probe_quotas(LABELS, 5, StrategySection(), aims, held_out) == {"c": 2}
 
 
-def test_nothing_is_held_out_of_a_batch_too_small_once_each_label_has_two() -> None:
+def test_nothing_is_held_out_of_a_batch_too_small_once_each_label_has_some() -> None:
     assert probe_quotas(LABELS, 5, StrategySection(), [], dict.fromkeys(LABELS, 2)) == {}
 
 
 # Parts of a meaning
 
 
-def test_parts_of_a_meaning_are_written_about_in_turn() -> None:
-    meaning = "is late; is lost; is broken"
-    said = [aspects_for(meaning, {"hard": 2, "easy": 2}, turn) for turn in range(3)]
-    assert said[0] == {"hard": "is late", "easy": "is lost"}
-    assert said[1] == {"hard": "is broken", "easy": "is late"}
-    assert {part for one in said for part in one.values()} == {"is late", "is lost", "is broken"}
+PARTS = "is late; is lost; is broken"
+
+
+def test_a_call_writes_about_all_parts_of_a_meaning() -> None:
+    assert orders_for(PARTS, {"hard": 3, "easy": 3}, 0) == [
+        Order("hard", 2, "is late"),
+        Order("hard", 1, "is lost"),
+        Order("easy", 1, "is lost"),
+        Order("easy", 2, "is broken"),
+    ]
+
+
+def test_each_call_begins_with_another_part() -> None:
+    begun = [orders_for(PARTS, {"plain": 4}, turn)[0] for turn in range(3)]
+    assert begun == [Order("plain", 2, part) for part in ("is late", "is lost", "is broken")]
+
+
+def test_with_fewer_texts_than_parts_the_parts_take_turns() -> None:
+    said = [orders_for(PARTS, {"plain": 2}, turn) for turn in range(3)]
+    assert [[order.aspect for order in one] for one in said] == [
+        ["is late", "is lost"],
+        ["is broken", "is late"],
+        ["is lost", "is broken"],
+    ]
+
+
+@pytest.mark.parametrize("total", range(1, 12))
+@pytest.mark.parametrize("turn", range(4))
+def test_no_text_is_lost_between_the_parts(total: int, turn: int) -> None:
+    orders = orders_for("a; b; c; d", {"hard": total, "easy": 2}, turn)
+    counts: Counter[str] = Counter()
+    for order in orders:
+        counts[order.difficulty] += order.count
+    assert counts == {"hard": total, "easy": 2}
+    sizes: Counter[str] = Counter()
+    for order in orders:
+        sizes[order.aspect] += order.count
+    assert max(sizes.values()) - min(sizes.values()) <= 1
 
 
 def test_a_meaning_of_one_part_is_meant_as_a_whole() -> None:
-    assert aspects_for("is late, or lost", {"plain": 3}, 4) == {}
+    assert orders_for("is late, or lost", {"plain": 3}, 4) == [Order("plain", 3)]

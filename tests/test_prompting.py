@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from evokd.agents.analyst import Findings, Shown, analyze
 from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
-from evokd.agents.critic import ACCEPT, REPAIR, Critic, Verdict
-from evokd.agents.generator import Assignment, generate_texts
+from evokd.agents.critic import ACCEPT, FAULTS, Critic, Verdict
+from evokd.agents.generator import Assignment, Order, generate_texts
 from evokd.agents.labeler import label_text
 from evokd.agents.prompting import Prompt, load_prompt, prompt_digests
 from evokd.agents.teacher import Call, Choice, Message, Teacher
@@ -143,13 +143,16 @@ MIXED: dict[Difficulty, int] = {"hard": 1, "easy": 2}
 
 
 def order(counts: dict[Difficulty, int], **fields: Any) -> Assignment:
-    return Assignment(label="lost", counts=counts, length="3 to 7 words", **fields)
+    orders = [Order(difficulty, count) for difficulty, count in counts.items()]
+    return Assignment(label="lost", orders=orders, length="3 to 7 words", **fields)
 
 
 def written(
     assignment: Assignment, **texts: list[str]
 ) -> tuple[list[tuple[Difficulty, str]], Listener]:
-    listener = Listener(texts or {name: ["a"] * n for name, n in assignment.counts.items()})
+    listener = Listener(
+        texts or {name: ["a"] * order.count for name, order in assignment.named_orders()}
+    )
     prompt = load_prompt("generator", KIND)
     answer = generate_texts(as_teacher(listener), prompt, "card", LABELS, assignment, CALL)
     return answer, listener
@@ -185,6 +188,17 @@ def test_plain_texts_are_asked_for_by_label_and_meaning_after_the_card() -> None
     assert "plain: write 2." in listener.user
     assert "weakness" not in listener.user
     assert "exist already" not in listener.user
+
+
+def test_a_meaning_that_is_given_in_parts_is_not_repeated_as_a_whole() -> None:
+    orders = [Order("plain", 2, "it was stolen"), Order("plain", 1, "it fell")]
+    texts, listener = written(
+        Assignment(label="lost", orders=orders, length="short"), plain_1=["a", "b"], plain_2=["c"]
+    )
+    assert "plain_1: write 2, all about this: it was stolen." in listener.user
+    assert "plain_2: write 1, all about this: it fell." in listener.user
+    assert "the card is gone" not in listener.user
+    assert texts == [("plain", "a"), ("plain", "b"), ("plain", "c")]
 
 
 def test_hard_texts_are_asked_for_near_the_rival_and_the_weakness() -> None:
@@ -316,45 +330,37 @@ def judged(*answers: tuple[str, float], label: str = "lost") -> tuple[Verdict, L
 def test_the_critic_accepts_with_one_word() -> None:
     verdict, listener = judged(("yes", 0.9))
     assert (verdict, verdict.accepted) == (Verdict(ACCEPT, 0.9), True)
-    assert listener.options == [["yes", "no"]]
+    assert listener.options == [["yes", *FAULTS]]
 
 
-def test_a_hesitant_no_is_accepted_and_keeps_the_probability_of_yes() -> None:
-    verdict, _ = judged(("no", 0.55))
-    assert verdict.verdict == ACCEPT
-    assert verdict.confidence == pytest.approx(0.45)
+def test_a_fault_named_with_hesitation_is_accepted_and_keeps_the_probability_of_yes() -> None:
+    assert judged(("unclear", 0.55, {"yes": 0.45}))[0] == Verdict(ACCEPT, 0.45)
 
 
-@pytest.mark.parametrize(
-    ("named", "reason"),
-    [("unrealistic", "critic_unrealistic"), ("wrong_label", "critic_wrong_label")],
-)
-def test_a_bad_text_is_given_a_reason(named: str, reason: str) -> None:
-    verdict, listener = judged(("no", 0.8), (named, 0.5))
-    assert (verdict.verdict, verdict.reason, verdict.accepted) == (named, reason, False)
-    assert verdict.confidence == pytest.approx(0.2)
-    assert named in listener.options[1]
-    assert "lost (the card is gone)" in listener.user
-
-
-@pytest.mark.parametrize("said", [("yes", 0.3), ("no", 0.7)])
-def test_a_doubtful_text_is_worth_a_repair_without_a_second_question(
-    said: tuple[str, float],
-) -> None:
-    verdict, listener = judged(said)
-    assert (verdict.verdict, verdict.accepted) == (REPAIR, False)
-    assert verdict.reason == "critic_repair_failed"
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_text_is_given_its_fault_as_the_reason(fault: str) -> None:
+    verdict, listener = judged((fault, 0.8, {"yes": 0.1}))
+    assert verdict == Verdict(fault, 0.1)
+    assert (verdict.reason, verdict.accepted) == (f"critic_{fault}", False)
     assert len(listener.asked) == 1
 
 
-def test_an_unsure_yes_below_the_range_of_repair_is_bad() -> None:
-    assert judged(("yes", 0.2), ("unclear", 0.5))[0].verdict == "unclear"
+def test_an_unsure_yes_has_the_likeliest_fault() -> None:
+    verdict, _ = judged(("yes", 0.2, {"reply": 0.1, "letter": 0.19}))
+    assert verdict == Verdict("letter", 0.2)
+
+
+@pytest.mark.parametrize(("yes", "repairable"), [(0.35, True), (0.25, False)])
+def test_only_a_doubtful_text_is_worth_a_repair(yes: float, repairable: bool) -> None:
+    verdict, listener = judged(("reply", 1 - yes, {"yes": yes}))
+    assert (verdict.repairable, verdict.accepted) == (repairable, False)
+    assert len(listener.asked) == 1
 
 
 def test_where_labeler_and_intention_differ_the_critic_also_chooses_a_label() -> None:
     verdict, listener = judged(("yes", 0.9), ("arrival", 0.7), label="arrival")
     assert verdict.accepted
-    assert listener.options == [["yes", "no"], ["arrival", "lost"]]
+    assert listener.options[1] == ["arrival", "lost"]
 
 
 def test_a_label_the_critic_does_not_share_is_wrong() -> None:
@@ -372,24 +378,38 @@ def test_the_critic_is_shown_good_and_bad_texts_as_turns_and_asked_last() -> Non
         "assistant",
         "user",
     ]
-    assert [said for role, said in turns if role == "assistant"] == ["yes", "no"]
+    assert [said for role, said in turns if role == "assistant"] == ["yes", "reply"]
     assert 'Text: "good one"' in turns[1][1]
     assert turns[-1][1] == 'Text: "it is gone"'
 
 
 def test_all_calls_about_a_text_have_purposes_of_their_own() -> None:
-    _, listener = judged(("no", 0.9), ("unclear", 1.0), label="arrival")
+    _, listener = judged(("yes", 0.9), ("arrival", 0.7), label="arrival")
     assert len(set(listener.purposes)) == 2
 
 
-def test_a_repair_returns_the_new_text() -> None:
-    listener = Listener({"text": " my card is gone "})
+def repairing(text: str) -> tuple[str, Listener]:
+    listener = Listener({"text": text})
     critic = Critic(as_teacher(listener), load_prompt("critic", KIND), "card", LABELS, [], 0.4)
-    assert critic.repair("it gone is", "lost", CALL) == "my card is gone"
-    assert 'Text: "it gone is"' in listener.user
+    return critic.repair("it gone is", "unclear", "lost", CALL), listener
+
+
+def test_a_repair_goes_on_with_the_conversation_and_returns_the_new_text() -> None:
+    text, listener = repairing(" my card is gone ")
+    assert text == "my card is gone"
+    asked = listener.asked[0]
+    assert 'Text: "it gone is"' in asked[-3][1]
+    assert asked[-2] == ("assistant", "unclear")
+    assert "lost (the card is gone)" in listener.user
 
 
 def test_a_repaired_text_is_one_line() -> None:
-    listener = Listener({"text": "my card\n is\u2028gone"})
-    critic = Critic(as_teacher(listener), load_prompt("critic", KIND), "card", LABELS, [], 0.4)
-    assert critic.repair("it gone is", "lost", CALL) == "my card is gone"
+    assert repairing("my card\n is\u2028gone")[0] == "my card is gone"
+
+
+@pytest.mark.parametrize("line", ["nice try", "rude: go away", "reply:"])
+def test_a_users_bad_example_without_its_fault_is_refused(line: str) -> None:
+    prompt = Prompt("own.md", f"=== question\nq\n\n=== text\n{{{{text}}}}\n\n=== bad\n{line}")
+    critic = Critic(as_teacher(Listener()), prompt, "card", LABELS, ["good one"], 0.4)
+    with pytest.raises(ConfigError, match=r"own\.md, block bad.*reply, letter"):
+        critic.judge("it is gone", "lost", "lost", CALL)

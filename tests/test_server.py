@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -34,6 +35,12 @@ statuses = [503, 503, 503]
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(statuses.pop() if statuses else 200)
+        self.end_headers()
+
+    def do_POST(self):
+        said = self.rfile.read(int(self.headers["content-length"]))
+        print(self.path, flush=True)
+        self.send_response(400 if b"too long" in said else 500 if b"fail" in said else 200)
         self.end_headers()
 
 web = http.server.HTTPServer(("127.0.0.1", 0), Handler)
@@ -195,6 +202,24 @@ def test_a_child_that_says_something_else_is_an_error(tmp_path: Path) -> None:
         local.start()
 
 
+def test_a_shared_prompt_is_computed_once_and_copied_into_every_slot(tmp_path: Path) -> None:
+    with local_server(tmp_path, FAKE_CHILD) as local:
+        local.share_prompt("the card")
+    asked = [line for line in local.log_file.read_text().splitlines() if line.startswith("/")]
+    assert asked == ["/v1/chat/completions", "/slots/0?action=save", "/slots/1?action=restore"]
+
+
+@pytest.mark.parametrize(
+    ("card", "said"), [("too long", r"slot of 512 tokens; raise"), ("fail", "status 500")]
+)
+def test_a_prompt_that_cannot_be_shared_is_an_error(tmp_path: Path, card: str, said: str) -> None:
+    with (
+        local_server(tmp_path, FAKE_CHILD) as local,
+        pytest.raises(EndpointError, match=said),
+    ):
+        local.share_prompt(card)
+
+
 def test_damaged_weights_are_an_error_with_the_reason(tmp_path: Path) -> None:
     """The real child, on a file that is no model."""
     weights = tmp_path / "bad.gguf"
@@ -204,21 +229,32 @@ def test_damaged_weights_are_an_error_with_the_reason(tmp_path: Path) -> None:
         local.start()
 
 
+def ask_real(local: LocalServer, **body: Any) -> Any:
+    return httpx.post(
+        f"{local.base_url}/chat/completions",
+        json={"max_tokens": 8, "temperature": 0, **body},
+        timeout=DEADLINE,
+        trust_env=False,
+    ).json()
+
+
 @pytest.mark.local_llm
-def test_the_real_server_answers_and_ends_with_its_parent(tmp_path: Path) -> None:
+def test_the_real_server_answers_shares_a_prompt_and_ends_with_its_parent(tmp_path: Path) -> None:
     packs.fetch_pack("smollm2-135m-instruct")
     gguf = packs.gguf_path("smollm2-135m-instruct")
     log = tmp_path / "llm.log"
     with LocalServer(gguf, slots=2, slot_context=512, threads=1, log_file=log) as local:
         question = {"role": "user", "content": "Say hello."}
-        reply = httpx.post(
-            f"{local.base_url}/chat/completions",
-            json={"messages": [question], "max_tokens": 8, "temperature": 0},
-            timeout=DEADLINE,
-            trust_env=False,
-        ).json()
+        reply = ask_real(local, messages=[question])
         props = httpx.get(f"{local.base_url.removesuffix('/v1')}/slots", trust_env=False).json()
+        card = "You sort the mail. " * 20
+        local.share_prompt(card)
+        asked = [{"role": "system", "content": card}, question]
+        shared = ask_real(local, messages=asked, id_slot=1)
+        with pytest.raises(EndpointError, match="do not fit into a slot of 512"):
+            local.share_prompt("You sort the mail. " * 500)
     assert reply["choices"][0]["message"]["content"].strip()
     assert reply["usage"]["completion_tokens"] > 0
     assert [slot["n_ctx"] for slot in props] == [512, 512]
+    assert shared["timings"]["cache_n"] > 80  # of about a hundred tokens
     kill_parent_and_wait(gguf, log, [])

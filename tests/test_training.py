@@ -52,6 +52,7 @@ def weights_of(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("rows", "schedule"),
     [
+        (8, Schedule(8, 120, 1e-4)),  # never more rows a batch than there are
         (30, Schedule(16, 120, 1e-4)),  # 8·30/16 = 15, raised to 120
         (255, Schedule(16, 128, 1e-4)),  # ⌈127.5⌉
         (256, Schedule(64, 120, 2e-4)),  # 8·256/64 = 32; four times the batch, √4 the rate

@@ -13,18 +13,22 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from evokd.errors import EndpointError
 from evokd.store.files import storage_errors
 
 START_SECONDS = 300.0
 STOP_SECONDS = 5.0
+SHARE_SECONDS = 300.0
+SHARED_PROMPT = "shared-prompt"
 POLL_SECONDS = 0.1
 TAIL_LINES = 15
 
@@ -56,9 +60,12 @@ class LocalServer:
         self.log_file = log_file
         self._gguf = gguf
         self._start_seconds = start_seconds
+        self._slot_files = tempfile.TemporaryDirectory(prefix="evokd-slots-")
         self._command = command or _child_command(
-            gguf, slots, slot_context, threads or usable_cores()
+            gguf, slots, slot_context, threads or usable_cores(), self._slot_files.name
         )
+        self._slots = slots
+        self._slot_context = slot_context
         self._child: subprocess.Popen[bytes] | None = None
         self._port: int | None = None
         self._log_start = 0
@@ -92,6 +99,25 @@ class LocalServer:
             self._wait_until_healthy(self._child, port, deadline)
             self._port = port
             undo.pop_all()
+
+    def share_prompt(self, system: str) -> None:
+        """Compute a system message once and give every slot a copy, before they all need it.
+
+        Raises:
+            EndpointError: it does not fit into a slot, or the server failed.
+        """
+        turns = [{"role": "system", "content": system}]
+        first = {"messages": turns, "max_tokens": 1, "id_slot": 0}
+        file = {"filename": SHARED_PROMPT}
+        if self._post("/v1/chat/completions", first) == HTTPStatus.BAD_REQUEST:
+            raise EndpointError(
+                f"the task's instructions, labels and examples do not fit into a slot of "
+                f"{self._slot_context} tokens; raise `local.slot_context` or shorten them"
+            )
+        self._post("/slots/0?action=save", file)
+        for slot in range(1, self._slots):
+            self._post(f"/slots/{slot}?action=restore", file)
+        Path(self._slot_files.name, SHARED_PROMPT).unlink(missing_ok=True)
 
     def stop(self) -> None:
         """End the child; safe to call again."""
@@ -164,6 +190,21 @@ class LocalServer:
                 raise self._failure("was not ready in time")
             time.sleep(POLL_SECONDS)
 
+    def _post(self, path: str, body: dict[str, Any]) -> int:
+        assert self._port is not None
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=SHARE_SECONDS)
+        try:
+            headers = {"content-type": "application/json"}
+            connection.request("POST", path, json.dumps(body), headers)
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            raise self._failure(f"did not answer {path} ({error})") from None
+        finally:
+            connection.close()
+        if status not in (HTTPStatus.OK, HTTPStatus.BAD_REQUEST):
+            raise self._failure(f"answered {path} with status {status}")
+        return status
+
     def _failure(self, what: str) -> EndpointError:
         return EndpointError(
             f"the local LLM server for {self._gguf.name} {what} "
@@ -187,10 +228,18 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _child_command(gguf: Path, slots: int, slot_context: int, threads: int) -> list[str]:
-    numbers = {"--slots": slots, "--slot-context": slot_context, "--threads": threads}
-    options = [text for name, value in numbers.items() for text in (name, str(value))]
-    return [sys.executable, "-m", "evokd.tools.server_child", "--gguf", str(gguf), *options]
+def _child_command(
+    gguf: Path, slots: int, slot_context: int, threads: int, slot_files: str
+) -> list[str]:
+    values = {
+        "--gguf": gguf,
+        "--slots": slots,
+        "--slot-context": slot_context,
+        "--threads": threads,
+        "--slot-files": slot_files,
+    }
+    options = [text for name, value in values.items() for text in (name, str(value))]
+    return [sys.executable, "-m", "evokd.tools.server_child", *options]
 
 
 def _healthy(port: int) -> bool:

@@ -16,7 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 WARNINGS = 2  # llama.cpp's verbosity; 3 writes lines for every request
-CACHE_MIB = 256  # llama.cpp's default let the server grow to 6.4 GB
+# Prompts that left their slot are kept in memory and come back when one begins like them: so each
+# role's unchanging part is computed once, not once a round. llama.cpp's own limit, 8192, let the
+# server grow to 6.4 GB.
+CACHE_MIB = 1024
+# A request goes to a slot whose prompt makes up this share of it; else to the slot that waited
+# longest, with the best prompt from memory. Below, the task card that all roles share decides.
+SLOT_SIMILARITY = 0.85
 
 
 def end_with_parent() -> threading.Thread:
@@ -61,6 +67,7 @@ def _wait_for_eof() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evokd.tools.server_child", description=__doc__)
     parser.add_argument("--gguf", required=True)
+    parser.add_argument("--slot-files", required=True, help="folder for saved prompts")
     for name in ("--slots", "--slot-context", "--threads"):
         parser.add_argument(name, type=int, required=True)
     return parser
@@ -76,6 +83,8 @@ def _serve(options: argparse.Namespace) -> Any:
     params.n_ctx = options.slots * options.slot_context
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
     params.cache_ram_mib = CACHE_MIB
+    params.slot_save_path = options.slot_files + os.sep  # llama.cpp adds the name only
+    params.slot_prompt_similarity = SLOT_SIMILARITY
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.ui = False

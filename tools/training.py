@@ -106,7 +106,8 @@ def write_training_rows(rows: Sequence[TrainingRow], path: Path) -> None:
 def plan_schedule(rows: int, settings: StudentSection, repeat: bool = True) -> Schedule:
     """Return batch size, steps and learning rate for `rows` rows."""
     many = rows >= MANY_ROWS
-    batch = settings.batch_size * (LARGE_BATCH_FACTOR if many else 1)
+    # A balanced batch of more than all rows would hold rows twice.
+    batch = min(rows, settings.batch_size * (LARGE_BATCH_FACTOR if many else 1))
     # A batch four times as large takes a step √4 as long (the usual square-root rule).
     rate = settings.learning_rate * (math.sqrt(LARGE_BATCH_FACTOR) if many else 1.0)
     if not repeat:

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from evokd.agents.label_probability import label_probability
+from evokd.agents.option_probability import option_probabilities
+
+
+def label_probability(tokens: list[dict[str, Any]], label: str, labels: list[str]) -> float | None:
+    """Return how likely the answer `label` was."""
+    found = option_probabilities(tokens, label, labels)
+    return None if found is None else found[label]
+
 
 CARDS = ["card", "card_lost", "card_arrival"]
 
@@ -127,3 +134,15 @@ def test_the_taken_token_counts_even_where_it_is_not_among_the_top() -> None:
 def test_tokens_that_do_not_spell_the_label_give_no_value() -> None:
     assert label_probability([token("metal", p=0.9)], "fruit", ["fruit", "metal"]) is None
     assert label_probability([], "fruit", ["fruit", "metal"]) is None
+
+
+def test_what_the_answer_did_not_get_goes_to_the_options_that_began_otherwise() -> None:
+    tokens = [token("re", p=0.5, yes=0.3, un=0.1, the=0.1), token("ply", p=1.0)]
+    found = option_probabilities(tokens, "reply", ["yes", "reply", "unclear"])
+    assert found == pytest.approx({"reply": 0.5 / 0.9, "yes": 0.3 / 0.9, "unclear": 0.1 / 0.9})
+
+
+def test_a_beginning_that_two_others_share_is_split_between_them() -> None:
+    tokens = [token("other", p=0.6, top=0.4)]
+    found = option_probabilities(tokens, "other", ["top_up", "top_down", "other"])
+    assert found == pytest.approx({"other": 0.6, "top_up": 0.2, "top_down": 0.2})

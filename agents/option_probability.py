@@ -1,0 +1,83 @@
+"""How likely each option was, from the log-probabilities of the answer's own tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+def option_probabilities(
+    tokens: Sequence[dict[str, Any]], answer: str, options: Sequence[str]
+) -> dict[str, float] | None:
+    """Return the probability of every option, renormalised over the options; they add up to 1.
+
+    Under a grammar an endpoint reports the log-probabilities of the unconstrained model, so at
+    each token only the alternatives that some option still in question could begin with count.
+    The walk goes along the answer and ends at the first token that tells it from all others. An
+    alternative that several options begin with is shared out among them evenly, because what
+    would have followed it is not known.
+
+    Args:
+        tokens: one dict a token of the reply: `token`, `logprob`, `top` {token: logprob}.
+        answer: the option the reply holds.
+        options: all options.
+
+    Returns:
+        Option → probability in [0, 1], or None where the tokens do not spell the answer.
+    """
+    text = "".join(token["token"] for token in tokens)
+    start = text.rfind(answer)
+    if start < 0:
+        return None
+    alive = set(options)
+    shares = dict.fromkeys(options, 0.0)
+    left, position = 1.0, 0
+    for token in tokens:
+        end = position + len(token["token"])
+        if end > start:
+            alternatives = {**token["top"], token["token"]: token["logprob"]}
+            so_far = text[start:position] if position > start else ""
+            lead = text[position:start] if position < start else ""
+            heirs = {
+                name: _heirs(name, token["token"], so_far, lead, alive) for name in alternatives
+            }
+            masses = {name: math.exp(alternatives[name]) for name in heirs if heirs[name]}
+            total = sum(masses.values())
+            taken = masses.pop(token["token"], 0.0)
+            for name, mass in masses.items():
+                for heir in heirs[name]:
+                    shares[heir] += left * mass / total / len(heirs[name])
+            if total > 0:
+                left *= taken / total
+            alive = {other for other in alive if _may_follow(text[start:end], other)}
+            if alive <= {answer}:
+                break
+        position = end
+    shares[answer] += left
+    return {option: max(0.0, min(1.0, share)) for option, share in shares.items()}
+
+
+def _heirs(alternative: str, taken: str, so_far: str, lead: str, alive: set[str]) -> list[str]:
+    """Return the options that could go on with this token in place of the one taken."""
+    if not alternative.startswith(lead):
+        return []
+    spelled = so_far + alternative[len(lead) :]
+    if alternative == taken:
+        return sorted(alive)
+    if len(spelled) <= len(so_far):
+        return []
+    return sorted(other for other in alive if _may_follow(spelled, other))
+
+
+def _may_follow(spelled: str, label: str) -> bool:
+    """Whether an answer that begins with `spelled` can still be `label`.
+
+    A label that has been spelled out must be followed by a quote or by nothing: so 'card"' is
+    'card' and no longer 'card_lost'.
+    """
+    if len(spelled) <= len(label):
+        return label.startswith(spelled)
+    return spelled.startswith(label) and not (
+        spelled[len(label)].isalnum() or spelled[len(label)] in "_-"
+    )
