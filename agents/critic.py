@@ -109,6 +109,10 @@ class Critic:
         return shorten(self.teacher.ask(messages, Repaired, call).text, MAX_CHARS)
 
     def _prefers(self, text: str, label: str, other: str, call: Call) -> bool:
+        """Whether `label` fits better than `other`, which is named first.
+
+        A small model leans to the option it reads first, so this leans to the intended label.
+        """
         user = self.prompt.fill(
             "label",
             label=label,
@@ -118,7 +122,7 @@ class Critic:
         )
         turns: list[Message] = [*self._judge_turns(text), ("assistant", YES), ("user", user)]
         which = Call(call.round, call.purpose + ":label")
-        return self.teacher.choose(turns, [label, other], which).option == label
+        return self.teacher.choose(turns, [other, label], which).option == label
 
     def _judge_turns(self, text: str) -> list[Message]:
         shown = self._shown_turns()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from evokd.agents.compact_grammar import compact_grammar
 from evokd.agents.models import LOCAL, Endpoint, chat_model
 from evokd.agents.option_probability import option_probabilities
 from evokd.config import RoleSection
@@ -319,7 +320,8 @@ class Teacher:
         elif isinstance(form, list) and mode in ("scalar", "object"):
             request["schema"] = _choice_schema(form, mode)
         elif isinstance(form, dict) and mode != "none":
-            request["schema"] = form
+            grammar = compact_grammar(form) if mode == "grammar" else None
+            request |= {"grammar": grammar} if grammar else {"schema": form}
         if isinstance(form, dict) and heat > 0 and self.settings.presence_penalty is not None:
             request["presence_penalty"] = self.settings.presence_penalty
         if probs:

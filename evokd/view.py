@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -119,8 +120,7 @@ def percent(value: float | None) -> str:
 class _Seen:
     phase: str = ""
     round: int = 0
-    accepted: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
+    gates: dict[int, Event] = field(default_factory=dict)  # the last one of each round
     probe: list[float] = field(default_factory=list)
     tokens: int = 0
     rounds: int = 0
@@ -162,9 +162,7 @@ class LiveView:
         elif kind == "usage":
             seen.tokens, seen.left, seen.rounds = event["tokens"], event["left"], event["rounds"]
         elif kind == "gate":
-            seen.accepted += event["accepted"]
-            for reason, count in event["rejected"].items():
-                seen.rejected[reason] = seen.rejected.get(reason, 0) + count
+            seen.gates[event["round"]] = event  # after a refill it counts the whole round again
         elif kind == "trained" and event["probe"] is not None:
             seen.probe.append(event["probe"])
         line = describe(event)
@@ -183,9 +181,12 @@ class LiveView:
         elapsed = time.monotonic() - self._start
         left = "" if seen.left is None else f", about {clock(seen.left)} left"
         table.add_row("round", f"{seen.round} of {seen.rounds or '?'}, {seen.phase}")
-        table.add_row("accepted", str(seen.accepted))
-        reasons = ", ".join(f"{name} {n}" for name, n in sorted(seen.rejected.items()))
-        table.add_row("rejected", f"{sum(seen.rejected.values())}  {reasons}")
+        rejected: Counter[str] = Counter()
+        for gate in seen.gates.values():
+            rejected.update(gate["rejected"])
+        reasons = ", ".join(f"{name} {n}" for name, n in sorted(rejected.items()))
+        table.add_row("accepted", str(sum(gate["accepted"] for gate in seen.gates.values())))
+        table.add_row("rejected", f"{rejected.total()}  {reasons}")
         table.add_row("student", " → ".join(percent(one) for one in seen.probe) or "–")
         table.add_row("teacher", f"{seen.tokens:,} tokens written")
         table.add_row("time", f"{clock(elapsed)}{left}")

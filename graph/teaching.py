@@ -197,20 +197,17 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["refill", "train"]:
-    """Refill while a label lacks half of its share, or all together a quarter."""
+    """Refill while a label lacks half of its share, the held-out rows half, or all a quarter."""
     session = session_of(state, runtime)
     if state["refill"] >= session.config.strategy.max_refills or session.budget_reached():
         return "train"
     wanted, probes = _targets(session, state)
     missing, missing_probes = _missing(session, state)
-    starved = any(
-        2 * short > share[name]
-        for share, part in ((wanted, missing), (probes, missing_probes))
-        for name, short in part.items()
-    )
+    starved = any(2 * short > wanted[name] for name, short in missing.items())
+    blind = 2 * sum(missing_probes.values()) > sum(probes.values())
     accepted = sum(one.accepted is True for one in read_drafts(state))
     few = accepted < 0.75 * (sum(wanted.values()) + sum(probes.values()))
-    return "refill" if starved or few else "train"
+    return "refill" if starved or blind or few else "train"
 
 
 def refill(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:

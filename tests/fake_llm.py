@@ -73,7 +73,7 @@ class FakeLLM:
         lists = [
             name
             for name in form.get("properties", {})
-            if name.partition("_")[0] in ("hard", "easy", "plain")
+            if name.partition("_")[0] in ("texts", "hard", "easy", "plain")
         ]
         if lists:
             return json.dumps({name: self._texts(asked, form, name) for name in lists})

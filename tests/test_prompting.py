@@ -360,7 +360,7 @@ def test_only_a_doubtful_text_is_worth_a_repair(yes: float, repairable: bool) ->
 def test_where_labeler_and_intention_differ_the_critic_also_chooses_a_label() -> None:
     verdict, listener = judged(("yes", 0.9), ("arrival", 0.7), label="arrival")
     assert verdict.accepted
-    assert listener.options[1] == ["arrival", "lost"]
+    assert listener.options[1] == ["lost", "arrival"]  # the intended label is named first
 
 
 def test_a_label_the_critic_does_not_share_is_wrong() -> None:

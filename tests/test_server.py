@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from evokd.agents.compact_grammar import compact_grammar
 from evokd.errors import EndpointError
 from evokd.tools import packs, server
 from evokd.tools.server import LocalServer
@@ -229,6 +231,16 @@ def test_damaged_weights_are_an_error_with_the_reason(tmp_path: Path) -> None:
         local.start()
 
 
+TWO_WORDS = {
+    "words": {
+        "type": "array",
+        "items": {"type": "string", "maxLength": 8},
+        "minItems": 2,
+        "maxItems": 2,
+    }
+}
+
+
 def ask_real(local: LocalServer, **body: Any) -> Any:
     return httpx.post(
         f"{local.base_url}/chat/completions",
@@ -253,7 +265,13 @@ def test_the_real_server_answers_shares_a_prompt_and_ends_with_its_parent(tmp_pa
         shared = ask_real(local, messages=asked, id_slot=1)
         with pytest.raises(EndpointError, match="do not fit into a slot of 512"):
             local.share_prompt("You sort the mail. " * 500)
+        form = {"type": "object", "properties": {"mood": {"enum": ["calm", "glad"]}, **TWO_WORDS}}
+        bound = ask_real(local, messages=[question], grammar=compact_grammar(form), max_tokens=64)[
+            "choices"
+        ][0]["message"]["content"]
     assert reply["choices"][0]["message"]["content"].strip()
+    assert set(json.loads(bound)) == {"mood", "words"}
+    assert bound.startswith(('{"mood":"calm","words":["', '{"mood":"glad","words":["'))
     assert reply["usage"]["completion_tokens"] > 0
     assert [slot["n_ctx"] for slot in props] == [512, 512]
     assert shared["timings"]["cache_n"] > 80  # of about a hundred tokens

@@ -94,8 +94,9 @@ def test_the_live_view_adds_up_what_happened(capsys: pytest.CaptureFixture[str])
     with LiveView() as view:
         view.show({"kind": "phase", "phase": "train", "round": 2})
         view.show({"kind": "usage", "tokens": 1234, "left": 187.0, "rounds": 6})
-        view.show(GATE)
-        view.show(GATE | {"rejected": {"leak": 4}})
+        view.show(GATE | {"accepted": 3})
+        view.show(GATE)  # the same round after a refill
+        view.show(GATE | {"round": 3, "rejected": {"leak": 4}})
         view.show(TRAINED)
         view.show({"kind": "download", "pack": "mini", "done": 1, "total": 2})
     out = " ".join(capsys.readouterr().out.split())

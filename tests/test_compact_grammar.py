@@ -1,0 +1,60 @@
+"""The compact grammar, kind by kind; what it lets a model write is tested on the real server."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from evokd.agents.compact_grammar import compact_grammar
+
+
+def root_of(schema: dict[str, Any]) -> str:
+    grammar = compact_grammar(schema)
+    assert grammar is not None
+    return grammar.partition("\n")[0].removeprefix("root ::= ")
+
+
+class Inner(BaseModel):
+    name: str = Field(max_length=60)
+    labels: list[Literal["a", 'b "c"']] = Field(min_length=1, max_length=3)
+    hard: int = Field(ge=1, le=3)
+
+
+class Outer(BaseModel):
+    inner: list[Inner] = Field(min_length=1, max_length=2)
+
+
+def test_a_nested_model_is_one_line_without_spaces() -> None:
+    choice = r'("\"a\"" | "\"b \\\"c\\\"\"")'
+    inner = " ".join(
+        [
+            r'"{" "\"name\":" "\"" char{0,60} "\"" ","',
+            rf'"\"labels\":" "[" {choice} ("," {choice}){{0,2}} "]" ","',
+            r'"\"hard\":" ("1" | "2" | "3") "}"',
+        ]
+    )
+    assert root_of(Outer.model_json_schema()) == (
+        rf'"{{" "\"inner\":" "[" {inner} ("," {inner}){{0,1}} "]" "}}"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "root"),
+    [
+        ({"type": "string"}, r'"\"" char{0,} "\""'),
+        ({"type": "string", "minLength": 1, "maxLength": 2000}, r'"\"" char{1,} "\""'),
+        ({"type": "array", "items": {"const": 1}, "maxItems": 0}, '"[]"'),
+        ({"type": "array", "items": {"const": 1}}, '"[" ("1" ("," "1"){0,})? "]"'),
+        ({"type": "integer"}, '("-"? [0-9]{1,9})'),
+        ({"enum": ["ä"]}, r'("\"ä\"")'),
+    ],
+)
+def test_each_kind_of_schema(schema: dict[str, Any], root: str) -> None:
+    assert root_of(schema) == root
+
+
+@pytest.mark.parametrize("schema", [{"anyOf": []}, {"type": "number"}, {}])
+def test_what_it_does_not_know_is_left_to_the_server(schema: dict[str, Any]) -> None:
+    assert compact_grammar(schema) is None
