@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import threading
 import time
 from collections import Counter
@@ -17,11 +16,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.agents.compact_grammar import compact_grammar
 from evokd.agents.models import LOCAL, Endpoint, chat_model
 from evokd.agents.option_probability import option_probabilities
+from evokd.agents.parsing import (
+    Form,
+    Mode,
+    answers_one_of,
+    check_ended,
+    choice_schema,
+    in_words,
+    unwrap,
+    validated,
+)
 from evokd.config import RoleSection
 from evokd.errors import EndpointError, ReplyError, TeacherError
 from evokd.store.ledger import OK, Ledger
@@ -32,8 +41,6 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 Message = tuple[Literal["system", "user", "assistant"], str]
-Form = dict[str, Any] | list[str]  # a JSON schema, or the options of a choice
-Mode = Literal["grammar", "scalar", "object", "none"]
 R = TypeVar("R", bound=BaseModel)
 TOP_LOGPROBS = 20
 # Which parameters a probe tries, in turn: log-probabilities, then temperature and seed.
@@ -150,7 +157,7 @@ class Teacher:
         """
         form = reply.model_json_schema()
         answer: R = self._traced(
-            call, lambda: self._ladder(messages, form, call, lambda text, _: _validate(reply, text))
+            call, lambda: self._ladder(messages, form, call, lambda text, _: validated(reply, text))
         )
         return answer
 
@@ -220,7 +227,7 @@ class Teacher:
                     reply = self._reply(request, call, 0, 0.0)
                 except ReplyError:  # 400: it does not know one of these parameters
                     continue
-                if _answers(reply.text, mode, options):
+                if answers_one_of(reply.text, mode, options):
                     return _seen(reply, mode, sampling)
                 break  # it ignores this form
         return self._probe_plain(messages, call)
@@ -262,7 +269,7 @@ class Teacher:
         mode = self.capabilities.schema_mode
 
         def read(text: str, reply: Reply) -> Choice:
-            option = _unwrap(text, mode)
+            option = unwrap(text, mode)
             if option not in options:
                 raise ValueError(f"{option[:40]!r} is none of {', '.join(options)}")
             found = (
@@ -287,7 +294,7 @@ class Teacher:
         mode = self.capabilities.schema_mode
         turns = list(messages)
         if mode == "none":
-            turns[-1] = (turns[-1][0], turns[-1][1] + "\n\n" + _in_words(form))
+            turns[-1] = (turns[-1][0], turns[-1][1] + "\n\n" + in_words(form))
         problem, text = "", ""
         for attempt in (0, 1):
             probs = isinstance(form, list) and self.capabilities.logprobs
@@ -295,7 +302,7 @@ class Teacher:
             reply = self._reply(request, call, attempt, heat)
             text = reply.text
             try:
-                _check_ended(reply)
+                check_ended(reply)
                 return read(text, reply)
             except ValueError as error:
                 problem = str(error)
@@ -303,7 +310,7 @@ class Teacher:
             turns = [
                 *turns,
                 ("assistant", text[:1000]),
-                ("user", f"That cannot be used: {problem}. " + _in_words(form)),
+                ("user", f"That cannot be used: {problem}. " + in_words(form)),
             ]
         raise ReplyError(self.role, self.model, problem, text)
 
@@ -318,7 +325,7 @@ class Teacher:
         if isinstance(form, list) and mode == "grammar":
             request["grammar"] = "root ::= " + " | ".join(json.dumps(one) for one in form)
         elif isinstance(form, list) and mode in ("scalar", "object"):
-            request["schema"] = _choice_schema(form, mode)
+            request["schema"] = choice_schema(form, mode)
         elif isinstance(form, dict) and mode != "none":
             grammar = compact_grammar(form) if mode == "grammar" else None
             request |= {"grammar": grammar} if grammar else {"schema": form}
@@ -452,74 +459,6 @@ class Teacher:
         )
 
 
-def parse_json(text: str) -> Any:
-    """Parse JSON that may stand in a code fence or between words; never repair it.
-
-    Raises:
-        ValueError: there is no complete JSON value.
-    """
-    fenced = re.search(r"```(?:json)?\s*\n(.*?)```", text, re.DOTALL)
-    body = (fenced.group(1) if fenced else text).strip()
-    for start in (0, *(match.start() for match in re.finditer(r"[{\[]", body))):
-        try:
-            value, end = json.JSONDecoder().raw_decode(body[start:])
-        except json.JSONDecodeError:
-            continue
-        if start or not body[start + end :].strip():
-            return value
-    raise ValueError("it holds no complete JSON value")
-
-
-def _validate(model: type[R], text: str) -> R:
-    try:
-        return model.model_validate(parse_json(text))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the reply"
-        raise ValueError(f"{place}: {first['msg']}") from None
-
-
-def _check_ended(reply: Reply) -> None:
-    if not reply.text.strip():
-        raise ValueError("it is empty")
-    if reply.finish_reason == "length":
-        raise ValueError("it was cut off at max_tokens")
-
-
-def _choice_schema(options: Sequence[str], mode: Mode) -> dict[str, Any]:
-    choice: dict[str, Any] = {"type": "string", "enum": list(options)}
-    if mode == "scalar":
-        return choice
-    return {
-        "type": "object",
-        "properties": {"answer": choice},
-        "required": ["answer"],
-        "additionalProperties": False,
-    }
-
-
-def _unwrap(text: str, mode: Mode) -> str:
-    """Return the answer in a reply: a JSON string, {"answer": …}, or bare words."""
-    if mode == "grammar":
-        return text.strip()
-    try:
-        value = parse_json(text)
-    except ValueError:
-        if mode != "none" and text.strip()[:1] in '{["':
-            raise
-        return text.strip().strip(".\"'` ")
-    if isinstance(value, dict):
-        value = next(iter(value.values()), "")
-    return str(value)
-
-
-def _answers(text: str, mode: Mode, options: Sequence[str]) -> bool:
-    try:
-        return _unwrap(text, mode) in options
-    except ValueError:
-        return False
-
-
 def _seen(reply: Reply, mode: Mode, sampling: bool) -> Capabilities:
     return Capabilities(
         schema_mode=mode,
@@ -527,12 +466,6 @@ def _seen(reply: Reply, mode: Mode, sampling: bool) -> Capabilities:
         usage=reply.usage_reported,
         sampling=sampling,
     )
-
-
-def _in_words(form: Form) -> str:
-    if isinstance(form, list):
-        return "Answer with exactly one of these and nothing else: " + ", ".join(form)
-    return "Answer with JSON only, of this schema: " + json.dumps(form)
 
 
 def _client_errors() -> tuple[type[Exception], ...]:

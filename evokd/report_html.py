@@ -12,19 +12,32 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, Template
-from markupsafe import Markup, escape
 
-Json = dict[str, Any]
-Point = tuple[float, float]
+from evokd.report_chart import curve
+from evokd.report_words import (
+    DASH,
+    Json,
+    breakable,
+    cell_percent,
+    clipped,
+    count,
+    duration,
+    has_test,
+    moment,
+    percent,
+    section,
+    stage_name,
+    stage_phrase,
+    stages,
+    sum_known,
+    words,
+)
 
-DASH = "–"
-LONGEST_TEXT = 400
 TOP_CONFUSIONS = 5
 STATUS_WORDS = {"finished": "finished", "budget": "stopped at its budget", "failed": "failed"}
 STATUS_ORDER = {"returned": 0, "open": 1, "closed": 2}
@@ -64,123 +77,6 @@ def _template() -> Template:
     return environment.from_string(files("evokd").joinpath("report.html.j2").read_text("utf-8"))
 
 
-# ---------------------------------------------------------------------------- words and numbers
-
-
-def percent(share: float | None) -> str:
-    """Write a share with one decimal: 0.9412 → '94.1%'."""
-    return DASH if share is None else f"{100 * share:.1f}%"
-
-
-def cell_percent(share: float | None) -> str:
-    """Write a share as whole per cent, without rounding to a false 0 or 100."""
-    if share is None:
-        return DASH
-    if 0.995 <= share < 1:
-        return ">99"
-    if 0 < share < 0.005:
-        return "<1"
-    return f"{100 * share:.0f}"
-
-
-def count(number: float | None) -> str:
-    """Write a whole number with thousands separators."""
-    return DASH if number is None else f"{number:,.0f}"
-
-
-def short_count(number: float) -> str:
-    """Write a number for an axis tick: 950, 1.9k, 12k, 1.2M."""
-    for size, unit in ((1e6, "M"), (1e3, "k")):
-        if number >= size:
-            scaled = number / size
-            return f"{scaled:.1f}{unit}" if scaled < 9.95 else f"{scaled:.0f}{unit}"
-    return f"{number:.0f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Write seconds for people: '4.2 s', '48 s', '3 min 20 s', '1 h 04 min'."""
-    if seconds is None:
-        return DASH
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def words(name: object) -> str:
-    """Turn a key such as `near_duplicate` into words."""
-    return str(name).replace("_", " ")
-
-
-def breakable(name: object) -> Markup:
-    """Escape a long name and let it break after its separators."""
-    text = str(escape(str(name)))
-    for separator in "_/":
-        text = text.replace(separator, f"{separator}<wbr>")
-    return Markup(text)  # escaped above; only <wbr> was added
-
-
-def clipped(text: object) -> str:
-    """Shorten a text that would fill the page."""
-    whole = str(text)
-    return whole if len(whole) <= LONGEST_TEXT else whole[:LONGEST_TEXT].rstrip() + " …"
-
-
-def moment(stamp: object) -> str:
-    """Write an ISO time as 'YYYY-MM-DD HH:MM UTC'; anything else as it stands."""
-    try:
-        when = datetime.fromisoformat(str(stamp))
-    except ValueError:
-        return str(stamp)
-    if when.tzinfo is None:
-        return f"{when:%Y-%m-%d %H:%M}"
-    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-# ------------------------------------------------------------------------------ reading the dict
-
-
-def _dict(source: Mapping[str, Any], key: str) -> Json:
-    """Return the dict under `key`, or an empty one."""
-    return dict(source.get(key) or {})
-
-
-def stages(report: Json) -> list[Json]:
-    """Return the rounds in order, with the +Init batch, if any, in front."""
-    rounds = list(report.get("rounds") or [])
-    init = report.get("init")
-    return [init, *rounds] if init else rounds
-
-
-def stage_name(stage: Json) -> str:
-    """Name one round as the axis does: '+Init' or its number."""
-    number = stage.get("round")
-    return "+Init" if number == 0 or stage.get("kind") == "init" else str(number)
-
-
-def stage_phrase(number: object) -> str:
-    """Name a round in a sentence."""
-    return "+Init" if number == 0 else f"round {number}"
-
-
-def has_test(report: Json) -> bool:
-    """Tell whether any score of this run was taken on test rows."""
-    scores = _dict(report, "scores")
-    return any(scores.get(key) is not None for key in ("baseline", "final")) or any(
-        stage.get("score") is not None for stage in stages(report)
-    )
-
-
-def _total(values: Iterable[float | None]) -> float | None:
-    """Add what is known; None if nothing is."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
 # -------------------------------------------------------------------------------------- headline
 
 
@@ -204,7 +100,7 @@ class Change:
 
 def score_change(report: Json) -> Change:
     """Return what the student gained, on test rows if there are any, else on the probe rows."""
-    scores = _dict(report, "scores")
+    scores = section(report, "scores")
     best = scores.get("best_round")
     name = "final student" if best is None else stage_phrase(best)
     if has_test(report):
@@ -251,7 +147,7 @@ def sentence(report: Json, change: Change) -> str:
 
 def test_rows(report: Json) -> int | None:
     """Return how many test rows were scored, where the confusion matrix tells it."""
-    confusion = _dict(report, "confusion")
+    confusion = section(report, "confusion")
     if confusion.get("split") != "test":
         return None
     return sum(sum(row) for row in confusion.get("matrix") or [])
@@ -259,13 +155,13 @@ def test_rows(report: Json) -> int | None:
 
 def tiles(report: Json) -> list[tuple[str, str]]:
     """Return the key numbers as (name, value)."""
-    roles = _dict(report, "teacher").values()
+    roles = section(report, "teacher").values()
     counts = weakness_counts(report)
-    wall = _total(_dict(report, "seconds").values())
+    wall = sum_known(section(report, "seconds").values())
     found = [
         ("rounds", count(len(report.get("rounds") or []))),
         ("samples accepted", count(accepted(report))),
-        ("teacher output tokens", count(_total(role.get("output_tokens") for role in roles))),
+        ("teacher output tokens", count(sum_known(role.get("output_tokens") for role in roles))),
         ("weaknesses closed", f"{counts['closed']} of {sum(counts.values())}"),
         ("wall time of the rounds", duration(wall or None)),
     ]
@@ -274,189 +170,18 @@ def tiles(report: Json) -> list[tuple[str, str]]:
 
 def accepted(report: Json) -> float | None:
     """Return the number of accepted samples of the whole run."""
-    known: float | None = _dict(report, "samples").get("accepted")
+    known: float | None = section(report, "samples").get("accepted")
     if known is not None:
         return known
-    return _total(stage.get("accepted") for stage in stages(report))
+    return sum_known(stage.get("accepted") for stage in stages(report))
 
 
-# --------------------------------------------------------------------------------- learning curve
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The size of a chart, the margins around its plot and the inset of its outer points (px)."""
-
-    width: float
-    height: float
-    left: float
-    right: float
-    top: float
-    bottom: float
-    inset: float = 0
-
-    @property
-    def floor(self) -> float:
-        """The y coordinate of the plot's lower edge."""
-        return self.height - self.bottom
-
-    def column(self, index: int, columns: int) -> float:
-        """Return the x coordinate of one of `columns` evenly spread points."""
-        start = self.left + self.inset
-        inner = self.width - self.right - self.inset - start
-        return start + (inner / 2 if columns == 1 else inner * index / (columns - 1))
-
-
-WIDE = Frame(960, 360, left=48, right=8, top=34, bottom=68, inset=40)
-NARROW = Frame(380, 320, left=42, right=2, top=34, bottom=68, inset=24)
-
-
-def axis_range(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return low end, high end and tick step for shares, with room above and below the data."""
-    if not values:
-        return 0.0, 1.0, 0.2
-    low, high = min(values), max(values)
-    room = max(0.02, 0.12 * (high - low))
-    low, high = max(0.0, low - room), min(1.0, high + room)
-    step = next((s for s in (0.01, 0.02, 0.05, 0.1) if (high - low) / s <= 6), 0.2)
-    down, up = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-    return round(down, 4), min(1.0, round(up, 4)), step
-
-
-def curve_points(
-    values: Sequence[float | None], frame: Frame, low: float, high: float
-) -> list[Point | None]:
-    """Place a series in a chart; a missing value stays missing."""
-    tall = frame.floor - frame.top
-    points: list[Point | None] = []
-    for index, value in enumerate(values):
-        if value is None:
-            points.append(None)
-            continue
-        y = frame.floor - tall * (value - low) / (high - low)
-        points.append((round(frame.column(index, len(values)), 1), round(y, 1)))
-    return points
-
-
-def polylines(points: Sequence[Point | None]) -> list[str]:
-    """Join neighbouring points into SVG `points` attributes; a gap starts a new line."""
-    lines: list[list[str]] = [[]]
-    for point in points:
-        if point is None:
-            lines.append([])
-        else:
-            lines[-1].append(f"{point[0]:g},{point[1]:g}")
-    return [" ".join(line) for line in lines if len(line) > 1]
-
-
-def curve_columns(report: Json) -> list[Json]:
-    """Return one dict a point on the x axis: name, test score, probe score, tokens so far."""
-    tokens = 0
-    columns: list[Json] = []
-    baseline = _dict(report, "scores").get("baseline")
-    if baseline is not None:
-        columns.append({"name": "baseline", "test": baseline, "probe": None, "tokens": 0})
-    best = _dict(report, "scores").get("best_round")
-    for stage in stages(report):
-        tokens += stage.get("output_tokens") or 0
-        scores = {"test": stage.get("score"), "probe": stage.get("probe")}
-        at_best = best is not None and stage.get("round") == best
-        columns.append(scores | {"name": stage_name(stage), "tokens": tokens, "best": at_best})
-    return columns
-
-
-def curve(report: Json) -> list[Json]:
-    """Return the learning curve in a wide and a narrow drawing; none without a score."""
-    columns = curve_columns(report)
-    if all(column[key] is None for column in columns for key in ("test", "probe")):
-        return []
-    return [chart(columns, frame, name) for frame, name in ((WIDE, "wide"), (NARROW, "narrow"))]
-
-
-def chart(columns: Sequence[Json], frame: Frame, name: str) -> Json:
-    """Place everything of one drawing."""
-    values = [column[key] for column in columns for key in ("test", "probe")]
-    low, high, step = axis_range([value for value in values if value is not None])
-    every = label_period(len(columns), frame)
-    return {
-        "name": name,
-        "frame": frame,
-        "low": low,
-        "y_ticks": y_ticks(low, high, step, frame),
-        "x_ticks": x_ticks(columns, frame, every),
-        "has_tokens": any(column["tokens"] for column in columns),
-        "best": next(
-            (frame.column(i, len(columns)) for i, c in enumerate(columns) if c.get("best")), None
-        ),
-        "series": [
-            series(key, columns, frame, (low, high), every)
-            for key in ("probe", "test")
-            if any(column[key] is not None for column in columns)
-        ],
-    }
-
-
-def label_period(columns: int, frame: Frame) -> int:
-    """Return k so that a label at every k-th point does not touch the next."""
-    gap = frame.column(1, columns) - frame.column(0, columns) if columns > 1 else frame.width
-    return max(1, math.ceil(42 / gap))
-
-
-def labelled_columns(columns: Sequence[Json], every: int) -> set[int]:
-    """Return the points that show their value: the best one, and every k-th clear of it."""
-    best = {index for index, column in enumerate(columns) if column.get("best")}
-    spread = range(0, len(columns), every)
-    return best | {i for i in spread if all(abs(i - b) >= every for b in best)}
-
-
-def y_ticks(low: float, high: float, step: float, frame: Frame) -> list[Json]:
-    """Return the horizontal grid lines."""
-    values = [low + i * step for i in range(round((high - low) / step) + 1)]
-    places = [point for point in curve_points(values, frame, low, high) if point]
-    return [{"y": y, "text": f"{100 * v:.0f}%"} for v, (_, y) in zip(values, places, strict=True)]
-
-
-def x_ticks(columns: Sequence[Json], frame: Frame, every: int) -> list[Json]:
-    """Return the names of the rounds and the tokens spent so far."""
-    return [
-        {
-            "x": round(frame.column(index, len(columns)), 1),
-            "text": column["name"],
-            "tokens": short_count(column["tokens"]),
-        }
-        for index, column in enumerate(columns)
-        if index % every == 0
-    ]
-
-
-def series(
-    key: str, columns: Sequence[Json], frame: Frame, span: tuple[float, float], every: int
-) -> Json:
-    """Place one line with its marks; the higher of two values is labelled above its mark."""
-    other = "probe" if key == "test" else "test"
-    labelled = labelled_columns(columns, every)
-    points = curve_points([column[key] for column in columns], frame, *span)
-    marks = []
-    for index, (column, point) in enumerate(zip(columns, points, strict=True)):
-        if point is None:
-            continue
-        rival = column[other]
-        above = rival is None or column[key] > rival or (column[key] == rival and key == "test")
-        marks.append(
-            {
-                "x": point[0],
-                "y": point[1],
-                "label_y": point[1] - 10 if above else point[1] + 20,
-                "text": f"{100 * column[key]:.1f}",
-                "labelled": index in labelled,
-            }
-        )
-    return {"key": key, "lines": polylines(points), "marks": marks}
+# ----------------------------------------------------------------------------------------- rounds
 
 
 def round_rows(report: Json) -> list[Json]:
     """Return the table below the curve."""
-    best = _dict(report, "scores").get("best_round")
+    best = section(report, "scores").get("best_round")
     return [
         {
             "name": stage_name(stage),
@@ -465,12 +190,12 @@ def round_rows(report: Json) -> list[Json]:
             "probe": stage.get("probe"),
             "fresh": stage.get("fresh"),
             "accepted": stage.get("accepted"),
-            "rejected": sum(_dict(stage, "rejected").values()),
+            "rejected": sum(section(stage, "rejected").values()),
             "train_rows": stage.get("train_rows"),
             "probe_rows": stage.get("probe_rows"),
             "refills": stage.get("refills"),
             "output_tokens": stage.get("output_tokens"),
-            "seconds": _total(_dict(stage, "seconds").values()),
+            "seconds": sum_known(section(stage, "seconds").values()),
             "trained": stage.get("trained", True),
         }
         for stage in stages(report)
@@ -488,23 +213,23 @@ def tint(share: float) -> str:
 
 def label_columns(report: Json) -> list[Json]:
     """Return the per-label scores of the baseline and every round, as columns."""
-    scores = _dict(report, "scores")
+    scores = section(report, "scores")
     best = scores.get("best_round")
-    columns = [{"name": "baseline", "values": _dict(scores, "baseline_per_label"), "best": False}]
+    columns = [{"name": "baseline", "values": section(scores, "baseline_per_label"), "best": False}]
     for stage in stages(report):
         at_best = best is not None and stage.get("round") == best
-        values = _dict(stage, "per_label")
+        values = section(stage, "per_label")
         columns.append({"name": stage_name(stage), "values": values, "best": at_best})
     if not any(column["best"] and column["values"] for column in columns):
-        columns.append({"name": "final", "values": _dict(scores, "per_label"), "best": True})
+        columns.append({"name": "final", "values": section(scores, "per_label"), "best": True})
     return [column for column in columns if column["values"]]
 
 
 def label_table(report: Json) -> Json:
     """Return per-label scores as a heat table, the weakest label of the best round first."""
     columns = label_columns(report)
-    described = _dict(_dict(report, "task"), "labels")
-    made = _dict(_dict(report, "samples"), "by_label")
+    described = section(section(report, "task"), "labels")
+    made = section(section(report, "samples"), "by_label")
     judge = next((c for c in columns if c["best"]), columns[-1] if columns else {"values": {}})
     names = list(dict.fromkeys([*described, *(n for c in columns for n in c["values"])]))
     names.sort(key=lambda name: _or_infinity(judge["values"].get(name)))
@@ -530,7 +255,7 @@ def _score_cell(value: float | None) -> Json:
 
 def confusion_table(report: Json) -> Json | None:
     """Return the confusion matrix as a heat table: rows are gold, columns predicted."""
-    source = _dict(report, "confusion")
+    source = section(report, "confusion")
     names = list(source.get("labels") or [])
     matrix = list(source.get("matrix") or [])
     if not names or not matrix:
@@ -572,7 +297,7 @@ def top_confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> lis
 
 def weakness_counts(report: Json) -> dict[str, int]:
     """Return how many weaknesses have which status."""
-    told = _dict(report, "weaknesses")
+    told = section(report, "weaknesses")
     if told:
         return {status: told.get(status) or 0 for status in ("closed", "open", "returned")}
     listed = [weakness.get("status") for weakness in report.get("weakness_list") or []]
@@ -611,9 +336,9 @@ def history_step(step: str) -> Json:
 
 def rejections(report: Json) -> Json:
     """Return why samples were rejected, the most frequent reason first."""
-    samples = _dict(report, "samples")
-    reasons = _dict(samples, "rejected") or _summed(
-        _dict(stage, "rejected") for stage in stages(report)
+    samples = section(report, "samples")
+    reasons = section(samples, "rejected") or _summed(
+        section(stage, "rejected") for stage in stages(report)
     )
     rejected = sum(reasons.values())
     kept = accepted(report)
@@ -660,9 +385,9 @@ def role_table(report: Json) -> Json:
     """Return calls, tokens and cost by role with their sum; unknown costs stay unknown."""
     rows: list[Json] = [
         {"role": role, "model": used.get("model") or DASH} | {k: used.get(k) for k in ROLE_SUMS}
-        for role, used in _dict(report, "teacher").items()
+        for role, used in section(report, "teacher").items()
     ]
-    total = {key: _total(row[key] for row in rows) for key in ROLE_SUMS}
+    total = {key: sum_known(row[key] for row in rows) for key in ROLE_SUMS}
     return {
         "rows": rows,
         "total": total,
@@ -673,15 +398,15 @@ def role_table(report: Json) -> Json:
 
 def time_tables(report: Json) -> Json:
     """Return the wall clock of the rounds by kind, and the tables of phases and set-up."""
-    parts = {key: _dict(report, "seconds").get(key) or 0.0 for key in ("teacher", "training")}
-    parts["other"] = _dict(report, "seconds").get("other") or 0.0
+    parts = {key: section(report, "seconds").get(key) or 0.0 for key in ("teacher", "training")}
+    parts["other"] = section(report, "seconds").get("other") or 0.0
     wall = sum(parts.values())
     return {
         "parts": bars(parts) if wall else [],
         "wall": wall,
         "other_share": parts["other"] / wall if wall else None,
-        "phases": bars(_numbers(_dict(report, "phases"))),
-        "setup": bars(_numbers(_dict(report, "seconds_setup"))),
+        "phases": bars(_numbers(section(report, "phases"))),
+        "setup": bars(_numbers(section(report, "seconds_setup"))),
     }
 
 
@@ -694,18 +419,18 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 def facts(report: Json) -> list[tuple[str, str]]:
     """Return what identifies the run, as (name, value)."""
     created = report.get("created")
-    best = _dict(report, "scores").get("best_round")
+    best = section(report, "scores").get("best_round")
     told = [
         ("run", report.get("run_id")),
         ("created", moment(created) if created else None),
         ("strategy", report.get("strategy")),
-        ("task kind", _dict(report, "task").get("kind")),
+        ("task kind", section(report, "task").get("kind")),
         ("metric", report.get("metric")),
         ("random seed", report.get("random_seed")),
         ("best round", None if best is None else stage_phrase(best)),
         ("how the best round is chosen", report.get("best_round_rule")),
         ("confidence", report.get("calibration")),
         ("config fingerprint", report.get("config_fingerprint")),
-        *((f"version of {name}", v) for name, v in _dict(report, "versions").items()),
+        *((f"version of {name}", v) for name, v in section(report, "versions").items()),
     ]
     return [(name, str(value)) for name, value in told if value not in (None, "")]

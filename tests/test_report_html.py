@@ -9,25 +9,25 @@ from typing import Any
 
 import pytest
 
-from evokd.report_html import (
+from evokd.report_chart import (
     Frame,
     axis_range,
-    cell_percent,
     chart,
-    confusion_table,
     curve,
     curve_points,
-    duration,
-    headline,
-    history_step,
     label_period,
-    label_table,
     labelled_columns,
     polylines,
+)
+from evokd.report_html import (
+    confusion_table,
+    headline,
+    history_step,
+    label_table,
     render_html,
-    short_count,
     tint,
 )
+from evokd.report_words import cell_percent, duration, short_count
 
 ATTACK = "<script>alert('x')</script>"
 LABELS = {

@@ -10,7 +10,8 @@ from fake_llm import FakeLLM, running_llm
 from pydantic import BaseModel
 
 from evokd.agents.models import resolve_endpoint
-from evokd.agents.teacher import Call, CallLog, Capabilities, Teacher, parse_json
+from evokd.agents.parsing import parse_json
+from evokd.agents.teacher import Call, CallLog, Capabilities, Teacher
 from evokd.config import AgentsSection, RoleSection, role_settings
 from evokd.errors import EndpointError, ReplyError, TeacherError
 from evokd.store.ledger import Ledger

@@ -1,0 +1,103 @@
+"""From a raw reply to a value: it must have ended, parse and validate; nothing is guessed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from evokd.store.replies import Reply
+
+Form = dict[str, Any] | list[str]  # a JSON schema, or the options of a choice
+Mode = Literal["grammar", "scalar", "object", "none"]  # how a form is bound
+R = TypeVar("R", bound=BaseModel)
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON that may stand in a code fence or between words; never repair it.
+
+    Raises:
+        ValueError: there is no complete JSON value.
+    """
+    fenced = re.search(r"```(?:json)?\s*\n(.*?)```", text, re.DOTALL)
+    body = (fenced.group(1) if fenced else text).strip()
+    for start in (0, *(match.start() for match in re.finditer(r"[{\[]", body))):
+        try:
+            value, end = json.JSONDecoder().raw_decode(body[start:])
+        except json.JSONDecodeError:
+            continue
+        if start or not body[start + end :].strip():
+            return value
+    raise ValueError("it holds no complete JSON value")
+
+
+def validated(model: type[R], text: str) -> R:
+    """Parse a reply and validate it.
+
+    Raises:
+        ValueError: it is no JSON, or not of this model; says where.
+    """
+    try:
+        return model.model_validate(parse_json(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the reply"
+        raise ValueError(f"{place}: {first['msg']}") from None
+
+
+def check_ended(reply: Reply) -> None:
+    """Refuse a reply that is empty or was cut off.
+
+    Raises:
+        ValueError: saying which.
+    """
+    if not reply.text.strip():
+        raise ValueError("it is empty")
+    if reply.finish_reason == "length":
+        raise ValueError("it was cut off at max_tokens")
+
+
+def choice_schema(options: Sequence[str], mode: Mode) -> dict[str, Any]:
+    """Return the JSON schema of a choice: a string, or an object with the key `answer`."""
+    choice: dict[str, Any] = {"type": "string", "enum": list(options)}
+    if mode == "scalar":
+        return choice
+    return {
+        "type": "object",
+        "properties": {"answer": choice},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+
+
+def unwrap(text: str, mode: Mode) -> str:
+    """Return the answer in a reply: a JSON string, {"answer": …}, or bare words."""
+    if mode == "grammar":
+        return text.strip()
+    try:
+        value = parse_json(text)
+    except ValueError:
+        if mode != "none" and text.strip()[:1] in '{["':
+            raise
+        return text.strip().strip(".\"'` ")
+    if isinstance(value, dict):
+        value = next(iter(value.values()), "")
+    return str(value)
+
+
+def answers_one_of(text: str, mode: Mode, options: Sequence[str]) -> bool:
+    """Whether a reply holds one of the options."""
+    try:
+        return unwrap(text, mode) in options
+    except ValueError:
+        return False
+
+
+def in_words(form: Form) -> str:
+    """Ask for a form in words, for endpoints that honour no schema."""
+    if isinstance(form, list):
+        return "Answer with exactly one of these and nothing else: " + ", ".join(form)
+    return "Answer with JSON only, of this schema: " + json.dumps(form)

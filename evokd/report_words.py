@@ -1,0 +1,125 @@
+"""How `report.json` is read and how its numbers and names are written for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup, escape
+
+Json = dict[str, Any]
+
+DASH = "–"
+LONGEST_TEXT = 400
+
+
+def percent(share: float | None) -> str:
+    """Write a share with one decimal: 0.9412 → '94.1%'."""
+    return DASH if share is None else f"{100 * share:.1f}%"
+
+
+def cell_percent(share: float | None) -> str:
+    """Write a share as whole per cent, without rounding to a false 0 or 100."""
+    if share is None:
+        return DASH
+    if 0.995 <= share < 1:
+        return ">99"
+    if 0 < share < 0.005:
+        return "<1"
+    return f"{100 * share:.0f}"
+
+
+def count(number: float | None) -> str:
+    """Write a whole number with thousands separators."""
+    return DASH if number is None else f"{number:,.0f}"
+
+
+def short_count(number: float) -> str:
+    """Write a number for an axis tick: 950, 1.9k, 12k, 1.2M."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if number >= size:
+            scaled = number / size
+            return f"{scaled:.1f}{unit}" if scaled < 9.95 else f"{scaled:.0f}{unit}"
+    return f"{number:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write seconds for people: '4.2 s', '48 s', '3 min 20 s', '1 h 04 min'."""
+    if seconds is None:
+        return DASH
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def words(name: object) -> str:
+    """Turn a key such as `near_duplicate` into words."""
+    return str(name).replace("_", " ")
+
+
+def breakable(name: object) -> Markup:
+    """Escape a long name and let it break after its separators."""
+    text = str(escape(str(name)))
+    for separator in "_/":
+        text = text.replace(separator, f"{separator}<wbr>")
+    return Markup(text)  # escaped above; only <wbr> was added
+
+
+def clipped(text: object) -> str:
+    """Shorten a text that would fill the page."""
+    whole = str(text)
+    return whole if len(whole) <= LONGEST_TEXT else whole[:LONGEST_TEXT].rstrip() + " …"
+
+
+def moment(stamp: object) -> str:
+    """Write an ISO time as 'YYYY-MM-DD HH:MM UTC'; anything else as it stands."""
+    try:
+        when = datetime.fromisoformat(str(stamp))
+    except ValueError:
+        return str(stamp)
+    if when.tzinfo is None:
+        return f"{when:%Y-%m-%d %H:%M}"
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def section(source: Mapping[str, Any], key: str) -> Json:
+    """Return the dict under `key`, or an empty one."""
+    return dict(source.get(key) or {})
+
+
+def stages(report: Json) -> list[Json]:
+    """Return the rounds in order, with the +Init batch, if any, in front."""
+    rounds = list(report.get("rounds") or [])
+    init = report.get("init")
+    return [init, *rounds] if init else rounds
+
+
+def stage_name(stage: Json) -> str:
+    """Name one round as the axis does: '+Init' or its number."""
+    number = stage.get("round")
+    return "+Init" if number == 0 or stage.get("kind") == "init" else str(number)
+
+
+def stage_phrase(number: object) -> str:
+    """Name a round in a sentence."""
+    return "+Init" if number == 0 else f"round {number}"
+
+
+def has_test(report: Json) -> bool:
+    """Tell whether any score of this run was taken on test rows."""
+    scores = section(report, "scores")
+    return any(scores.get(key) is not None for key in ("baseline", "final")) or any(
+        stage.get("score") is not None for stage in stages(report)
+    )
+
+
+def sum_known(values: Iterable[float | None]) -> float | None:
+    """Add what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
