@@ -74,35 +74,42 @@ def accuracy_of(folder: Path, rows: list[TrainingRow]) -> float:
     return hits / len(rows)
 
 
+def compare_once(
+    rows: list[TrainingRow], held_out: list[TrainingRow], model: str, seed: int
+) -> dict[str, float]:
+    """Return rates (samples/s), seconds and held-out accuracies of both, for one random seed."""
+    labels = sorted({row.label for row in rows})
+    with tempfile.TemporaryDirectory() as folder:
+        ours_folder, plain_folder = Path(folder, "ours"), Path(folder, "plain")
+        ours = train(rows, labels, model, ours_folder, StudentSection(), random_seed=seed)
+        steps = ours.steps * ours.batch_size // PLAIN_BATCH  # as many samples
+        seconds = plain_loop(rows, labels, model, plain_folder, steps, seed)
+        return {
+            "seed": seed,
+            "ours_rate": ours.samples_per_second,
+            "plain_rate": steps * PLAIN_BATCH / seconds,
+            "ours_seconds": ours.seconds,
+            "plain_seconds": seconds,
+            "ours_accuracy": accuracy_of(ours_folder, held_out),
+            "plain_accuracy": accuracy_of(plain_folder, held_out),
+        }
+
+
 def compare(
     rows: list[TrainingRow], held_out: list[TrainingRow], model: str, seeds: int
-) -> dict[str, object]:
-    """Return speeds, times and accuracies of both, one entry a random seed."""
-    labels = sorted({row.label for row in rows})
-    settings = StudentSection()
-    result: dict[str, list[float]] = {
-        name: []
-        for name in ("ours_rate", "plain_rate", "ours_seconds", "plain_seconds", "ours", "plain")
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in range(seeds):
-            ours = train(rows, labels, model, Path(folder, "ours"), settings, random_seed=seed)
-            result["ours_rate"].append(ours.samples_per_second)
-            result["ours_seconds"].append(ours.seconds)
-            result["ours"].append(accuracy_of(Path(folder, "ours"), held_out))
-            steps = ours.steps * ours.batch_size // PLAIN_BATCH  # as many samples
-            seconds = plain_loop(rows, labels, model, Path(folder, "plain"), steps, seed)
-            result["plain_seconds"].append(seconds)
-            result["plain_rate"].append(steps * PLAIN_BATCH / seconds)
-            result["plain"].append(accuracy_of(Path(folder, "plain"), held_out))
+) -> dict[str, float]:
+    """Print one line a random seed, and return the median ratio and the mean accuracies."""
+    runs = []
+    for seed in range(seeds):
+        runs.append(compare_once(rows, held_out, model, seed))
+        print(json.dumps(runs[-1]), flush=True)
     return {
         "rows": len(rows),
         "held_out": len(held_out),
-        "ratio": statistics.median(
-            a / b for a, b in zip(result["ours_rate"], result["plain_rate"], strict=True)
-        ),
-        "mean_accuracy": {name: statistics.mean(result[name]) for name in ("ours", "plain")},
-        **result,
+        "seeds": seeds,
+        "median_ratio": statistics.median(one["ours_rate"] / one["plain_rate"] for one in runs),
+        "ours_accuracy": statistics.mean(one["ours_accuracy"] for one in runs),
+        "plain_accuracy": statistics.mean(one["plain_accuracy"] for one in runs),
     }
 
 
@@ -118,14 +125,13 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="JSONL of text, label")
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--few", type=int, default=128, help="rows of the small comparison")
-    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--rows", type=int, nargs="+", default=[128, 1000])
     arguments = parser.parse_args()
     model = str(fetch_pack("all-MiniLM-L6-v2"))
     rows, held_out = read(arguments.train), read(arguments.held_out)
     random.Random(0).shuffle(rows)
     print("CPU flags:", " ".join(cpu_flags()))
-    for count in (arguments.few, arguments.rows):
+    for count in arguments.rows:
         print(json.dumps(compare(rows[:count], held_out, model, arguments.seeds)), flush=True)
 
 

@@ -170,13 +170,18 @@ def split_evenly(total: int, most: int) -> list[int]:
     return [total // parts + (index < total % parts) for index in range(parts)]
 
 
+def parts_of(meaning: str) -> list[str]:
+    """Return the parts of a label's meaning, which stand between semicolons."""
+    return [part.strip() for part in meaning.split(";") if part.strip()]
+
+
 def orders_for(meaning: str, counts: Mapping[Difficulty, int], turn: int) -> list[Order]:
     """Share the texts of a call out over the parts of a label's meaning, as evenly as can be.
 
-    The parts stand between semicolons; a meaning without any is always meant as a whole. With
-    fewer texts than parts, the parts take turns from call to call.
+    A meaning of one part is always meant as a whole. With fewer texts than parts, the parts take
+    turns from call to call.
     """
-    parts = [part.strip() for part in meaning.split(";") if part.strip()]
+    parts = parts_of(meaning)
     if len(parts) < 2:
         return [Order(name, count) for name, count in counts.items()]
     total = sum(counts.values())

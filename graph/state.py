@@ -5,7 +5,9 @@ Everything is a plain dict, list, str, int or float, because the checkpointer st
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
+
+from typing_extensions import TypedDict  # the one of Python 3.11 gives Studio no input form
 
 from evokd.records import Sample
 

@@ -24,6 +24,7 @@ from evokd.graph.planning import (
     PlannedCall,
     label_weights,
     orders_for,
+    parts_of,
     plan_round,
     probe_quotas,
     share_out,
@@ -395,13 +396,14 @@ def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
 def _screen(
     session: Session, round: int, fresh: list[Sample], drafts: list[Sample]
 ) -> list[Sample]:
-    """Check `fresh` against seeds, earlier rounds, the other drafts, validation and test."""
+    """Check `fresh` against meanings, seeds, earlier rounds, other drafts, validation and test."""
     if not fresh:
         return []
     taken = {one.id for one in fresh}
     known = TextIndex(
         session.embedder,
         [
+            *(part for one in session.config.task.labels.values() for part in parts_of(one)),
             *(row.text for row in session.data.seed),
             *(row.text for row in session.accepted(before=round)),
             *(one.text for one in drafts if one.id not in taken and one.accepted is not False),

@@ -13,6 +13,7 @@ from fake_llm import RUBBISH, FakeLLM, running_llm, true_label
 
 from evokd import distill
 from evokd.errors import ResumeError, RunInUseError, TeacherError
+from evokd.graph.evokd import build_graph
 from evokd.records import Sample
 from evokd.runner import RunResult, resume_run
 from evokd.store.run_dir import RunDirectory
@@ -261,3 +262,21 @@ def test_a_resume_with_a_changed_config_says_what_differs(toy_task: Path) -> Non
 def test_labels_follow_the_labeler_not_the_intention(toy_task: Path, llm: FakeLLM) -> None:
     rows = samples(run(toy_task, "strategy.rounds=1"))
     assert all(one.label == true_label(one.text) for one in rows if one.accepted)
+
+
+def test_studio_gets_a_form_for_the_input() -> None:
+    """On Python 3.11 only `typing_extensions.TypedDict` can be turned into a schema."""
+    properties = build_graph().get_input_jsonschema()["properties"]
+    assert set(properties) == {"run_id", "task_file"}
+
+
+def test_a_meaning_handed_in_as_a_text_is_a_duplicate(
+    toy_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = llm._texts
+    monkeypatch.setattr(
+        llm, "_texts", lambda asked, form, name: [*write(asked, form, name)[:-1], "About a fruit"]
+    )
+    copies = [one for one in samples(run(toy_task)) if one.text == "About a fruit"]
+    assert copies
+    assert {one.reason for one in copies} == {"duplicate"}

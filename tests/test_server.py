@@ -271,7 +271,7 @@ def test_the_real_server_answers_shares_a_prompt_and_ends_with_its_parent(tmp_pa
         ][0]["message"]["content"]
     assert reply["choices"][0]["message"]["content"].strip()
     assert set(json.loads(bound)) == {"mood", "words"}
-    assert bound.startswith(('{"mood":"calm","words":["', '{"mood":"glad","words":["'))
+    assert bound.startswith(('{"mood": "calm","words": ["', '{"mood": "glad","words": ["'))
     assert reply["usage"]["completion_tokens"] > 0
     assert [slot["n_ctx"] for slot in props] == [512, 512]
     assert shared["timings"]["cache_n"] > 80  # of about a hundred tokens
