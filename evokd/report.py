@@ -49,7 +49,7 @@ def score_students(session: Session) -> TestScores | None:
     rows = session.data.test
     if not rows:
         return None
-    session.emit({"kind": "phase", "phase": "score on test", "round": 0})
+    session.emit({"kind": "note", "text": "asking the student of every round the test rows"})
     rounds = [BASELINE, *(one.round for one in session.run.read_rounds() if one.trained)]
     said = {number: _predict(session, number, rows) for number in rounds}
     gold = [row.label for row in rows]

@@ -198,7 +198,7 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["refill", "train"]:
-    """Refill while a label lacks half of its share, the held-out rows half, or all a quarter."""
+    """Refill while a label lacks half of its share, the held-out rows half, or all a third."""
     session = session_of(state, runtime)
     if state["refill"] >= session.config.strategy.max_refills or session.budget_reached():
         return "train"
@@ -207,7 +207,7 @@ def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["
     starved = any(2 * short > wanted[name] for name, short in missing.items())
     blind = 2 * sum(missing_probes.values()) > sum(probes.values())
     accepted = sum(one.accepted is True for one in read_drafts(state))
-    few = accepted < 0.75 * (sum(wanted.values()) + sum(probes.values()))
+    few = 3 * accepted < 2 * (sum(wanted.values()) + sum(probes.values()))
     return "refill" if starved or blind or few else "train"
 
 
