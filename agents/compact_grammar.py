@@ -1,4 +1,4 @@
-"""A llama.cpp grammar (GBNF) for JSON on one line.
+"""Grammars for llama.cpp (GBNF): a bare choice, and JSON on one line.
 
 The server's own way from schema to grammar allows line breaks and indentation, and a small model
 uses them: such a reply takes up to twice the tokens, and on a CPU twice the time. The space after
@@ -9,7 +9,7 @@ begins its text with a comma, because quote and comma are one token.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Longer limits would make the grammar itself large; validation checks them anyway.
@@ -18,6 +18,15 @@ MOST_NUMBERS = 20
 _CHARS = r"""first ::= [^"\\\x7F\x00-\x1F ,;:}\]] | escaped
 char ::= [^"\\\x7F\x00-\x1F] | escaped
 escaped ::= [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{4})"""
+
+
+class _UnknownSchemaError(ValueError):
+    """The schema holds something no rule is written for."""
+
+
+def choice_grammar(options: Sequence[str]) -> str:
+    """Return a grammar for one of the options, bare: no quotes, no JSON."""
+    return "root ::= " + " | ".join(_quoted(one) for one in options)
 
 
 def compact_grammar(schema: Mapping[str, Any]) -> str | None:
@@ -30,7 +39,7 @@ def compact_grammar(schema: Mapping[str, Any]) -> str | None:
     """
     try:
         root = _rule(schema, schema.get("$defs", {}))
-    except NotImplementedError:
+    except _UnknownSchemaError:
         return None
     return f"root ::= {root}\n{_CHARS}"
 
@@ -55,7 +64,7 @@ def _rule(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
             return _string(schema.get("minLength", 0), schema.get("maxLength"))
         case "integer":
             return _integer(schema)
-    raise NotImplementedError(schema)
+    raise _UnknownSchemaError(schema)
 
 
 def _string(least: int, most: int | None) -> str:

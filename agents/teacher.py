@@ -7,7 +7,6 @@ follows; then the reply is dropped with a `ReplyError` and counted. Nothing half
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evokd.agents.compact_grammar import compact_grammar
+from evokd.agents.compact_grammar import choice_grammar, compact_grammar
 from evokd.agents.models import LOCAL, Endpoint, chat_model
 from evokd.agents.option_probability import option_probabilities
 from evokd.agents.parsing import (
@@ -323,7 +322,7 @@ class Teacher:
             "max_tokens": self.settings.max_tokens,
         }
         if isinstance(form, list) and mode == "grammar":
-            request["grammar"] = "root ::= " + " | ".join(json.dumps(one) for one in form)
+            request["grammar"] = choice_grammar(form)
         elif isinstance(form, list) and mode in ("scalar", "object"):
             request["schema"] = choice_schema(form, mode)
         elif isinstance(form, dict) and mode != "none":

@@ -282,7 +282,8 @@ def _end(result: Any, json_: bool) -> None:
 def _print_report(content: dict[str, Any], page: Path) -> None:
     from rich.console import Console
 
-    from evokd.view import percent, summary_table
+    from evokd.report_words import percent
+    from evokd.view import summary_table
 
     scores, seconds = content["scores"], content["seconds"]
     Console(width=None if sys.stdout.isatty() else 100).print(summary_table(content))

@@ -17,6 +17,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
+from evokd.report_words import percent
+
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
 
@@ -109,11 +111,6 @@ def summary_table(report: Event) -> Table:
             str(one["output_tokens"]),
         )
     return table
-
-
-def percent(value: float | None) -> str:
-    """Return '93.1%', or '–' for None."""
-    return "–" if value is None else f"{value:.1%}"
 
 
 @dataclass

@@ -18,7 +18,7 @@ from evokd.agents.generator import Order
 from evokd.config import StrategySection
 from evokd.records import Difficulty, Weakness
 
-FEWEST_TEXTS = 2
+FEWEST_TEXTS = 2  # so that one rejected text does not leave a label without its held-out sample
 ASKED_PER_ACCEPTED = 1.25  # some are rejected, and a refill costs more than some texts too many
 PROBES_PER_TARGET = 2  # a label or weakness
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from evokd.agents.compact_grammar import compact_grammar
+from evokd.agents.compact_grammar import choice_grammar, compact_grammar
 
 
 def root_of(schema: dict[str, Any]) -> str:
@@ -58,3 +58,7 @@ def test_each_kind_of_schema(schema: dict[str, Any], root: str) -> None:
 @pytest.mark.parametrize("schema", [{"anyOf": []}, {"type": "number"}, {}])
 def test_what_it_does_not_know_is_left_to_the_server(schema: dict[str, Any]) -> None:
     assert compact_grammar(schema) is None
+
+
+def test_a_choice_is_bare_and_its_quotes_are_escaped() -> None:
+    assert choice_grammar(["lost", 'the "big" ä']) == r'root ::= "lost" | "the \"big\" ä"'

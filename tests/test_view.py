@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from evokd.view import LiveView, PlainView, clock, describe, open_view, percent, summary_table
+from evokd.report_words import percent
+from evokd.view import LiveView, PlainView, clock, describe, open_view, summary_table
 
 GATE = {"kind": "gate", "round": 2, "accepted": 5, "rejected": {"leak": 1, "balance": 2}}
 TRAINED = {
