@@ -6,7 +6,7 @@ TORCH_PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: demo test test-llm check format bench-training docs lock clean
+.PHONY: demo test test-llm check format bench bench-training docs lock clean
 
 demo: $(STAMP)
 	$(BIN)/evokd models pull qwen2.5-coder-1.5b-instruct all-MiniLM-L6-v2
@@ -29,6 +29,16 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# SUITE=core or wide; BENCH_ARGS="--data DIR --quick --set trec …", see docs/benchmark.md.
+SUITE ?= core
+bench: .venv/.bench
+	$(BIN)/evokd models pull qwen2.5-coder-1.5b-instruct all-MiniLM-L6-v2
+	$(BIN)/evokd bench $(SUITE) $(BENCH_ARGS)
+
+.venv/.bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	touch .venv/.bench
 
 bench-training: $(STAMP)
 	$(BIN)/evokd models pull all-MiniLM-L6-v2

@@ -136,22 +136,27 @@ class Critic:
         good = [(shorten(one, SHOWN_CHARS), YES) for one in self.good[:SHOWN_GOOD]]
         turns: list[Message] = [("system", self.card)]
         asked = self.prompt.fill("question") + "\n\n"
-        for pair in zip(good, self._bad(), strict=False):
+        for pair in zip(good, read_bad_examples(self.prompt), strict=False):
             for example, verdict in pair:
                 turns.append(("user", asked + self.prompt.fill("text", text=example)))
                 turns.append(("assistant", verdict))
                 asked = ""
         return turns
 
-    def _bad(self) -> list[tuple[str, str]]:
-        """Return the bad examples with their faults, from lines `fault: text`."""
-        pairs = []
-        for line in self.prompt.fill("bad").splitlines():
-            fault, _, text = line.partition(":")
-            if fault.strip() not in FAULTS or not text.strip():
-                raise ConfigError(
-                    f"prompt {self.prompt.name}, block bad: {line[:60]!r}; each line is a fault "
-                    f"({', '.join(FAULTS)}), a colon and a text"
-                )
-            pairs.append((text.strip(), fault.strip()))
-        return pairs
+
+def read_bad_examples(prompt: Prompt) -> list[tuple[str, str]]:
+    """Return the bad examples of the critic's prompt with their faults, from lines `fault: text`.
+
+    Raises:
+        ConfigError: a line is none such.
+    """
+    pairs = []
+    for line in prompt.fill("bad").splitlines():
+        fault, _, text = line.partition(":")
+        if fault.strip() not in FAULTS or not text.strip():
+            raise ConfigError(
+                f"prompt {prompt.name}, block bad: {line[:60]!r}; each line is a fault "
+                f"({', '.join(FAULTS)}), a colon and a text"
+            )
+        pairs.append((text.strip(), fault.strip()))
+    return pairs

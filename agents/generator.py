@@ -20,11 +20,16 @@ AVOID_CHARS = 70
 
 @dataclass(frozen=True)
 class Order:
-    """Texts of one difficulty, about one part of the label's meaning or about all of it ('')."""
+    """Texts of one difficulty.
+
+    They are about one part of the label's meaning (`aspect`) or about all of it (''), and may be
+    given attributes in words.
+    """
 
     difficulty: Difficulty
     count: int
     aspect: str = ""
+    attributes: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,8 @@ def _order(prompt: Prompt, task: Assignment, name: str, order: Order) -> str:
     said = {"name": name, "count": order.count, "aspect": ""}
     if order.aspect:
         said["aspect"] = prompt.fill("aspect", aspect=order.aspect)
+    elif order.attributes:
+        said["aspect"] = prompt.fill("attributes", attributes=order.attributes)
     if order.difficulty == "hard":
         said |= {"label": task.label, "rival": task.rival or "another label"}
     elif order.difficulty == "easy":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
@@ -29,6 +28,11 @@ class Prompt:
             block: body.strip() for block, body in zip(pieces[1::2], pieces[2::2], strict=True)
         }
 
+    @property
+    def variables(self) -> dict[str, set[str]]:
+        """The placeholders of every block."""
+        return {block: set(_PLACEHOLDER.findall(body)) for block, body in self._blocks.items()}
+
     def fill(self, block: str, /, **values: object) -> str:
         """Return a block with its placeholders filled.
 
@@ -42,26 +46,48 @@ class Prompt:
         body = self._blocks[block]
         wanted = set(_PLACEHOLDER.findall(body))
         if wanted != set(values):
-            missing = ", ".join(sorted(wanted - set(values))) or "none"
-            unused = ", ".join(sorted(set(values) - wanted)) or "none"
             raise ConfigError(
-                f"prompt {self.name}, block {block}: variables missing: {missing}; unused: {unused}"
+                f"prompt {self.name}, block {block}: variables missing: "
+                f"{_names(wanted - set(values))}; unused: {_names(set(values) - wanted)}"
             )
         return _PLACEHOLDER.sub(lambda match: str(values[match.group(1)]), body)
 
 
 def load_prompt(role: str, kind: str, folder: str | None = None) -> Prompt:
-    """Read `<role>.<kind>.md` from the user's folder, else from the package."""
+    """Read `<role>.<kind>.md` from the user's folder, else from the package.
+
+    Raises:
+        ConfigError: the folder is missing, or its file lacks a block or has other variables.
+    """
     name = f"{role}.{kind}.md"
     if folder is not None:
         if not Path(folder).is_dir():
             raise ConfigError(f"agents.prompts: no folder {folder}; give one with prompt files")
         own = Path(folder) / name
         if own.exists():
-            return Prompt(name, own.read_text(encoding="utf-8"))
+            return _like(_shipped(name), Prompt(name, own.read_text(encoding="utf-8")))
+    return _shipped(name)
+
+
+def _shipped(name: str) -> Prompt:
     return Prompt(name, (resources.files("evokd.agents.prompts") / name).read_text("utf-8"))
 
 
-def prompt_digests(roles: Iterable[str], kind: str, folder: str | None = None) -> dict[str, str]:
-    """Return the hash of every prompt file in use, part of the run's fingerprint."""
-    return {role: load_prompt(role, kind, folder).digest for role in roles}
+def _like(shipped: Prompt, own: Prompt) -> Prompt:
+    """Check that a user's prompt can be filled wherever ours can, before anybody is paid."""
+    for block, wanted in shipped.variables.items():
+        found = own.variables.get(block)
+        if found is None:
+            raise ConfigError(
+                f"agents.prompts: {own.name} has no block {block!r}; a line '=== {block}' begins it"
+            )
+        if found != wanted:
+            raise ConfigError(
+                f"agents.prompts: {own.name}, block {block}: variables missing: "
+                f"{_names(wanted - found)}; unknown: {_names(found - wanted)}"
+            )
+    return own
+
+
+def _names(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evokd.errors import EXIT_INTERRUPTED, EvokdError
+from evokd.errors import EXIT_INTERRUPTED, EXIT_STOPPED, EvokdError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -188,12 +188,14 @@ def graph(
     """Print the graph as Mermaid text."""
     from evokd.config import STRATEGIES, nearest
     from evokd.errors import ConfigError
+    from evokd.graph.strategies import STRATEGY
 
     if strategy not in STRATEGIES:
-        raise ConfigError(f"unknown strategy {strategy!r}{nearest(strategy, STRATEGIES)}")
-    from evokd.graph.evokd import build_graph
-
-    picture = build_graph().get_graph()
+        raise ConfigError(
+            f"unknown strategy {strategy!r}{nearest(strategy, STRATEGIES)}; "
+            f"known: {', '.join(STRATEGIES)}"
+        )
+    picture = STRATEGY[strategy].build().get_graph()
     print(json.dumps(picture.to_json(), indent=1) if json_ else picture.draw_mermaid())
 
 
@@ -205,6 +207,63 @@ def doctor(task: Task, strategy: Strategy = None, set_: Set = None) -> None:
 
     for line in check_task(load_config(task, _overrides(strategy, set_))):
         print(line)
+
+
+@app.command()
+def bench(
+    suite: Annotated[str, typer.Argument(help="core or wide.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the public sets; default: EVOKD_DATA.")
+    ] = None,
+    results: Annotated[Path, typer.Option(help="What is kept.")] = Path("benchmarks/results"),
+    work: Annotated[Path, typer.Option(help="Run directories.")] = Path("runs/bench"),
+    quick: Annotated[bool, typer.Option("--quick", help="One small grid, under 30 min.")] = False,
+    on: Annotated[str, typer.Option(help="Rows to score: test, or dev to choose settings.")] = (
+        "test"
+    ),
+    sets: Annotated[list[str] | None, typer.Option("--set", help="Only this set.")] = None,
+    strategies: Annotated[
+        list[str] | None, typer.Option("--strategy", help="Only this strategy.")
+    ] = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", help="Only this seed.")] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="Generated teacher tokens a cell, instead of the suite's.")
+    ] = None,
+    teacher: Annotated[str | None, typer.Option(help="Model of all roles.")] = None,
+    from_samples: Annotated[
+        bool, typer.Option("--from-samples", help="Train anew on the kept samples; no teacher.")
+    ] = False,
+    table: Annotated[bool, typer.Option("--table", help="Only write the tables anew.")] = False,
+    readme: Annotated[
+        Path | None, typer.Option(help="Also write the table into this Markdown file.")
+    ] = None,
+    cache: Cache = None,
+) -> None:
+    """Compare strategies on public sets at equal teacher cost; goes on where it was stopped."""
+    from evokd.bench.command import BenchOptions, run_bench
+    from evokd.view import open_view
+
+    options = BenchOptions(
+        suite=suite,
+        data=data,
+        results=results,
+        work=work,
+        quick=quick,
+        split=on,
+        sets=sets or [],
+        strategies=strategies or [],
+        seeds=seeds or [],
+        budget=budget,
+        teacher=teacher,
+        from_samples=from_samples,
+        table_only=table,
+        readme=readme,
+        cache=cache,
+    )
+    with open_view() as emit:
+        failed = run_bench(options, emit)
+    if failed:
+        raise typer.Exit(EXIT_STOPPED)
 
 
 @models_app.command("list")

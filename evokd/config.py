@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from evokd.errors import ConfigError
 
 ROLES = ("analyst", "generator", "labeler", "critic")
-STRATEGIES = ("evokd",)
+STRATEGIES = ("evokd", "static", "attr", "fewshot", "fullshot")
 DEFAULT_TEACHER = "local:qwen2.5-coder-1.5b-instruct"
 DEFAULT_EMBEDDER = "local:all-MiniLM-L6-v2"
 
@@ -56,6 +56,12 @@ class DataSection(Settings):
     seed: str
     validation: str | None = None
     test: str | None = Field(None, description="for the final report only")
+    train: str | None = Field(None, description="all gold rows; only `fullshot` learns from them")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that are given, by split."""
+        return {name: path for name, path in self.model_dump().items() if path is not None}
 
 
 class StudentSection(Settings):
@@ -125,7 +131,7 @@ class LocalSection(Settings):
 class StrategySection(Settings):
     """The teaching loop. The switches exist for ablations; the paper's behaviour is the default."""
 
-    name: str = "evokd"
+    name: str = Field("evokd", description=", ".join(STRATEGIES))
     rounds: int = Field(6, ge=1, le=1000)
     samples_per_round: int = Field(32, ge=2)
     init_samples: int = Field(64, ge=0, description="+Init: plain texts before the loop; 0: none")
@@ -193,7 +199,12 @@ class BudgetSection(Settings):
     output_tokens: int | None = Field(None, ge=1)
     total_tokens: int | None = Field(None, ge=1)
     usd: float | None = Field(None, gt=0)
-    minutes: float | None = Field(None, gt=0)
+    minutes: float | None = Field(None, gt=0, description="of the rounds; set-up not counted")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by key."""
+        return {name: limit for name, limit in self.model_dump().items() if limit is not None}
 
 
 class Config(Settings):
@@ -217,6 +228,8 @@ class Config(Settings):
             raise ValueError(
                 f"unknown strategy {self.strategy.name!r}{near}; known: {', '.join(STRATEGIES)}"
             )
+        if self.strategy.name == "fullshot" and not self.data.train:
+            raise ValueError("the strategy fullshot learns from gold rows: give them in data.train")
         return self
 
 
@@ -268,10 +281,8 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     for override in overrides or []:
         apply_override(raw, override)
     config = parse_config(raw, str(path))
-    for name in ("seed", "validation", "test"):
-        value = getattr(config.data, name)
-        if value is not None:
-            setattr(config.data, name, str((path.parent / value).resolve()))
+    for name, value in config.data.files.items():
+        setattr(config.data, name, str((path.parent / value).resolve()))
     if config.memory.path:
         config.memory.path = str((path.parent / config.memory.path).resolve())
     if config.agents.prompts:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from evokd.agents.card import render_card
 from evokd.config import Config, role_settings
 from evokd.graph.planning import texts_for
-from evokd.graph.session import load_prompts, used_roles
+from evokd.graph.session import load_prompts
+from evokd.graph.strategies import used_roles
 from evokd.tasks import load_task_data
 
 CHARS_PER_TOKEN = 4

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from evokd.graph.evokd import build_graph
 from evokd.graph.session import RunContext, Session
 from evokd.graph.state import RunState
+from evokd.graph.strategies import strategy_of
 from evokd.store.files import storage_errors
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def open_graph(session: Session) -> Iterator[CompiledStateGraph[Any, Any, Any, A
     with storage_errors(session.run.checkpoints):
         connection = sqlite3.connect(session.run.checkpoints, check_same_thread=False)
     with closing(connection):
-        yield build_graph(SqliteSaver(connection))
+        yield strategy_of(session.config).build(SqliteSaver(connection))
 
 
 def run_rounds(session: Session) -> RunState:

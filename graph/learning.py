@@ -17,8 +17,9 @@ from langgraph.runtime import Runtime
 from evokd.graph.planning import Aim
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, read_drafts
+from evokd.graph.strategies import first_round, strategy_of
 from evokd.memory.weakness import retest
-from evokd.records import Failure, Prediction, RoundRecord, Sample, Weakness
+from evokd.records import Example, Failure, Prediction, RoundRecord, Sample, Weakness
 from evokd.store.files import storage_errors
 from evokd.store.ledger import FIT, union_of
 from evokd.tasks.classification import accuracy, recall_by_label
@@ -26,6 +27,7 @@ from evokd.tools.student import Student
 from evokd.tools.training import TrainingRow, train_student, write_training_rows
 
 BASELINE = -1
+FEWEST_SAMPLES = 8  # a round of fewer is not worth a training
 BEST_ROUND_RULE = (
     "the latest round whose accuracy on {what} is within one standard error of the best; "
     "all rounds are asked the same rows, the test split is never touched"
@@ -39,9 +41,8 @@ def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         folder = session.run.student_of_round(BASELINE)
         if not (folder / "config.json").exists():
             _fit(session, _seed_rows(session), BASELINE)
-    first = 0 if session.config.strategy.init else 1
     return {
-        "round": first,
+        "round": first_round(session.config),
         "refill": 0,
         "drafts": None,
         "best_round": BASELINE,
@@ -123,9 +124,9 @@ def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("decide", round):
         gained = _gained(session, round, state)
         without_gain = 0 if gained or round == 0 else state["without_gain"] + 1
-        stop = session.budget_reached()
-        if not stop and round >= strategy.rounds:
-            stop = f"all {strategy.rounds} rounds done"
+        stop = f"all {strategy.rounds} rounds done" if round >= strategy.rounds else ""
+        if not stop:
+            stop = session.budget_reached() or _too_little_left(session)
         if not stop and without_gain >= strategy.patience:
             stop = f"no gain in {without_gain} rounds"
         if not stop and strategy.stop_when_closed and round > 0 and _all_closed(session):
@@ -136,6 +137,32 @@ def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         "best_round": round if gained else state["best_round"],
         "round": round if stop else round + 1,
     }
+
+
+def learn_gold(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Train on all gold rows at once: the ceiling."""
+    session = session_of(state, runtime)
+    round = state["round"]
+    with session.phase("learn_gold", round):
+        gold = [TrainingRow(row.text, row.label) for row in session.data.train]
+        rows = [*_seed_rows(session), *gold]
+        result = _fit(session, rows, round)
+    session.run.write_round(
+        RoundRecord(
+            round=round,
+            kind="loop",
+            accepted=0,
+            rejected={},
+            train_rows=len(rows),
+            probe_rows=0,
+            seconds=session.ledger.split_seconds(union_of(session.ledger.round_span(round))),
+        )
+    )
+    session.emit(
+        {"kind": "trained", "round": round, "trained": True, "fresh": None, "probe": None}
+        | {"train_rows": len(rows), "loss": result["loss"]}
+    )
+    return {"stop": f"learned {len(gold)} gold rows"}
 
 
 def route_after_decide(state: RunState) -> Literal["analyze", "finish"]:
@@ -217,18 +244,24 @@ def _starting_weights(session: Session, round: int) -> str:
 
 
 def _seed_rows(session: Session) -> list[TrainingRow]:
-    weight = session.config.student.seed_weight
-    return [TrainingRow(row.text, row.label, weight) for row in session.data.seed]
+    return training_rows(session.data.seed, (), session.config.student.seed_weight)
+
+
+def training_rows(
+    seed: Sequence[Example], taught: Sequence[Sample], seed_weight: int
+) -> list[TrainingRow]:
+    """Return what a student learns from, in the order that decides its batches."""
+    return [
+        *(TrainingRow(row.text, row.label, seed_weight) for row in seed),
+        *(TrainingRow(one.text, one.label or "") for one in taught),
+    ]
 
 
 def _training_rows(session: Session, round: int, fresh: Sequence[Sample]) -> list[TrainingRow]:
     """Seeds, the new batch and, with review, all earlier batches; held-out samples never."""
     earlier = session.accepted(before=round) if session.config.strategy.review else []
     taught = [one for one in (*earlier, *fresh) if one.split == "train"]
-    return [
-        *_seed_rows(session),
-        *(TrainingRow(one.text, one.label or "") for one in taught),
-    ]
+    return training_rows(session.data.seed, taught, session.config.student.seed_weight)
 
 
 def _student(session: Session, round: int) -> Student:
@@ -383,6 +416,13 @@ def _gained(session: Session, round: int, state: RunState) -> bool:
     return now > best
 
 
+def _too_little_left(session: Session) -> str:
+    """Return the budget as a reason to stop, where it pays for next to nothing more."""
+    if session.affordable(FEWEST_SAMPLES) >= FEWEST_SAMPLES:
+        return ""
+    return f"budget: too little is left for {FEWEST_SAMPLES} more samples"
+
+
 def _all_closed(session: Session) -> bool:
     if session.memory is None:
         return False
@@ -405,5 +445,7 @@ def _probe_size(session: Session) -> int:
 
 def best_round_rule(session: Session) -> str:
     """Return in words how the best round is chosen."""
+    if not strategy_of(session.config).teaches:
+        return "the last round; this strategy holds nothing out"
     what = "the validation rows" if session.data.validation else "the run's held-out probe set"
     return BEST_ROUND_RULE.format(what=what)

@@ -8,11 +8,12 @@ trained on.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.agents.generator import Order
 from evokd.config import StrategySection
@@ -38,6 +39,7 @@ class PlannedCall(BaseModel):
     weakness: str | None = None
     aim: str | None = None
     vary: str | None = None
+    attributes: list[str] = Field(default_factory=list, description="one entry a text, in words")
 
 
 class Aim(BaseModel):
@@ -89,6 +91,8 @@ def plan_round(
     probes: Mapping[str, int],
     aims: Sequence[Aim],
     rivals: Mapping[str, str],
+    *,
+    plain: bool = False,
 ) -> list[PlannedCall]:
     """Return the generator calls of one wave.
 
@@ -96,12 +100,13 @@ def plan_round(
         wave: 0, or the number of the refill.
         quotas: accepted training samples wanted per label.
         probes: held-out samples wanted per label.
+        plain: neither hard nor easy texts, as in the +Init batch.
     """
     calls: list[PlannedCall] = []
 
     def add(label: str, wanted: int, probe: bool) -> None:
         ranked = _aims_for(label, aims)
-        looped = round > 0 and strategy.analyst
+        looped = round > 0 and strategy.analyst and not plain
         parts = split_evenly(wanted, strategy.texts_per_call)
         if probe and len(ranked) > len(parts):  # each weakness needs probes of its own
             parts = [max(1, wanted // len(ranked))] * len(ranked)
@@ -193,6 +198,14 @@ def orders_for(meaning: str, counts: Mapping[Difficulty, int], turn: int) -> lis
         for at, name in enumerate(texts)
     ]
     return [Order(name, len(list(group)), part) for (name, part), group in groupby(about)]
+
+
+def orders_of(call: PlannedCall, meaning: str) -> list[Order]:
+    """Return what a call asks for: by its attributes, else by the parts of the label's meaning."""
+    if not call.attributes:
+        return orders_for(meaning, call.counts, call.turn)
+    named = Counter(call.attributes)
+    return [Order("plain", count, attributes=words) for words, count in named.items()]
 
 
 def to_plain(calls: Sequence[PlannedCall]) -> list[dict[str, Any]]:

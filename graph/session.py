@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evokd.agents.card import render_card
+from evokd.agents.critic import read_bad_examples
 from evokd.agents.models import LocalEndpoint, chat_model, resolve_endpoint, split_model
 from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import CallLog, Capabilities, Teacher
 from evokd.config import ROLES, Config, role_settings
 from evokd.errors import ConfigError
+from evokd.graph.strategies import first_round, remembers, used_roles
 from evokd.memory.chroma import open_memory
 from evokd.memory.embeddings import HashEmbedder, SentenceEmbedder
 from evokd.memory.weakness import WeaknessMemory
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
-PROMPTS = ("card", *ROLES)
+PROMPTS = ("card", *ROLES, "attributes")
 
 
 @dataclass
@@ -66,15 +68,29 @@ class Session:
 
     def budget_reached(self) -> str:
         """Return which budget is used up, or ''."""
-        budget, spent = self.config.budget, self.ledger.budget_spent()
-        for name in ("output_tokens", "total_tokens", "usd"):
-            limit = getattr(budget, name)
-            if limit is not None and spent[name] >= limit:
+        spent = self.spent()
+        for name, limit in self.config.budget.limits.items():
+            if spent[name] >= limit:
                 return f"budget: {name} {limit}"
-        minutes = self.ledger.window_seconds() / 60
-        if budget.minutes is not None and minutes >= budget.minutes:
-            return f"budget: minutes {budget.minutes:g}"
         return ""
+
+    def affordable(self, samples: int) -> int:
+        """Return how many accepted samples, of those wanted, the budget still pays for.
+
+        A sample's price, in tokens, dollars or minutes, is what the accepted ones have cost so
+        far, all roles together. Before there are any it is not known, and the wanted number stands.
+        """
+        accepted = len(self.accepted())
+        spent = self.spent()
+        for name, limit in self.config.budget.limits.items():
+            if accepted and spent[name] > 0:
+                left = max(0.0, limit - spent[name])
+                samples = min(samples, int(left * accepted / spent[name]))
+        return samples
+
+    def spent(self) -> dict[str, float]:
+        """Return what counts against the budget, by its keys."""
+        return {**self.ledger.budget_spent(), "minutes": self.ledger.window_seconds() / 60}
 
     def accepted(self, before: int | None = None) -> list[Sample]:
         """Return the accepted samples of all rounds, or of those before one."""
@@ -87,8 +103,7 @@ class Session:
     def _usage(self) -> Event:
         """Return tokens so far, the last round's number and the seconds left, by the mean round."""
         strategy = self.config.strategy
-        first = 0 if strategy.init else 1
-        done, all_rounds = self._rounds_done, strategy.rounds + 1 - first
+        done, all_rounds = self._rounds_done, strategy.rounds + 1 - first_round(self.config)
         elapsed = self.ledger.window_seconds()
         left = None
         if done:
@@ -188,7 +203,7 @@ def open_session(
         log = CallLog(ledger, (own, shared), run.run_id, config.strategy.name, config.random_seed)
         embedder = _open_embedder(config, folders)
         memory = None
-        if config.strategy.memory:
+        if remembers(config):
             memory = open_memory(config.memory, run.run_id, run.memory, embedder)
             stack.callback(memory.close)
         student_source = resolve_student(config.student.model, folders)
@@ -220,16 +235,15 @@ def open_session(
 
 
 def load_prompts(config: Config) -> dict[str, Prompt]:
-    """Return the prompt of every role and the task card."""
+    """Return the prompt of every role and the task card.
+
+    Raises:
+        ConfigError: a prompt of the user's cannot be used.
+    """
     folder = config.agents.prompts
-    return {name: load_prompt(name, config.task.kind, folder) for name in PROMPTS}
-
-
-def used_roles(config: Config) -> list[str]:
-    """Return the roles this config calls."""
-    switched = {"analyst": config.strategy.analyst, "critic": config.strategy.critic}
-    switched["labeler"] = config.strategy.separation
-    return [role for role in ROLES if switched.get(role, True)]
+    prompts = {name: load_prompt(name, config.task.kind, folder) for name in PROMPTS}
+    read_bad_examples(prompts["critic"])
+    return prompts
 
 
 def local_packs(config: Config) -> list[str]:

@@ -62,6 +62,10 @@ class RunState(TypedDict, total=False):
     """Best round so far by probe. Written by `decide`."""
     without_gain: int
     """Rounds since the probe score last rose. Written by `decide`."""
+    attributes: dict[str, dict[str, list[str]]]
+    """Label → topics and styles of its texts. Written by `plan_attributes`, in `attr` only."""
+    wanted: int
+    """Accepted samples this round aims for. Written by `analyze`."""
     stop: str
     """Why the loop ends; '' while it goes on. Written by `decide`."""
 

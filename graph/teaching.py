@@ -23,7 +23,7 @@ from evokd.graph.planning import (
     Aim,
     PlannedCall,
     label_weights,
-    orders_for,
+    orders_of,
     parts_of,
     plan_round,
     probe_quotas,
@@ -50,12 +50,14 @@ def analyze_student(state: RunState, runtime: Runtime[RunContext]) -> dict[str, 
     with session.phase("analyze", round):
         planned = [] if round == 0 else _ask_analyst(session, state)
         aims = [_to_aim(one, round, index) for index, one in enumerate(planned)]
-        calls = _plan(session, state, aims)
+        total = session.affordable(round_size(session, round))
+        calls = _plan(session, state, aims, total)
     session.emit(
         {"kind": "plan", "round": round, "weaknesses": [aim.weakness.name for aim in aims]}
     )
     return {
         "weaknesses": [aim.model_dump() for aim in aims],
+        "wanted": total,
         "assignments": to_plain(calls),
         "refill": 0,
         "drafts": None,
@@ -112,7 +114,7 @@ def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     drafts = read_drafts(state)
     with session.phase("screen", state["round"]):
         fresh = [one for one in drafts if one.accepted is None and one.labeler_label is None]
-        screened = _screen(session, state["round"], fresh, drafts)
+        screened = screen_drafts(session, state["round"], fresh, drafts)
     return {"drafts": _by_id(screened)}
 
 
@@ -175,7 +177,7 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("gate", state["round"]):
         drafts = read_drafts(state)
         repaired = [one for one in drafts if one.accepted is None and one.repaired_from]
-        screened = {one.id: one for one in _screen(session, state["round"], repaired, drafts)}
+        screened = {one.id: one for one in screen_drafts(session, state["round"], repaired, drafts)}
         settled = [
             settle_label(
                 one,
@@ -193,7 +195,7 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             one.model_copy(update={"accepted": True}) if one.accepted is None else one
             for one in capped
         ]
-    session.emit({"kind": "gate", "round": state["round"], **_counts(final)})
+    session.emit({"kind": "gate", "round": state["round"], **count_decisions(final)})
     return {"drafts": _by_id(final)}
 
 
@@ -231,7 +233,7 @@ def refill(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def round_size(session: Session, round: int) -> int:
-    """Return how many accepted samples a round aims for."""
+    """Return how many accepted samples a round aims for, where the budget allows it."""
     strategy = session.config.strategy
     return strategy.init_samples if round == 0 else strategy.samples_per_round
 
@@ -302,8 +304,8 @@ def _to_aim(planned: PlannedWeakness, round: int, index: int) -> Aim:
     return Aim(weakness=weakness, vary=planned.vary.strip(), hard=planned.hard, easy=planned.easy)
 
 
-def _plan(session: Session, state: RunState, aims: list[Aim]) -> list[PlannedCall]:
-    wanted, probes = _quotas(session, state, aims)
+def _plan(session: Session, state: RunState, aims: list[Aim], total: int) -> list[PlannedCall]:
+    wanted, probes = _quotas(session, state, aims, total)
     return plan_round(
         state["round"],
         0,
@@ -316,10 +318,9 @@ def _plan(session: Session, state: RunState, aims: list[Aim]) -> list[PlannedCal
 
 
 def _quotas(
-    session: Session, state: RunState, aims: list[Aim]
+    session: Session, state: RunState, aims: list[Aim], total: int
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Return accepted (training, held-out) samples wanted per label in this round."""
-    total = round_size(session, state["round"])
+    """Return how many of `total` accepted samples are wanted per label, (training, held out)."""
     held_out = Counter(
         one.label or "" for one in session.accepted(before=state["round"]) if one.split == "probe"
     )
@@ -339,7 +340,7 @@ def _probe_plan(
 
 def _targets(session: Session, state: RunState) -> tuple[dict[str, int], dict[str, int]]:
     aims = [Aim(**one) for one in state["weaknesses"]]
-    return _quotas(session, state, aims)
+    return _quotas(session, state, aims, state["wanted"])
 
 
 def _missing(session: Session, state: RunState) -> tuple[dict[str, int], dict[str, int]]:
@@ -384,7 +385,7 @@ def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
         avoid = [one.text for one in near if one.label == call.label][:NEAREST_TO_AVOID]
     return Assignment(
         label=call.label,
-        orders=orders_for(session.config.task.labels[call.label], call.counts, call.turn),
+        orders=orders_of(call, session.config.task.labels[call.label]),
         length=call.length,
         rival=call.rival,
         weakness=call.aim,
@@ -393,12 +394,25 @@ def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
     )
 
 
-def _screen(
-    session: Session, round: int, fresh: list[Sample], drafts: list[Sample]
+def screen_drafts(
+    session: Session,
+    round: int,
+    fresh: list[Sample],
+    drafts: list[Sample],
+    *,
+    exact: bool = False,
 ) -> list[Sample]:
-    """Check `fresh` against meanings, seeds, earlier rounds, other drafts, validation and test."""
+    """Check `fresh` against meanings, seeds, earlier rounds, other drafts, validation and test.
+
+    Args:
+        exact: of the duplicates, only equal texts are rejected.
+    """
     if not fresh:
         return []
+    gates = session.config.gates
+    if exact:
+        any_ = float("inf")
+        gates = gates.model_copy(update={"max_cosine": any_, "max_lexical": any_})
     taken = {one.id for one in fresh}
     known = TextIndex(
         session.embedder,
@@ -412,9 +426,7 @@ def _screen(
     guarded = TextIndex(
         session.embedder, (row.text for row in (*session.data.validation, *session.data.test))
     )
-    return screen_texts(
-        fresh, session.config.gates, session.embedder, known, guarded, session.labels
-    )
+    return screen_texts(fresh, gates, session.embedder, known, guarded, session.labels)
 
 
 def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
@@ -522,7 +534,8 @@ def _by_id(samples: Iterable[Sample]) -> dict[str, dict[str, Any]]:
     return {one.id: one.model_dump() for one in samples}
 
 
-def _counts(samples: Iterable[Sample]) -> dict[str, Any]:
+def count_decisions(samples: Iterable[Sample]) -> dict[str, Any]:
+    """Return how many samples are accepted, and how many rejected by reason."""
     rows = list(samples)
     return {
         "accepted": sum(bool(one.accepted) for one in rows),

@@ -79,6 +79,13 @@ class FakeLLM:
             return json.dumps({name: self._texts(asked, form, name) for name in lists})
         if "weaknesses" in form.get("properties", {}):
             return json.dumps({"weaknesses": [self._weakness()]})
+        if "topics" in form.get("properties", {}):
+            return json.dumps(
+                {
+                    name: [f"{name[:-1]} {index}" for index in range(field["minItems"])]
+                    for name, field in form["properties"].items()
+                }
+            )
         if "text" in form.get("properties", {}):
             return json.dumps({"text": "repaired " + write_text("fruit", self._rng)})
         return self._choice(asked, form)

@@ -14,7 +14,7 @@ from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
 from evokd.agents.critic import ACCEPT, FAULTS, Critic, Verdict
 from evokd.agents.generator import Assignment, Order, generate_texts
 from evokd.agents.labeler import label_text
-from evokd.agents.prompting import Prompt, load_prompt, prompt_digests
+from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import Call, Choice, Message, Teacher
 from evokd.config import ROLES
 from evokd.errors import ConfigError
@@ -94,9 +94,27 @@ def test_a_users_folder_replaces_single_files(tmp_path: Path) -> None:
     own = load_prompt("labeler", KIND, str(tmp_path))
     assert own.fill("main", text="x") == "Own x"
     assert own.digest != load_prompt("labeler", KIND).digest
-    ours = prompt_digests(ROLES, KIND)
-    theirs = prompt_digests(ROLES, KIND, str(tmp_path))
-    assert {role for role in ROLES if ours[role] != theirs[role]} == {"labeler"}
+    others = [role for role in ROLES if role != "labeler"]
+    assert all(
+        load_prompt(role, KIND).digest == load_prompt(role, KIND, str(tmp_path)).digest
+        for role in others
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("=== start\nOwn {{text}}", "no block 'main'"),
+        ("=== main\nOwn", "missing: text; unknown: none"),
+        ("=== main\nOwn {{text}} {{label}}", "missing: none; unknown: label"),
+    ],
+)
+def test_a_users_prompt_that_could_not_be_filled_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "labeler.classification.md").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=said):
+        load_prompt("labeler", KIND, str(tmp_path))
 
 
 def test_a_users_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -195,6 +195,33 @@ class Ledger:
             "usd": usd,
         }
 
+    def spent_by_role(self) -> dict[str, tuple[int, int, int]]:
+        """Return (calls, input tokens, output tokens) a role, cache hits at their first price."""
+        rows = self._rows(
+            "SELECT role, COUNT(*), SUM(input_tokens), SUM(output_tokens) FROM calls"
+            " WHERE purpose != 'probe' GROUP BY role"
+        )
+        return {role: (calls, tokens_in, tokens_out) for role, calls, tokens_in, tokens_out in rows}
+
+    def spent_until(self, round: int) -> tuple[int, int]:
+        """Return (input, output) tokens of all rounds up to this one, cache hits included."""
+        ((tokens_in, tokens_out),) = self._rows(
+            "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0) FROM calls"
+            " WHERE round <= ? AND purpose != 'probe'",
+            (round,),
+        )
+        return int(tokens_in), int(tokens_out)
+
+    def calls_with_replies(self) -> list[dict[str, Any]]:
+        """Return every call with its reply's text, in the order they were made."""
+        columns = "role round purpose model attempt cached input_tokens output_tokens outcome"
+        names = columns.split()
+        rows = self._rows(
+            f"SELECT {', '.join(names)}, json_extract(reply, '$.text')"  # noqa: S608
+            " FROM calls LEFT JOIN replies USING (key) ORDER BY id"
+        )
+        return [dict(zip([*names, "reply"], row, strict=True)) for row in rows]
+
     def tokens_of_round(self, round: int) -> int:
         """Return the output tokens of a round, cache hits included."""
         ((tokens,),) = self._rows(

@@ -30,6 +30,7 @@ class TaskData:
     """The gold rows of a task, checked.
 
     `test` serves the final report; its texts also serve the leakage gate, its labels nothing else.
+    `train` holds the gold rows of the ceiling `fullshot`; it is read for that strategy only.
     """
 
     labels: tuple[str, ...]
@@ -37,21 +38,22 @@ class TaskData:
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
     warnings: tuple[str, ...] = field(default=())
+    train: tuple[Example, ...] = field(default=())
 
     @property
     def digest(self) -> str:
         """A hash of all rows, part of the run's fingerprint."""
         rows = [
             [(row.text, row.label) for row in part]
-            for part in (self.seed, self.validation, self.test)
+            for part in (self.seed, self.validation, self.test, self.train)
         ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
 def load_task_data(config: Config) -> TaskData:
-    """Read and check seed, validation and test rows.
+    """Read and check seed, validation and test rows, and for `fullshot` the train rows.
 
-    Exact duplicates are kept once; seed and validation rows that also stand in test are dropped.
+    Exact duplicates are kept once; rows of any other split that also stand in test are dropped.
     Both are warned about.
 
     Raises:
@@ -66,13 +68,20 @@ def load_task_data(config: Config) -> TaskData:
     seed = _drop_known(seed, "seed", test, "test", warnings)
     validation = _drop_known(validation, "validation", test, "test", warnings)
     validation = _drop_known(validation, "validation", seed, "seed", warnings)
+    train: list[Example] = []
+    if config.strategy.name == "fullshot":
+        train = _read_split(config.data.train, "train", labels, warnings)
+        train = _drop_known(train, "train", test, "test", warnings)
+        train = _drop_known(train, "train", seed, "seed", warnings)
     bare = [label for label in labels if label not in {row.label for row in seed}]
     if bare:
         raise DataError(
             f"{config.data.seed}: no seed row for label(s) {', '.join(bare)}; "
             "every label needs at least one gold example that does not stand in test"
         )
-    return TaskData(labels, tuple(seed), tuple(validation), tuple(test), tuple(warnings))
+    return TaskData(
+        labels, tuple(seed), tuple(validation), tuple(test), tuple(warnings), tuple(train)
+    )
 
 
 def normalize(text: str) -> str:

@@ -1,0 +1,1 @@
+"""The benchmark: a grid of sets × strategies × random seeds at equal teacher cost."""

@@ -1,0 +1,214 @@
+"""One cell: from its place in the grid to a run, and from the run to its result."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost
+from evokd.bench.sets import BenchSet, load_set, write_rows
+from evokd.bench.suites import ABLATIONS
+from evokd.config import Config, parse_config
+from evokd.graph.session import Emit
+from evokd.records import Example
+from evokd.runner import RunResult, read_run_config, resume_run, start_run
+from evokd.store.ledger import Ledger
+from evokd.store.run_dir import RunDirectory
+from evokd.tools.student import Student, cpu_flags
+
+ROUNDS = 100  # the budget ends a cell, not its rounds
+# Beside what a set says of its own. A batch of a one-pass strategy is only a point of its curve.
+STRATEGY: dict[str, Any] = {"rounds": ROUNDS, "patience": ROUNDS, "texts_per_call": 8}
+SIZES: dict[str, dict[str, Any]] = {
+    "evokd": {"init_samples": 32, "samples_per_round": 36},
+    "static": {"samples_per_round": 96},
+    "attr": {"samples_per_round": 96},
+}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the benchmark reads and writes.
+
+    Args:
+        data: the folder of the public sets.
+        work: run directories; may be thrown away once their cells are done.
+        results: what is kept.
+        cache: the reply cache; None: the user's.
+    """
+
+    data: Path
+    work: Path
+    results: Path
+    cache: Path | None = None
+
+
+def run_cell(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult:
+    """Run a cell, or go on with it, and return its result.
+
+    Raises:
+        EvokdError: it was refused or stopped; a second try goes on.
+    """
+    bench = load_set(cell.set, places.data)
+    run = RunDirectory((places.work / "runs" / cell.id).resolve())
+    if run.exists:
+        result = resume_run(run, cache_dir=places.cache, emit=emit)
+    else:
+        config = cell_config(cell, bench, places)
+        result = start_run(
+            config, runs_dir=run.path.parent, run_id=cell.id, cache_dir=places.cache, emit=emit
+        )
+    return _collect(cell, bench, result, command)
+
+
+def cell_config(cell: Cell, bench: BenchSet, places: Places) -> Config:
+    """Write a cell's rows and return the task file it is run with."""
+    folder = (
+        places.work / "data" / f"{cell.set}-{cell.shots}shot-seed{cell.seed}-{cell.split}"
+    ).resolve()
+    splits = {
+        "seed": bench.seed(cell.shots, cell.seed),
+        "test": bench.rows(cell.split),
+    }
+    if cell.strategy == "fullshot":
+        splits["train"] = bench.gold(cell.split)
+    for name, rows in splits.items():
+        write_rows(folder / f"{name}.jsonl", list(rows.values()))
+    raw: dict[str, Any] = {
+        **bench.settings,
+        "task": bench.task,
+        "data": {name: str(folder / f"{name}.jsonl") for name in splits},
+        "agents": {"default": {"model": cell.teacher, **bench.settings.get("agents", {})}},
+        "strategy": {
+            "name": cell.strategy,
+            **STRATEGY,
+            **SIZES.get(cell.strategy, {}),
+            **bench.settings.get("strategy", {}),
+            **ABLATIONS.get(cell.variant, {}),
+        },
+        "budget": {"output_tokens": cell.budget or None},
+        "random_seed": cell.seed,
+    }
+    return parse_config(raw, f"the cell {cell.id}")
+
+
+def stamped(result: CellResult, command: str) -> CellResult:
+    """Return the result with commit, date, machine and command."""
+    return result.model_copy(
+        update={
+            "commit": commit(),
+            "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "machine": machine(),
+            "command": command,
+        }
+    )
+
+
+def marks(student: Student, rows: list[Example]) -> str:
+    """Return one character a row: 1 where the student is right."""
+    said = student.predict([row.text for row in rows])
+    return "".join(
+        str(int(answer.label == row.label)) for answer, row in zip(said, rows, strict=True)
+    )
+
+
+def share(correct: str) -> float:
+    """Return the accuracy behind a string of marks."""
+    return correct.count("1") / len(correct)
+
+
+def commit() -> str:
+    """Return the short commit of the code, with '+' for changes on top; '' outside a checkout."""
+    here = Path(__file__).resolve().parent
+    head = _git(here, "rev-parse", "--short", "HEAD")
+    # Results are written while the grid runs; they change nothing a cell depends on.
+    changed = head and _git(here, "status", "--porcelain", "--", ":/*.py", ":/*.md", ":/*.yaml")
+    return head + ("+" if changed else "")
+
+
+def machine() -> str:
+    """Return processor, cores and the flags that matter for speed."""
+    flags = " ".join(cpu_flags())
+    return f"{platform.machine()}, {os.cpu_count()} cores, {flags or 'flags unknown'}"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],  # noqa: S603, S607
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> CellResult:
+    report = result.report
+    config = read_run_config(RunDirectory(result.path))
+    student = Student(
+        result.student,
+        max_length=config.student.max_length,
+        precision=config.student.precision,
+    )
+    correct = marks(student, list(bench.rows(cell.split).values()))
+    ledger = Ledger(result.path / "calls.sqlite")
+    try:
+        roles = {
+            role: RoleCost(calls=calls, input_tokens=tokens_in, output_tokens=tokens_out)
+            for role, (calls, tokens_in, tokens_out) in ledger.spent_by_role().items()
+        }
+        curve = _curve(report, ledger)
+    finally:
+        ledger.close()
+    return stamped(
+        CellResult(
+            cell=cell,
+            metric=report["metric"],
+            score=share(correct),
+            correct=correct,
+            kept_round=report["scores"]["best_round"],
+            curve=curve,
+            roles=roles,
+            accepted=report["samples"]["accepted"],
+            rejected=report["samples"]["rejected"],
+            seconds=report["seconds"],
+            packs=report["packs"],
+            versions=report["versions"],
+        ),
+        command,
+    )
+
+
+def _curve(report: dict[str, Any], ledger: Ledger) -> list[CurvePoint]:
+    """Return the score after every round, the seeds alone first."""
+    points = [
+        CurvePoint(
+            round=-1,
+            input_tokens=0,
+            output_tokens=0,
+            accepted=0,
+            score=report["scores"]["baseline"],
+        )
+    ]
+    accepted = 0
+    for one in [*([report["init"]] if report["init"] else []), *report["rounds"]]:
+        accepted += one["accepted"]
+        tokens_in, tokens_out = ledger.spent_until(one["round"])
+        points.append(
+            CurvePoint(
+                round=one["round"],
+                input_tokens=tokens_in,
+                output_tokens=tokens_out,
+                accepted=accepted,
+                score=one["score"],
+            )
+        )
+    return points

@@ -1,0 +1,136 @@
+"""Peers on the same rows: SetFit few-shot (the library), and the teacher asked directly."""
+
+from __future__ import annotations
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from evokd.agents.card import render_card
+from evokd.agents.labeler import label_text
+from evokd.agents.teacher import Call
+from evokd.bench.cell import Places, cell_config, share, stamped
+from evokd.bench.records import Cell, CellResult, RoleCost
+from evokd.bench.sets import load_set
+from evokd.bench.suites import TEACHER_ONE
+from evokd.errors import ConfigError, ReplyError
+from evokd.graph.session import Emit, Session, open_session
+from evokd.records import Example
+from evokd.store.run_dir import RunDirectory
+from evokd.tasks import load_task_data
+from evokd.tools.packs import PACKS, fetch_pack
+
+TEACHER_ROWS = 300
+SETFIT_BODY = "all-MiniLM-L6-v2"
+
+
+def run_setfit(cell: Cell, places: Places, command: str) -> CellResult:
+    """Train SetFit (Tunstall et al., 2022) on the seeds, with the library's defaults.
+
+    Its body is the student's.
+
+    Raises:
+        ConfigError: the library is not installed.
+    """
+    try:
+        import setfit
+        from datasets import Dataset
+    except ImportError:
+        raise ConfigError(
+            "the peer setfit needs its library: pip install -c constraints.txt 'evokd[bench]'"
+        ) from None
+    bench = load_set(cell.set, places.data)
+    gold = list(bench.seed(cell.shots, cell.seed).values())
+    rows = list(bench.rows(cell.split).values())
+    model = setfit.SetFitModel.from_pretrained(
+        str(fetch_pack(SETFIT_BODY)), labels=bench.labels, local_files_only=True
+    )
+    data = Dataset.from_dict(
+        {"text": [row.text for row in gold], "label": [row.label for row in gold]}
+    )
+    start = time.perf_counter()
+    arguments = setfit.TrainingArguments(seed=cell.seed, save_strategy="no", report_to="none")
+    setfit.Trainer(model=model, args=arguments, train_dataset=data).train()
+    seconds = time.perf_counter() - start
+    said = model.predict([row.text for row in rows], show_progress_bar=False)
+    correct = "".join(str(int(str(a) == row.label)) for a, row in zip(said, rows, strict=True))
+    return stamped(
+        CellResult(
+            cell=cell,
+            score=share(correct),
+            correct=correct,
+            seconds={"teacher": 0.0, "training": round(seconds, 3), "other": 0.0},
+            packs={SETFIT_BODY: PACKS[SETFIT_BODY].files[0].sha256},
+            versions={"setfit": setfit.__version__},
+        ),
+        command,
+    )
+
+
+def run_teacher(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult:
+    """Ask the teacher's labeler for a fixed subsample of the rows, with or without the seeds.
+
+    Raises:
+        EvokdError: the endpoint failed; what it answered stays in the cache.
+    """
+    bench = load_set(cell.set, places.data)
+    asked = Cell(**cell.model_dump() | {"strategy": "evokd"})
+    config = cell_config(asked, bench, places)
+    run = RunDirectory((places.work / "runs" / cell.id).resolve())
+    run.lock()
+    try:
+        data = load_task_data(config)
+        with open_session(config, data, run, emit=emit, cache_dir=places.cache) as session:
+            rows = subsample(list(bench.rows(cell.split).values()), cell.set)
+            start = time.perf_counter()
+            correct = _ask_all(session, rows, one_shot=cell.strategy == TEACHER_ONE)
+            seconds = time.perf_counter() - start
+            cost = session.ledger.spent_by_role().get("labeler", (0, 0, 0))
+    finally:
+        run.unlock()
+    calls, tokens_in, tokens_out = cost
+    return stamped(
+        CellResult(
+            cell=cell,
+            score=share(correct),
+            correct=correct,
+            roles={
+                "labeler": RoleCost(calls=calls, input_tokens=tokens_in, output_tokens=tokens_out)
+            },
+            seconds={"teacher": round(seconds, 3), "training": 0.0, "other": 0.0},
+            packs=_teacher_pack(cell.teacher),
+        ),
+        command,
+    )
+
+
+def subsample(rows: list[Example], name: str) -> list[Example]:
+    """Return the 300 rows the teacher is asked, the same for every prompt and random seed."""
+    rng = random.Random(f"{name} teacher")  # noqa: S311
+    return rng.sample(rows, min(TEACHER_ROWS, len(rows)))
+
+
+def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:
+    card = session.card
+    if not one_shot:
+        task = session.config.task
+        card = render_card(session.prompts["card"], task.instructions, task.labels, ())
+    teacher, prompt = session.teachers["labeler"], session.prompts["labeler"]
+
+    def ask(place: int) -> str:
+        row = rows[place]
+        try:
+            answer = label_text(
+                teacher, prompt, card, session.labels, row.text, Call(0, f"test:{place}")
+            )
+        except ReplyError:
+            return "0"
+        return str(int(answer.option == row.label))
+
+    with ThreadPoolExecutor(teacher.settings.max_concurrency or 1) as pool:
+        return "".join(pool.map(ask, range(len(rows))))
+
+
+def _teacher_pack(teacher: str) -> dict[str, str]:
+    name = teacher.partition(":")[2]
+    return {name: PACKS[name].files[0].sha256} if name in PACKS else {}

@@ -1,0 +1,220 @@
+"""The sets of the benchmark: their task, and gold, dev and test rows drawn from public data.
+
+Nothing here trains or asks anybody. What each set is stands in `tasks/<set>.yaml`: the folder of
+its rows under the data folder, the task as a user would write it, and whether its texts may be
+copied into result files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from evokd.bench.records import Kind
+from evokd.config import nearest
+from evokd.errors import ConfigError, DataError
+from evokd.records import Example
+from evokd.tasks import normalize
+from evokd.tasks.classification import read_rows
+
+DATA_VARIABLE = "EVOKD_DATA"
+DEV_ROWS = 40  # a label
+SETS = ("banking8", "trec", "clinc10", "sst2", "csabstruct")
+DATA_HINT = (
+    "give the folder that holds classification/<set>/train.jsonl.gz and test.jsonl.gz with --data "
+    f'or {DATA_VARIABLE}; each line is {{"text": …, "label": …}} (sources: docs/benchmark.md)'
+)
+
+
+class SetFile(BaseModel):
+    """`tasks/<set>.yaml`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str
+    copyable: bool
+    attribution: str
+    task: dict[str, Any]
+    settings: dict[str, dict[str, Any]] = {}
+
+
+@dataclass(frozen=True)
+class BenchSet:
+    """One set with all its rows; a row's index is its place in the file.
+
+    `train` keeps the file's rows of the set's labels, but for texts of the test split, doubles and
+    texts with two labels; `test` keeps doubles out.
+    """
+
+    name: str
+    kind: Kind
+    copyable: bool
+    task: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
+    train: dict[int, Example]
+    test: dict[int, Example]
+    _places: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels, in the order of the task."""
+        return list(self.task["labels"])
+
+    def dev(self) -> dict[int, Example]:
+        """Return the dev cut: up to 40 train rows a label, at most half of them."""
+        rng = random.Random(f"{self.name} dev")  # noqa: S311
+        return dict(
+            sorted(self._draw(self.train, lambda rows: min(DEV_ROWS, rows // 2), rng).items())
+        )
+
+    def seed(self, shots: int, random_seed: int) -> dict[int, Example]:
+        """Return `shots` gold examples a label, drawn from train without the dev cut.
+
+        Raises:
+            ConfigError: a label has too few rows.
+        """
+        dev = self.dev()
+        free = {index: row for index, row in self.train.items() if index not in dev}
+        rng = random.Random(f"{self.name} seed {random_seed}")  # noqa: S311
+        drawn = self._draw(free, lambda rows: min(shots, rows), rng)
+        if len(drawn) < shots * len(self.labels):
+            raise ConfigError(f"{self.name} has fewer than {shots} free rows for some label")
+        return drawn
+
+    def gold(self, split: Literal["test", "dev"]) -> dict[int, Example]:
+        """Return what `fullshot` learns: all of train, without the dev cut where that is scored."""
+        scored = self.dev() if split == "dev" else {}
+        return {index: row for index, row in self.train.items() if index not in scored}
+
+    def rows(self, split: Literal["test", "dev"]) -> dict[int, Example]:
+        """Return the rows that are scored."""
+        return self.test if split == "test" else self.dev()
+
+    def place_of(self, text: str) -> str | None:
+        """Return where a text stands in the set, as 'train:17', or None."""
+        return self._places.get(normalize(text))
+
+    def _draw(
+        self, rows: dict[int, Example], count: Callable[[int], int], rng: random.Random
+    ) -> dict[int, Example]:
+        """Draw from each label; `count` says how many of its rows."""
+        drawn: dict[int, Example] = {}
+        for label in self.labels:
+            places = [index for index, row in rows.items() if row.label == label]
+            for index in rng.sample(places, count(len(places))):
+                drawn[index] = rows[index]
+        return drawn
+
+
+def text_hash(text: str) -> str:
+    """Return what stands for a text that may not be copied."""
+    return hashlib.sha256(normalize(text).encode()).hexdigest()[:16]
+
+
+def data_folder(given: Path | None) -> Path:
+    """Return the folder of the public sets: `--data`, else `EVOKD_DATA`.
+
+    Raises:
+        ConfigError: neither is given, or it is no folder; with a hint.
+    """
+    chosen = given or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
+    if chosen is None:
+        raise ConfigError(f"the benchmark needs the public sets: {DATA_HINT}")
+    if not chosen.is_dir():
+        raise ConfigError(f"no data folder at {chosen}: {DATA_HINT}")
+    return chosen.resolve()
+
+
+def check_set(name: str) -> str:
+    """Return the name of a set.
+
+    Raises:
+        ConfigError: it is unknown.
+    """
+    if name not in SETS:
+        raise ConfigError(f"unknown set {name!r}{nearest(name, SETS)}; known: {', '.join(SETS)}")
+    return name
+
+
+@cache
+def load_set(name: str, folder: Path) -> BenchSet:
+    """Read one set from the data folder.
+
+    Raises:
+        ConfigError: the set is unknown. DataError: its files are missing or broken.
+    """
+    file = _set_file(check_set(name))
+    labels = list(file.task["labels"])
+    test = _read(folder / file.source / "test.jsonl.gz", labels)
+    train = _read(folder / file.source / "train.jsonl.gz", labels)
+    known = {normalize(row.text) for row in test.values()}
+    train = {index: row for index, row in train.items() if normalize(row.text) not in known}
+    places = {
+        normalize(row.text): f"{split}:{index}"
+        for split, rows in (("train", train), ("test", test))
+        for index, row in rows.items()
+    }
+    return BenchSet(
+        name, "classification", file.copyable, file.task, file.settings, train, test, places
+    )
+
+
+def write_rows(path: Path, rows: Sequence[Example]) -> None:
+    """Write rows as JSONL."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(row.model_dump(), ensure_ascii=False) + "\n" for row in rows]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def read_packed(path: Path) -> list[dict[str, Any]]:
+    """Read a `.jsonl.gz` file.
+
+    Raises:
+        DataError: it is missing or broken.
+    """
+    try:
+        text = gzip.decompress(path.read_bytes()).decode("utf-8")
+        return [json.loads(line) for line in text.split("\n") if line]
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def _set_file(name: str) -> SetFile:
+    text = resources.files("evokd.bench").joinpath(f"tasks/{name}.yaml").read_text("utf-8")
+    return SetFile.model_validate(yaml.safe_load(text))
+
+
+def _read(path: Path, labels: Sequence[str]) -> dict[int, Example]:
+    """Return the rows with one of the labels; doubles once, texts with two labels not at all."""
+    if not path.exists():
+        raise DataError(f"no file {path}: {DATA_HINT}")
+    rows = {
+        index: Example(text=row["text"].strip(), label=row["label"])
+        for index, (_, row) in enumerate(read_rows(path))
+        if row.get("label") in labels and str(row.get("text", "")).strip()
+    }
+    if not rows:
+        raise DataError(f"{path} holds no row with a label of the task ({', '.join(labels)})")
+    pairs = {(normalize(row.text), row.label) for row in rows.values()}
+    labels_of = Counter(text for text, _ in pairs)
+    first: dict[str, int] = {}
+    for index, row in rows.items():
+        first.setdefault(normalize(row.text), index)
+    return {
+        index: row
+        for index, row in rows.items()
+        if labels_of[normalize(row.text)] == 1 and first[normalize(row.text)] == index
+    }

@@ -1,0 +1,290 @@
+"""From cell results to rows: means, bootstrap intervals, paired differences, learning curves.
+
+Everything is pure and deterministic: the bootstrap draws with a fixed random seed. Intervals are
+95% percentile intervals (Efron & Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13)
+of 2,000 resamples. Scores are shares in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evokd.bench.records import Cell, CellResult, CurvePoint, Difference, EqualTotalRow, Row
+from evokd.bench.suites import ASKING, TEACHER_ONE, TEACHER_ZERO
+
+RESAMPLES = 2000
+RANDOM_SEED = 0
+PERCENTILES = (2.5, 97.5)
+CURVE_POINTS = 60
+
+Key = tuple[str, int, str, str]  # set, shots, strategy, variant
+
+# ------------------------------------------------------------------------------------- intervals
+
+
+def row_interval(correct: Sequence[str]) -> tuple[float, float]:
+    """Return the interval of the mean score over seeds and rows; rows are resampled.
+
+    Args:
+        correct: one string of 0 and 1 a random seed, all over the same rows. A resample has the
+            same rows for all seeds.
+
+    Raises:
+        ValueError: no string, no rows, or strings of different lengths.
+    """
+    return _interval(_marks(correct), resample_seeds=False)
+
+
+def paired_difference(first: Mapping[int, str], second: Mapping[int, str]) -> Difference | None:
+    """Return the mean score of `first` minus that of `second`, with its interval.
+
+    A hierarchical bootstrap over both sources of chance: a resample draws random seeds and, the
+    same for all of them, rows (Efron & Tibshirani, 1993, chapter 8: resample the units that were
+    sampled). It is paired: a drawn row and seed count for both strategies.
+
+    Args:
+        first: random seed → string of 0 and 1, one character a row.
+        second: the same for the other strategy, over the same rows in the same order.
+
+    Returns:
+        None if they share no seed, or if their numbers of rows differ.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    strings = [first[seed] for seed in seeds] + [second[seed] for seed in seeds]
+    if not _share_rows(strings):
+        return None
+    marks = _marks(strings)
+    differences = marks[: len(seeds)] - marks[len(seeds) :]
+    low, high = _interval(differences, resample_seeds=True)
+    return Difference(mean=float(differences.mean()), low=low, high=high)
+
+
+def _share_rows(correct: Sequence[str]) -> bool:
+    return bool(correct) and all(correct) and len({len(one) for one in correct}) == 1
+
+
+def _marks(correct: Sequence[str]) -> NDArray[np.int64]:
+    """Return an array of 0 and 1, seeds × rows."""
+    if not _share_rows(correct):
+        lengths = [len(one) for one in correct]
+        raise ValueError(f"expected strings over the same rows, found lengths {lengths}")
+    return np.array([[int(mark) for mark in one] for one in correct], dtype=np.int64)
+
+
+def _interval(values: NDArray[np.int64], *, resample_seeds: bool) -> tuple[float, float]:
+    """Return the interval of the mean of `values` (seeds × rows)."""
+    seeds, rows = values.shape
+    rng = np.random.default_rng(RANDOM_SEED)
+    # Rows of equal values are alike: drawing how often each pattern comes is drawing rows.
+    patterns, counts = np.unique(values, axis=1, return_counts=True)
+    drawn = rng.multinomial(rows, counts / rows, size=RESAMPLES)
+    sums = drawn @ patterns.T  # resamples × seeds
+    if resample_seeds:
+        sums = sums * rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
+    low, high = np.percentile(sums.sum(axis=1) / (seeds * rows), PERCENTILES)
+    return float(low), float(high)
+
+
+# ---------------------------------------------------------------------------------------- curves
+
+
+def mean_curve(curves: Sequence[Sequence[CurvePoint]]) -> list[tuple[float, float]]:
+    """Return (output tokens, mean score) over the seeds, at most 60 points.
+
+    A seed's score at a number of tokens is that of the last point it had reached. The mean is
+    taken at the token counts of all seeds, within the range that every seed has reached; a seed
+    without a curve is left out.
+    """
+    known = [curve for curve in curves if curve]
+    if not known:
+        return []
+    start = max(curve[0].output_tokens for curve in known)
+    end = min(curve[-1].output_tokens for curve in known)
+    counts = {point.output_tokens for curve in known for point in curve}
+    places = _thinned(sorted(count for count in counts if start <= count <= end))
+    return [(float(count), _mean(_score_at(curve, count) for curve in known)) for count in places]
+
+
+def score_at_total(curve: Sequence[CurvePoint], total_tokens: int) -> tuple[float, int]:
+    """Return score and input + output tokens of the last point within a number of total tokens.
+
+    Raises:
+        ValueError: there is no such point; the point of round -1 costs nothing.
+    """
+    within = [point for point in curve if _total(point) <= total_tokens]
+    if not within:
+        raise ValueError(f"no point within {total_tokens} tokens; expected one of round -1")
+    return within[-1].score, _total(within[-1])
+
+
+def equal_total_rows(results: Sequence[CellResult]) -> list[EqualTotalRow]:
+    """Compare the strategies that ask a teacher where they had spent as many tokens in total.
+
+    The limit of a set is what the cheapest strategy's dearest seed had spent at the end, input +
+    output tokens, so that this strategy counts with all it learned. Variants are left out, and so
+    is a set with one strategy.
+    """
+    groups: dict[tuple[str, int], dict[str, list[CellResult]]] = {}
+    for one in results:
+        cell = one.cell
+        if one.curve and _is_scored(one) and cell.strategy in ASKING and not cell.variant:
+            strategies = groups.setdefault((cell.set, cell.shots), {})
+            strategies.setdefault(cell.strategy, []).append(one)
+    rows = []
+    for strategies in groups.values():
+        if len(strategies) < 2:
+            continue
+        spent = [[_total(one.curve[-1]) for one in s] for s in strategies.values()]
+        limit = max(min(spent, key=_mean))
+        rows += [_equal_total(strategies[s], limit) for s in ASKING if s in strategies]
+    return rows
+
+
+def _equal_total(results: Sequence[CellResult], limit: int) -> EqualTotalRow:
+    cell = results[0].cell
+    reached = [score_at_total(one.curve, limit) for one in results]
+    return EqualTotalRow(
+        set=cell.set,
+        shots=cell.shots,
+        strategy=cell.strategy,
+        total_tokens=limit,
+        mean=_mean(score for score, _ in reached),
+        spent=_mean(spent for _, spent in reached),
+        seeds=sorted(one.cell.seed for one in results),
+    )
+
+
+def _total(point: CurvePoint) -> int:
+    return point.input_tokens + point.output_tokens
+
+
+def _score_at(curve: Sequence[CurvePoint], output_tokens: int) -> float:
+    return [point.score for point in curve if point.output_tokens <= output_tokens][-1]
+
+
+def _thinned(places: Sequence[int]) -> Sequence[int]:
+    """Return at most 60 of the places, evenly spread, with the first and the last."""
+    if len(places) <= CURVE_POINTS:
+        return places
+    spread = np.linspace(0, len(places) - 1, CURVE_POINTS).round().astype(int)
+    return [places[index] for index in spread]
+
+
+# ------------------------------------------------------------------------------------------ rows
+
+
+def build_rows(results: Sequence[CellResult], wanted: Sequence[Cell]) -> list[Row]:
+    """Return a row for every group of wanted cells that has a result, in the order of `wanted`.
+
+    A group shares set, shots, strategy and variant. A row is over the seeds that have a score. If
+    its cells come from different commits, all of these are named, the oldest first.
+    """
+    found = {one.cell.id: one for one in results}
+    groups: dict[Key, list[Cell]] = {}
+    for cell in wanted:
+        groups.setdefault((cell.set, cell.shots, cell.strategy, cell.variant), []).append(cell)
+    done = {
+        key: [found[cell.id] for cell in cells if cell.id in found] for key, cells in groups.items()
+    }
+    return [_row(key, groups[key], done) for key in groups if done[key]]
+
+
+def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResult]]) -> Row:
+    name, shots, strategy, variant = key
+    results = sorted(done[key], key=lambda one: one.cell.seed)
+    scored = [one for one in results if _is_scored(one)]
+    seeds = [one.cell.seed for one in scored]
+    return Row(
+        set=name,
+        kind=results[0].kind,
+        metric=(scored or results)[0].metric,
+        shots=shots,
+        strategy=strategy,
+        variant=variant,
+        complete=set(seeds) >= {cell.seed for cell in wanted},
+        diff_static=_difference(key, (name, shots, "static", ""), done),
+        diff_evokd=_difference((name, shots, "evokd", ""), key, done),
+        seeds=seeds,
+        errors=[f"seed {one.cell.seed}: {one.error}" for one in results if one.error],
+        **_scores(scored),
+        **_costs(scored),
+        **_origin(scored or results),
+    )
+
+
+def _is_scored(result: CellResult) -> bool:
+    return result.error is None and result.score is not None
+
+
+def _difference(
+    first: Key, second: Key, done: Mapping[Key, Sequence[CellResult]]
+) -> Difference | None:
+    """Return the difference of two rows; None for a row and itself, and for the teacher's rows."""
+    # The teacher is asked a subsample in an order of its own, so its rows pair with nobody's.
+    if first == second or {first[2], second[2]} & {TEACHER_ZERO, TEACHER_ONE}:
+        return None
+    return paired_difference(_marks_by_seed(done.get(first)), _marks_by_seed(done.get(second)))
+
+
+def _marks_by_seed(results: Sequence[CellResult] | None) -> dict[int, str]:
+    return {one.cell.seed: one.correct for one in results or () if _is_scored(one) and one.correct}
+
+
+def _scores(scored: Sequence[CellResult]) -> dict[str, Any]:
+    """Return the fields on the scores; no interval where the seeds do not share their rows."""
+    scores = [one.score for one in scored if one.score is not None]
+    correct = [one.correct for one in scored]
+    low, high = row_interval(correct) if _share_rows(correct) else (None, None)
+    return {
+        "mean": _mean(scores) if scores else None,
+        "std": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        "ci_low": low,
+        "ci_high": high,
+    }
+
+
+def _costs(scored: Sequence[CellResult]) -> dict[str, Any]:
+    """Return the fields on tokens, samples and time: means over the seeds."""
+    values: dict[str, list[float]] = {
+        "input_tokens": [one.input_tokens for one in scored],
+        "output_tokens": [one.output_tokens for one in scored],
+        "accepted": [one.accepted for one in scored],
+        "seconds": [sum(one.seconds.values()) for one in scored],
+    }
+    means = {name: _mean(known) if known else None for name, known in values.items()}
+    return {**means, "tokens_by_role": _tokens_by_role(scored)}
+
+
+def _tokens_by_role(scored: Sequence[CellResult]) -> dict[str, dict[str, float]]:
+    """Return role → calls, input and output tokens; a seed without the role counts as 0."""
+    costs = {
+        role: [one.roles[role].model_dump() if role in one.roles else {} for one in scored]
+        for role in sorted({role for one in scored for role in one.roles})
+    }
+    return {
+        role: {
+            name: _mean(cost.get(name, 0) for cost in seeds)
+            for name in ("calls", "input_tokens", "output_tokens")
+        }
+        for role, seeds in costs.items()
+    }
+
+
+def _origin(results: Sequence[CellResult]) -> dict[str, Any]:
+    """Return the fields on where the numbers come from, command and date of the newest cell."""
+    by_date = sorted(results, key=lambda one: one.date)
+    commits = dict.fromkeys(one.commit for one in by_date if one.commit)
+    return {
+        "commit": ", ".join(commits),
+        "date": by_date[-1].date,
+        "command": by_date[-1].command,
+        "packs": {name: digest for one in by_date for name, digest in one.packs.items()},
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))

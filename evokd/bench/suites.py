@@ -1,0 +1,151 @@
+"""Which cells a suite has. The grids of the README stand here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from evokd.bench.records import Cell, file_name
+from evokd.bench.sets import check_set
+from evokd.config import DEFAULT_TEACHER, nearest
+from evokd.errors import ConfigError
+
+BUDGET = 6000  # generated teacher tokens a cell
+QUICK_BUDGET = 2500
+FEWEST_TOKENS = 500  # below it no strategy gets through one round
+
+TEACHER_ZERO, TEACHER_ONE, SETFIT = "teacher_zero_shot", "teacher_one_shot", "setfit"
+ASKING = ("static", "attr", "evokd")  # strategies with a budget
+PEERS = (SETFIT, TEACHER_ZERO, TEACHER_ONE)
+STRATEGIES = ("fewshot", "static", "attr", "evokd", "fullshot", *PEERS)
+# What an ablation switches off: name in the table → settings of the strategy.
+ABLATIONS: dict[str, dict[str, bool]] = {
+    f"no {name}": {name: False}
+    for name in ("analyst", "critic", "memory", "easy", "review", "separation")
+}
+SUITES = ("core", "wide")
+CORE_SETS = ("banking8", "trec", "clinc10")
+MORE_SETS = ("sst2", "csabstruct")
+FIVE_SHOT_SETS = ("banking8", "trec")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a suite is wanted; empty means all."""
+
+    sets: Sequence[str] = ()
+    strategies: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    budget: int | None = None
+    split: Literal["test", "dev"] = "test"
+    quick: bool = False
+    teacher: str = DEFAULT_TEACHER
+
+
+def cells_of(suite: str, choice: Choice) -> list[Cell]:
+    """Return the cells of a suite, those of the first random seed first.
+
+    Raises:
+        ConfigError: unknown suite, set or strategy, a budget that is too small, or nothing left.
+    """
+    if suite not in SUITES:
+        raise ConfigError(
+            f"unknown suite {suite!r}{nearest(suite, SUITES)}; known: {', '.join(SUITES)}"
+        )
+    _check(choice)
+    cells = _quick() if choice.quick else _core() if suite == "core" else _wide()
+    wanted = [_changed(cell, choice) for cell in cells if _is_wanted(cell, choice)]
+    if not wanted:
+        raise ConfigError(f"the suite {suite} has no cell with these sets, strategies and seeds")
+    # Stable: within a random seed the order of the grid stays.
+    return sorted(wanted, key=lambda cell: (bool(cell.variant), cell.seed))
+
+
+def suite_name(suite: str, choice: Choice) -> str:
+    """Return the name of the suite's files."""
+    parts = [suite]
+    if choice.quick:
+        parts.append("quick")
+    if choice.split == "dev":
+        parts.append("dev")
+    if choice.budget:
+        parts.append(f"{choice.budget}tokens")
+    if choice.teacher != DEFAULT_TEACHER:
+        parts.append(file_name(choice.teacher))
+    return "-".join(parts)
+
+
+def _core() -> list[Cell]:
+    return _grid(CORE_SETS, 1, STRATEGIES, range(3))
+
+
+def _wide() -> list[Cell]:
+    learned = tuple(one for one in STRATEGIES if one not in (TEACHER_ZERO, TEACHER_ONE, "fullshot"))
+    return [
+        *_core(),
+        *_grid(MORE_SETS, 1, STRATEGIES, range(2)),
+        *_grid(FIVE_SHOT_SETS, 5, learned, range(2)),
+        *(
+            _cell("banking8", 1, "evokd", seed, variant)
+            for seed, variant in product(range(2), ABLATIONS)
+        ),
+    ]
+
+
+def _quick() -> list[Cell]:
+    cells = _grid(("banking8",), 1, ("fewshot", "static", "attr", "evokd", "fullshot"), range(1))
+    return [
+        cell.model_copy(update={"budget": QUICK_BUDGET}) if cell.budget else cell for cell in cells
+    ]
+
+
+def _grid(
+    sets: Iterable[str], shots: int, strategies: Iterable[str], seeds: Iterable[int]
+) -> list[Cell]:
+    return [
+        _cell(name, shots, strategy, seed)
+        for name, strategy, seed in product(sets, strategies, seeds)
+        if strategy != TEACHER_ZERO or seed == 0  # it sees no gold example: one answer for all
+    ]
+
+
+def _cell(name: str, shots: int, strategy: str, seed: int, variant: str = "") -> Cell:
+    budget = BUDGET if strategy in ASKING else 0
+    return Cell(set=name, shots=shots, strategy=strategy, variant=variant, seed=seed, budget=budget)
+
+
+def _changed(cell: Cell, choice: Choice) -> Cell:
+    budget = choice.budget if choice.budget and cell.budget else cell.budget
+    teacher = choice.teacher if asks_teacher(cell.strategy) else DEFAULT_TEACHER
+    return cell.model_copy(update={"budget": budget, "split": choice.split, "teacher": teacher})
+
+
+def asks_teacher(strategy: str) -> bool:
+    """Whether a strategy asks the teacher anything."""
+    return strategy in (*ASKING, TEACHER_ZERO, TEACHER_ONE)
+
+
+def _is_wanted(cell: Cell, choice: Choice) -> bool:
+    return (
+        (not choice.sets or cell.set in choice.sets)
+        and (not choice.strategies or cell.strategy in choice.strategies)
+        and (not choice.seeds or cell.seed in choice.seeds)
+    )
+
+
+def _check(choice: Choice) -> None:
+    for name in choice.sets:
+        check_set(name)
+    for name in choice.strategies:
+        if name not in STRATEGIES:
+            raise ConfigError(
+                f"unknown strategy {name!r}{nearest(name, STRATEGIES)}; "
+                f"known: {', '.join(STRATEGIES)}"
+            )
+    if choice.budget is not None and choice.budget < FEWEST_TOKENS:
+        raise ConfigError(
+            f"a budget of {choice.budget} tokens is too small for one round; "
+            f"give at least {FEWEST_TOKENS}"
+        )

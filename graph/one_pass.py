@@ -1,0 +1,132 @@
+"""Baselines that never look at the student: texts are written once and kept as they come.
+
+static  one pass of plain texts per label (the style of ZeroGen, Ye et al., 2022)
+attr    the same with attributes drawn for every text (AttrPrompt, Yu et al., 2023)
+
+prepare → (plan_attributes) → plan_texts → generate ⇉ collect → train → record → decide
+                                  ↑_________________________________________________↙
+
+The texts come in batches, so that there is a learning curve; a batch knows nothing of the student
+trained on the last one. The generator, its prompt, the student and its schedule are `evokd`'s.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, Literal
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+from evokd.agents.attributes import Attributes, find_attributes
+from evokd.agents.teacher import Call
+from evokd.errors import ReplyError
+from evokd.graph import learning, teaching
+from evokd.graph.planning import PlannedCall, plan_round, share_out, to_plain
+from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.state import RunInput, RunOutput, RunState, read_drafts
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
+
+
+def build_static(
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return the graph of plain one-pass generation."""
+    builder = _builder()
+    builder.add_edge("prepare", "plan_texts")
+    return builder.compile(checkpointer=checkpointer, name="static")
+
+
+def build_attr(
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return the graph of attribute-varied generation."""
+    builder = _builder()
+    builder.add_node("plan_attributes", plan_attributes)
+    builder.add_edge("prepare", "plan_attributes")
+    builder.add_edge("plan_attributes", "plan_texts")
+    return builder.compile(checkpointer=checkpointer, name="attr")
+
+
+def plan_attributes(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Ask the analyst in what texts of the task differ, and for topics of every label."""
+    session = session_of(state, runtime)
+    with session.phase("plan_attributes", state["round"]):
+        asked = (session.teachers["analyst"], session.prompts["attributes"], session.card)
+        labels = {}
+        for label in session.labels:
+            try:
+                labels[label] = find_attributes(
+                    *asked, label, Call(state["round"], f"attributes:{label}")
+                )
+            except ReplyError as error:
+                session.emit({"kind": "note", "text": str(error)})
+                labels[label] = Attributes(topics=[], styles=[])
+    return {"attributes": {label: one.model_dump() for label, one in labels.items()}}
+
+
+def plan_texts(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Share the batch out evenly over the labels."""
+    session = session_of(state, runtime)
+    strategy = session.config.strategy
+    wanted = share_out(strategy.samples_per_round, dict.fromkeys(session.labels, 1.0))
+    calls = plan_round(state["round"], 0, strategy, wanted, {}, (), {}, plain=True)
+    if state.get("attributes"):
+        calls = [_with_attributes(session, state, call) for call in calls]
+    session.emit({"kind": "plan", "round": state["round"], "weaknesses": []})
+    return {"assignments": to_plain(calls), "drafts": None}
+
+
+def collect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Keep every text under the label it was written for, but for broken ones and exact copies."""
+    session = session_of(state, runtime)
+    with session.phase("collect", state["round"]):
+        drafts = read_drafts(state)
+        screened = teaching.screen_drafts(session, state["round"], drafts, drafts, exact=True)
+        kept = [
+            one.model_copy(update={"accepted": True, "label": one.intended_label})
+            if one.accepted is None
+            else one
+            for one in screened
+        ]
+    session.emit({"kind": "gate", "round": state["round"], **teaching.count_decisions(kept)})
+    return {"drafts": {one.id: one.model_dump() for one in kept}}
+
+
+def route_after_decide(state: RunState) -> Literal["plan_texts", "finish"]:
+    """Go on with the next batch, or finish."""
+    return "finish" if state["stop"] else "plan_texts"
+
+
+def _with_attributes(session: Session, state: RunState, call: PlannedCall) -> PlannedCall:
+    """Draw a topic and a style for every text of a call."""
+    known = Attributes(**state["attributes"][call.label])
+    rng = random.Random(f"{session.config.random_seed} {call.id}")  # noqa: S311
+    texts = sum(call.counts.values())
+    return call.model_copy(update={"attributes": [known.draw(rng) for _ in range(texts)]})
+
+
+def _builder() -> StateGraph[RunState, RunContext, RunInput, RunOutput]:
+    builder = StateGraph(
+        RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
+    )
+    builder.add_node("prepare", learning.prepare)
+    builder.add_node("plan_texts", plan_texts)
+    builder.add_node("generate", teaching.generate)
+    builder.add_node("collect", collect)
+    builder.add_node("train", learning.train)
+    builder.add_node("record", learning.record)
+    builder.add_node("decide", learning.decide)
+    builder.add_node("finish", learning.finish)
+    builder.add_edge(START, "prepare")
+    builder.add_conditional_edges("plan_texts", teaching.send_to_generator, ["generate"])
+    builder.add_edge("generate", "collect")
+    builder.add_edge("collect", "train")
+    builder.add_edge("train", "record")
+    builder.add_edge("record", "decide")
+    builder.add_conditional_edges("decide", route_after_decide, ["plan_texts", "finish"])
+    builder.add_edge("finish", END)
+    return builder

@@ -1,0 +1,79 @@
+"""The strategies by name: which graph each has, which roles it asks, whether it remembers.
+
+A new strategy is one graph file with `build_graph`, and one line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from evokd.config import ROLES, Config
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What the rest of the code must know of a strategy.
+
+    Args:
+        module: where its graph is built.
+        builder: the function that builds it.
+        roles: the roles it may ask.
+        teaches: it looks at the student: failures, weaknesses, probes, +Init.
+    """
+
+    module: str
+    builder: str = "build_graph"
+    roles: tuple[str, ...] = ()
+    teaches: bool = False
+
+    def build(
+        self, checkpointer: BaseCheckpointSaver[Any] | None = None
+    ) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """Return the compiled graph."""
+        build: Callable[..., Any] = getattr(import_module(self.module), self.builder)
+        graph: CompiledStateGraph[Any, Any, Any, Any] = build(checkpointer)
+        return graph
+
+
+STRATEGY = {
+    "evokd": Strategy("evokd.graph.evokd", roles=ROLES, teaches=True),
+    "static": Strategy("evokd.graph.one_pass", "build_static", ("generator",)),
+    "attr": Strategy("evokd.graph.one_pass", "build_attr", ("analyst", "generator")),
+    "fewshot": Strategy("evokd.graph.gold_only", "build_fewshot"),
+    "fullshot": Strategy("evokd.graph.gold_only", "build_fullshot"),
+}
+
+
+def strategy_of(config: Config) -> Strategy:
+    """Return the strategy a config names."""
+    return STRATEGY[config.strategy.name]
+
+
+def used_roles(config: Config) -> list[str]:
+    """Return the roles a run of this config calls."""
+    strategy = strategy_of(config)
+    if not strategy.teaches:
+        return list(strategy.roles)
+    switches = {
+        "analyst": config.strategy.analyst,
+        "critic": config.strategy.critic,
+        "labeler": config.strategy.separation,
+    }
+    return [role for role in strategy.roles if switches.get(role, True)]
+
+
+def remembers(config: Config) -> bool:
+    """Whether a run of this config keeps a weakness memory."""
+    return strategy_of(config).teaches and config.strategy.memory
+
+
+def first_round(config: Config) -> int:
+    """Return the number of the first round: 0 where there is an +Init batch."""
+    return 0 if strategy_of(config).teaches and config.strategy.init else 1

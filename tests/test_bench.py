@@ -1,0 +1,376 @@
+"""The grid on the scripted teacher: resumes, caches, keeps samples, says why a cell failed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_llm import WORDS, FakeLLM, write_text
+from typer.testing import CliRunner
+
+from evokd.bench import archive, sets
+from evokd.bench.cell import commit
+from evokd.bench.command import BenchOptions, run_bench
+from evokd.bench.grid import cell_file, read_cell
+from evokd.bench.records import Cell
+from evokd.bench.suites import ABLATIONS, SUITES, Choice, cells_of, suite_name
+from evokd.cli import app
+from evokd.errors import ConfigError, DataError
+from evokd.store.files import write_text as write_file
+
+BUDGET = 600
+TOY_TASK = {
+    "kind": "classification",
+    "name": "banking8",
+    "instructions": "Tell what it is about.",
+    "labels": {label: f"about a {label}" for label in WORDS},
+}
+
+
+@pytest.fixture
+def toy_set(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A data folder in which every set of the suites is the toy task; returns the folder."""
+    file = sets.SetFile(
+        source="classification/toy",
+        copyable=False,
+        attribution="made up",
+        task=TOY_TASK,
+        settings={
+            "student": {
+                "model": f"path:{tiny_student}",
+                "min_steps": 5,
+                "max_steps": 5,
+                "threads": 1,
+            },
+            "agents": {"base_url": llm.base_url, "max_concurrency": 1},
+            "memory": {"embedder": "hash:64"},
+            "strategy": {"samples_per_round": 18, "init_samples": 9, "texts_per_call": 3},
+        },
+    )
+    monkeypatch.setattr(sets, "_set_file", lambda name: file)
+    sets.load_set.cache_clear()
+    rng = random.Random(5)
+    rows = [{"text": write_text(label, rng), "label": label} for label in WORDS for _ in range(60)]
+    write_set(tmp_path / "data", rows[::2], rows[1::2])
+    return tmp_path / "data"
+
+
+def write_set(data: Path, train: list[dict[str, str]], test: list[dict[str, str]]) -> None:
+    folder = data / "classification" / "toy"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("train", train), ("test", test)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+
+
+def bench(data: Path, **changes: Any) -> tuple[bool, list[str]]:
+    """Run a small part of the grid; return whether a cell failed, and what was said."""
+    root = data.parent
+    options: dict[str, Any] = {
+        "suite": "core",
+        "data": data,
+        "results": root / "results",
+        "work": root / "work",
+        "quick": False,
+        "split": "test",
+        "sets": ["banking8"],
+        "strategies": ["fewshot", "static", "evokd"],
+        "seeds": [0],
+        "budget": BUDGET,
+        "teacher": "openai:scripted",
+        "from_samples": False,
+        "table_only": False,
+        "readme": None,
+        "cache": root / "cache",
+    }
+    said: list[str] = []
+    if changes.get("table_only"):
+        options["data"] = None
+    failed = run_bench(
+        BenchOptions(**(options | changes)), lambda event: said.append(str(event.get("text", "")))
+    )
+    return failed, said
+
+
+def toy_cell(strategy: str) -> Cell:
+    choice = Choice(("banking8",), (strategy,), (0,), BUDGET, teacher="openai:scripted")
+    return cells_of("core", choice)[0]
+
+
+SUITE_FILE = f"core-{BUDGET}tokens-openai-scripted"
+
+
+def read_suite(data: Path) -> dict[str, Any]:
+    text = (data.parent / "results" / f"{SUITE_FILE}.json").read_text()
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+# Suites
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_no_cell_of_a_suite_stands_twice(suite: str) -> None:
+    ids = [cell.id for cell in cells_of(suite, Choice())]
+    assert len(ids) == len(set(ids))
+
+
+def test_wide_holds_core_and_every_ablation() -> None:
+    core, wide = (cells_of(suite, Choice()) for suite in SUITES)
+    assert {one.id for one in core} < {one.id for one in wide}
+    assert {one.variant for one in wide if one.variant} == set(ABLATIONS)
+
+
+def test_the_first_random_seed_comes_first() -> None:
+    seeds = [cell.seed for cell in cells_of("core", Choice())]
+    assert seeds == sorted(seeds)
+
+
+def test_strategies_that_ask_nobody_have_no_budget() -> None:
+    budgets = {cell.strategy: cell.budget for cell in cells_of("core", Choice(budget=900))}
+    assert budgets["evokd"] == budgets["static"] == budgets["attr"] == 900
+    assert budgets["fewshot"] == budgets["fullshot"] == budgets["setfit"] == 0
+
+
+def test_another_budget_teacher_or_split_has_files_of_its_own() -> None:
+    names = {
+        suite_name("core", choice)
+        for choice in (
+            Choice(),
+            Choice(budget=900),
+            Choice(split="dev"),
+            Choice(quick=True),
+            Choice(teacher="openai:x"),
+        )
+    }
+    assert len(names) == 5
+    ids = {
+        cells_of("core", choice)[1].id
+        for choice in (
+            Choice(),
+            Choice(budget=900),
+            Choice(split="dev"),
+            Choice(teacher="openai:x"),
+        )
+    }
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize(
+    ("suite", "choice", "message"),
+    [
+        ("cor", Choice(), "unknown suite 'cor', did you mean 'core'"),
+        ("core", Choice(sets=["bankin8"]), "unknown set 'bankin8', did you mean 'banking8'"),
+        ("core", Choice(strategies=["evkd"]), "unknown strategy 'evkd', did you mean 'evokd'"),
+        ("core", Choice(budget=40), "40 tokens is too small"),
+        ("core", Choice(seeds=[77]), "no cell"),
+    ],
+)
+def test_what_does_not_exist_is_refused(suite: str, choice: Choice, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        cells_of(suite, choice)
+
+
+# Sets
+
+
+def test_every_set_of_the_package_is_a_whole_task() -> None:
+    for name in sets.SETS:
+        file = sets._set_file(name)
+        assert file.task["name"] == name
+        assert len(file.task["labels"]) >= 2
+        assert all(file.task["labels"].values()), name
+
+
+def test_dev_gold_and_test_rows_do_not_overlap(toy_set: Path) -> None:
+    loaded = sets.load_set("trec", toy_set)
+    dev, seed, test = loaded.dev(), loaded.seed(3, 0), loaded.rows("test")
+    texts = [{row.text for row in rows.values()} for rows in (dev, seed, test)]
+    assert not texts[0] & texts[1]
+    assert not (texts[0] | texts[1]) & texts[2]
+    assert not set(dev) & set(loaded.gold("dev"))
+    assert set(dev) < set(loaded.gold("test"))
+
+
+def test_gold_rows_follow_the_random_seed_and_the_dev_cut_does_not(toy_set: Path) -> None:
+    loaded = sets.load_set("trec", toy_set)
+    assert loaded.seed(1, 0) == loaded.seed(1, 0)
+    assert loaded.seed(1, 0) != loaded.seed(1, 1)
+    assert loaded.dev() == loaded.dev()
+
+
+def test_train_drops_test_texts_doubles_and_texts_with_two_labels(toy_set: Path) -> None:
+    rows = [
+        {"text": "apple one", "label": "fruit"},
+        {"text": "Apple  ONE", "label": "fruit"},
+        {"text": "iron", "label": "metal"},
+        {"text": "iron", "label": "river"},
+        {"text": "nile", "label": "river"},
+        {"text": "of another label", "label": "stone"},
+    ]
+    write_set(toy_set, rows, [{"text": "NILE", "label": "river"}])
+    sets.load_set.cache_clear()
+    train = sets.load_set("trec", toy_set).train
+    assert {index: row.text for index, row in train.items()} == {0: "apple one"}
+
+
+def test_more_shots_than_rows_are_refused(toy_set: Path) -> None:
+    with pytest.raises(ConfigError, match="fewer than 99"):
+        sets.load_set("trec", toy_set).seed(99, 0)
+
+
+def test_missing_data_are_told_with_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EVOKD_DATA", raising=False)
+    with pytest.raises(ConfigError, match="--data"):
+        sets.data_folder(None)
+    with pytest.raises(ConfigError, match="no data folder"):
+        sets.data_folder(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="test.jsonl.gz"):
+        sets.load_set("sst2", tmp_path)
+    monkeypatch.setenv("EVOKD_DATA", str(tmp_path))
+    assert sets.data_folder(None) == tmp_path.resolve()
+
+
+# The grid
+
+
+def test_a_grid_writes_its_files_and_a_second_one_asks_nothing(toy_set: Path, llm: FakeLLM) -> None:
+    failed, _ = bench(toy_set)
+    assert not failed
+    results = toy_set.parent / "results"
+    content = read_suite(toy_set)
+    rows = {row["strategy"]: row for row in content["rows"]}
+    assert set(rows) == {"fewshot", "static", "evokd"}
+    assert rows["evokd"]["output_tokens"] > rows["fewshot"]["output_tokens"] == 0
+    assert set(rows["evokd"]["tokens_by_role"]) == {"generator", "labeler", "critic"}
+    assert rows["evokd"]["diff_static"] is not None
+    assert rows["evokd"]["seeds"] == [0]
+    assert not rows["evokd"]["complete"]  # the suite wants three random seeds
+    for ending in (".md", ".html"):
+        assert (results / f"{SUITE_FILE}{ending}").exists()
+    asked = len(llm.requests)
+    before = (results / f"{SUITE_FILE}.json").read_text()
+    bench(toy_set)
+    assert len(llm.requests) == asked
+    assert (results / f"{SUITE_FILE}.json").read_text() == before
+
+
+def test_a_cell_run_anew_asks_nothing_and_ends_where_it_did(toy_set: Path, llm: FakeLLM) -> None:
+    """The reply cache outlives result and run; a cached reply counts at its first price."""
+    bench(toy_set, strategies=["evokd"])
+    first = read_cell(toy_set.parent / "results", toy_cell("evokd"))
+    (toy_set.parent / "results").rename(toy_set.parent / "old-results")
+    (toy_set.parent / "work").rename(toy_set.parent / "old-work")
+    asked = len(llm.requests)
+    bench(toy_set, strategies=["evokd"])
+    again = read_cell(toy_set.parent / "results", toy_cell("evokd"))
+    assert len(llm.requests) == asked
+    assert first is not None
+    assert again is not None
+    assert again.correct == first.correct
+    assert again.output_tokens == first.output_tokens
+    assert again.curve == first.curve
+
+
+def test_the_budget_ends_a_cell(toy_set: Path) -> None:
+    bench(toy_set, strategies=["static"])
+    result = read_cell(toy_set.parent / "results", toy_cell("static"))
+    assert result is not None
+    assert BUDGET - 100 <= result.output_tokens <= BUDGET + 10
+    assert [point.output_tokens for point in result.curve] == sorted(
+        point.output_tokens for point in result.curve
+    )
+
+
+def test_a_failed_cell_says_why_and_the_others_go_on(toy_set: Path, llm: FakeLLM) -> None:
+    llm.faults = [*[""] * 3, *["status:401"] * 3]
+    failed, said = bench(toy_set, strategies=["fewshot", "static"])
+    assert failed
+    rows = {row["strategy"]: row for row in read_suite(toy_set)["rows"]}
+    assert "HTTP 401" in rows["static"]["errors"][0]
+    assert rows["fewshot"]["mean"] is not None
+    assert any("HTTP 401" in text for text in said)
+    llm.faults = []
+    failed, _ = bench(toy_set, strategies=["fewshot", "static"])  # it goes on where it stopped
+    assert not failed
+
+
+def test_a_broken_result_file_is_told_and_left_alone(toy_set: Path) -> None:
+    bench(toy_set, strategies=["fewshot"])
+    path = cell_file(toy_set.parent / "results", toy_cell("fewshot"))
+    path.write_text("{half")
+    failed, _ = bench(toy_set, strategies=["fewshot", "static"])
+    assert failed
+    assert path.read_text() == "{half"
+    rows = {row["strategy"]: row for row in read_suite(toy_set)["rows"]}
+    assert "is broken" in rows["fewshot"]["errors"][0]
+    assert rows["static"]["mean"] is not None
+
+
+def test_scores_can_be_recomputed_from_the_samples_without_a_teacher(
+    toy_set: Path, llm: FakeLLM
+) -> None:
+    bench(toy_set)
+    asked = len(llm.requests)
+    (toy_set.parent / "work").rename(toy_set.parent / "gone")
+    _, said = bench(toy_set, from_samples=True)
+    told = [text for text in said if "recomputed" in text]
+    assert len(told) == 3
+    assert not [text for text in told if "differs" in text]
+    assert len(llm.requests) == asked
+
+
+def test_texts_that_may_not_be_copied_are_in_no_kept_file(toy_set: Path, llm: FakeLLM) -> None:
+    loaded = sets.load_set("banking8", toy_set)
+    copied = next(iter(loaded.seed(1, 0).values()))
+    write = llm._texts
+    llm._texts = lambda *a: [*write(*a)[:-1], copied.text]  # type: ignore[method-assign]
+    bench(toy_set, strategies=["static"])
+    results = toy_set.parent / "results"
+    kept = "".join(
+        gzip.decompress(path.read_bytes()).decode() for path in results.rglob("*.jsonl.gz")
+    )
+    assert copied.text not in kept
+    samples = archive.read_samples(results, toy_cell("static"), loaded)
+    assert copied.text in {one.text for one in samples}
+
+
+def test_samples_of_other_gold_rows_are_refused(toy_set: Path) -> None:
+    bench(toy_set, strategies=["static"])
+    loaded = sets.load_set("banking8", toy_set)
+    path = archive.samples_file(toy_set.parent / "results", toy_cell("static"))
+    lines = gzip.decompress(path.read_bytes()).decode().split("\n")
+    header = json.loads(lines[0]) | {"seed_rows": {"0": "0" * 16}}
+    path.write_bytes(gzip.compress("\n".join([json.dumps(header), *lines[1:]]).encode()))
+    with pytest.raises(DataError, match="gold rows"):
+        archive.read_samples(toy_set.parent / "results", toy_cell("static"), loaded)
+
+
+def test_only_the_tables_can_be_written_anew_into_a_readme(toy_set: Path) -> None:
+    bench(toy_set, strategies=["fewshot"])
+    readme = toy_set.parent / "README.md"
+    write_file(
+        readme, f"# T\n<!-- bench:{SUITE_FILE} -->\nold\n<!-- /bench:{SUITE_FILE} -->\nend\n"
+    )
+    bench(toy_set, strategies=["fewshot"], table_only=True, readme=readme)
+    text = readme.read_text()
+    assert "old" not in text
+    assert "fewshot" in text
+    assert text.startswith("# T\n")
+    assert text.endswith("end\n")
+
+
+def test_the_command_line_refuses_with_exit_code_2(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["bench", "nothing", "--data", str(tmp_path)])
+    assert isinstance(done.exception, ConfigError)
+    assert done.exception.exit_code == 2
+
+
+def test_a_row_names_the_commit_it_was_run_on() -> None:
+    assert commit().rstrip("+").isalnum()
