@@ -34,7 +34,7 @@ from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, WriteTask, read_drafts
 from evokd.records import Sample, Weakness
 from evokd.tasks import normalize
-from evokd.tools.gates import TextIndex, balance, screen_texts, settle_label
+from evokd.tools.gates import TextIndex, asks_questions, balance, screen_texts, settle_label
 
 SHOWN_WRONG = 6
 SHOWN_RIGHT = 3
@@ -426,7 +426,10 @@ def screen_drafts(
     guarded = TextIndex(
         session.embedder, (row.text for row in (*session.data.validation, *session.data.test))
     )
-    return screen_texts(fresh, gates, session.embedder, known, guarded, session.labels)
+    questions = asks_questions(row.text for row in session.data.seed)
+    return screen_texts(
+        fresh, gates, session.embedder, known, guarded, session.labels, questions=questions
+    )
 
 
 def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:

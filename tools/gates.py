@@ -1,6 +1,6 @@
 """Gates: checks on new samples that need no LLM. Each rejection has a named reason.
 
-format_*          empty, too short, too long, a placeholder, the label's raw name
+format_*          empty, too short, too long, a placeholder, the label's raw name, no question
 duplicate         the same text, up to case and spaces
 near_duplicate    almost the same letters (Jaccard of character 4-grams)
 semantic_duplicate  almost the same meaning (cosine of the embeddings)
@@ -30,6 +30,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _NGRAM = 4
+FEWEST_EXAMPLES = 5  # fewer say little of a task's form
 
 
 class TextIndex:
@@ -82,6 +83,8 @@ def screen_texts(
     known: TextIndex,
     guarded: TextIndex,
     labels: Sequence[str],
+    *,
+    questions: bool = False,
 ) -> list[Sample]:
     """Return the samples, those that fail format, duplicate or leak gates marked as rejected.
 
@@ -89,12 +92,13 @@ def screen_texts(
         known: seeds and accepted samples of all rounds; passed samples are added to it, so that
             of two equal drafts the first one stays.
         guarded: validation and test texts.
+        questions: the task's texts are questions, see `asks_questions`.
     """
     vectors = embedder.embed([sample.text for sample in samples]) if samples else []
     screened = []
     for sample, vector in zip(samples, vectors, strict=True):
         reason = (
-            format_problem(sample.text, gates, labels)
+            format_problem(sample.text, gates, labels, questions=questions)
             or _leak(sample.text, vector, gates, guarded)
             or _duplicate(sample.text, vector, gates, known)
         )
@@ -104,7 +108,18 @@ def screen_texts(
     return screened
 
 
-def format_problem(text: str, gates: GatesSection, labels: Sequence[str]) -> str | None:
+def asks_questions(examples: Iterable[str]) -> bool:
+    """Whether the task's texts are questions: all gold examples are, and there are five or more.
+
+    A small generator then still hands in answers now and then, and a small critic lets them pass.
+    """
+    rows = list(examples)
+    return len(rows) >= FEWEST_EXAMPLES and all("?" in text for text in rows)
+
+
+def format_problem(
+    text: str, gates: GatesSection, labels: Sequence[str], *, questions: bool = False
+) -> str | None:
     """Return why a text is no usable text at all, or None."""
     words = len(text.split())
     if words < gates.min_words:
@@ -116,6 +131,8 @@ def format_problem(text: str, gates: GatesSection, labels: Sequence[str]) -> str
     lowered = text.lower()
     if any("_" in label and label.lower() in lowered for label in labels):
         return "format_label_name"
+    if questions and "?" not in text:
+        return "format_no_question"
     return None
 
 
