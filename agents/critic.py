@@ -69,6 +69,7 @@ class Critic:
         good: gold texts, shown as good ones.
         min_confidence: a text is accepted when the probability of yes reaches it; one that comes
             within `REPAIR_BELOW` of it is worth a repair, any other is rejected.
+        texts: what one text of the task is, in words.
     """
 
     teacher: Teacher
@@ -77,6 +78,7 @@ class Critic:
     labels: Mapping[str, str]
     good: Sequence[str]
     min_confidence: float
+    texts: str | None = None
 
     def judge(self, text: str, label: str, intended: str, call: Call) -> Verdict:
         """Return the verdict on `text` under `label`; `intended` is what it was written for.
@@ -128,14 +130,19 @@ class Critic:
         shown = self._shown_turns()
         asked = self.prompt.fill("text", text=text)
         if len(shown) == 1:  # no examples, so the question was not asked yet
-            asked = self.prompt.fill("question") + "\n\n" + asked
+            asked = self._question() + "\n\n" + asked
         return [*shown, ("user", asked)]
+
+    def _question(self) -> str:
+        if self.texts:
+            return self.prompt.fill("question_texts", texts=self.texts)
+        return self.prompt.fill("question")
 
     def _shown_turns(self) -> list[Message]:
         """Return the card and the examples with their verdicts, the question in the first turn."""
         good = [(shorten(one, SHOWN_CHARS), YES) for one in self.good[:SHOWN_GOOD]]
         turns: list[Message] = [("system", self.card)]
-        asked = self.prompt.fill("question") + "\n\n"
+        asked = self._question() + "\n\n"
         for pair in zip(good, read_bad_examples(self.prompt), strict=False):
             for example, verdict in pair:
                 turns.append(("user", asked + self.prompt.fill("text", text=example)))

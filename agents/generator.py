@@ -69,20 +69,25 @@ def generate_texts(
     labels: Mapping[str, str],
     assignment: Assignment,
     call: Call,
+    *,
+    texts: str | None = None,
 ) -> list[tuple[Difficulty, str]]:
     """Return (difficulty, text) pairs, the texts on one line each.
+
+    Args:
+        texts: what one text of the task is, in words.
 
     Raises:
         ReplyError, TeacherError: see `Teacher.ask`.
     """
-    user = _instruction(prompt, labels, assignment)
+    user = _instruction(prompt, labels, assignment, texts)
     messages: list[Message] = [("system", card), ("user", user)]
     named = assignment.named_orders()
     reply = teacher.ask(messages, _reply_model(named), call).model_dump()
-    texts = [
+    written = [
         (order.difficulty, shorten(text, 2000)) for name, order in named for text in reply[name]
     ]
-    return [(difficulty, text) for difficulty, text in texts if text and is_unicode(text)]
+    return [(difficulty, text) for difficulty, text in written if text and is_unicode(text)]
 
 
 class _Texts(BaseModel):
@@ -99,7 +104,9 @@ def _reply_model(named: Sequence[tuple[str, Order]]) -> type[BaseModel]:
     return create_model("Texts", __base__=_Texts, **fields)
 
 
-def _instruction(prompt: Prompt, labels: Mapping[str, str], task: Assignment) -> str:
+def _instruction(
+    prompt: Prompt, labels: Mapping[str, str], task: Assignment, texts: str | None
+) -> str:
     focus, avoid = "", ""
     if task.weakness:
         focus = "\n" + prompt.fill("focus", name=task.weakness, vary=task.vary or "the wording")
@@ -109,8 +116,10 @@ def _instruction(prompt: Prompt, labels: Mapping[str, str], task: Assignment) ->
     # Where each order names its part of the meaning, the whole of it stands on the card already.
     in_parts = all(order.aspect for order in task.orders)
     meaning = "" if in_parts or not labels[task.label] else f": {labels[task.label]}"
+    rules = prompt.fill("rules_texts", texts=texts) if texts else prompt.fill("rules")
     return prompt.fill(
         "main",
+        rules=rules,
         label=task.label,
         meaning=meaning,
         length=task.length,

@@ -75,7 +75,7 @@ def resume(
 
 
 def plan(task: str | Path | Config, *, overrides: Sequence[str] = ()) -> Estimate:
-    """Return the calls, tokens and cost a task will take at most, without any call."""
+    """Return about the calls, tokens and cost a task will take, without any call."""
     return estimate(task if isinstance(task, Config) else load_config(task, list(overrides)))
 
 

@@ -102,7 +102,7 @@ def plan(task: Task, strategy: Strategy = None, set_: Set = None, json_: Json = 
     if json_:
         print(json.dumps(asdict(estimate) | {"usd": estimate.usd}, indent=1))
         return
-    print(f"at most about {estimate.samples} accepted samples")
+    print(f"about {estimate.samples} accepted samples, refills not counted")
     for one in estimate.roles:
         cost = "" if one.usd is None else f", {one.usd:.4f} USD"
         print(

@@ -35,6 +35,12 @@ class TaskSection(Settings):
     kind: Literal["classification"] = Field(description="the only kind so far")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     instructions: str = Field(min_length=1)
+    texts: str | None = Field(
+        None,
+        min_length=1,
+        description="what one text is, such as 'one short question about facts'; None: what a "
+        "person types",
+    )
     labels: dict[str, str] = Field(
         description="label → meaning; its parts, between semicolons, are written about in turn",
         min_length=2,

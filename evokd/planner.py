@@ -1,20 +1,31 @@
-"""What a run will take at most, before a cent is spent: calls, tokens and cost a role."""
+"""What a run will take, before a cent is spent: calls, tokens and cost a role.
+
+The rounds are planned as the loop plans them, with equal shares and without refills; a token
+budget cuts the estimate as it cuts the run.
+"""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evokd.agents.attributes import STYLES, TOPICS
 from evokd.agents.card import render_card
+from evokd.agents.critic import SHOWN_GOOD, read_bad_examples
+from evokd.agents.prompting import Prompt
 from evokd.config import Config, role_settings
-from evokd.graph.planning import texts_for
+from evokd.graph.planning import PlannedCall, plan_round, probe_quotas, share_out
 from evokd.graph.session import load_prompts
-from evokd.graph.strategies import used_roles
-from evokd.tasks import load_task_data
+from evokd.graph.strategies import first_round, strategy_of, used_roles
+from evokd.tasks import TaskData, load_task_data
 
 CHARS_PER_TOKEN = 4
-TOKENS_PER_TEXT = 25
-OVERDRAW = 1.6  # texts written for one accepted, refills included
+TOKENS_PER_TEXT = 15
+TOKENS_PER_WEAKNESS = 70
+TOKENS_PER_ATTRIBUTE = 6
+TOKENS_PER_LABEL = 5
+TOKENS_PER_VERDICT = 3
+TURN = 8  # tokens around every message of a conversation
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,17 @@ class Estimate:
         return sum(prices) if len(prices) == len(self.roles) else None
 
 
+@dataclass(frozen=True)
+class _Calls:
+    """So many calls of so many tokens each."""
+
+    number: int
+    tokens_in: int
+    tokens_out: int
+
+
 def estimate(config: Config) -> Estimate:
-    """Return an upper estimate.
+    """Return about what a run takes where nothing has to be refilled.
 
     Token counts assume four characters a token and an endpoint with log-probabilities; without
     them labeler and critic are asked `samples` times.
@@ -54,29 +74,79 @@ def estimate(config: Config) -> Estimate:
     """
     data = load_task_data(config)
     prompts = load_prompts(config)
-    card = render_card(prompts["card"], config.task.instructions, config.task.labels, data.seed)
+    planned = _planned_calls(config, data)
+    sizes = _role_calls(config, data, prompts, planned)
+    roles = used_roles(config)
+    share = _affordable_share(config, [sizes[role] for role in roles])
+    samples = round(_samples(config) * share) if roles else 0
+    return Estimate([_role(config, role, sizes[role], share) for role in roles], samples)
+
+
+def _samples(config: Config) -> int:
     strategy = config.strategy
-    samples = strategy.init_samples + strategy.rounds * strategy.samples_per_round
-    texts = math.ceil(samples * OVERDRAW)
-    per_call = texts_for(strategy.texts_per_call)
-    votes = 1 if used_roles(config) else 0
-    calls = {
-        "analyst": (strategy.rounds, 900, 90 * strategy.max_weaknesses),
-        "generator": (math.ceil(texts / per_call), 180, per_call * TOKENS_PER_TEXT),
-        "labeler": (texts * votes, 60, 8),
-        "critic": (texts * votes, 90, 5),
+    first = strategy.init_samples if first_round(config) == 0 else 0
+    return first + strategy.rounds * strategy.samples_per_round
+
+
+def _planned_calls(config: Config, data: TaskData) -> list[PlannedCall]:
+    """Return the generator calls of all rounds, every label with an equal share."""
+    strategy = config.strategy
+    teaches = strategy_of(config).teaches
+    calls: list[PlannedCall] = []
+    held_out: dict[str, int] = {}
+    for round in range(first_round(config), strategy.rounds + 1):
+        total = strategy.init_samples if round == 0 else strategy.samples_per_round
+        probes: dict[str, int] = {}
+        if teaches and not data.validation:
+            probes = probe_quotas(data.labels, total, strategy, (), held_out)
+        for label, count in probes.items():
+            held_out[label] = held_out.get(label, 0) + count
+        rest = max(0, total - sum(probes.values()))
+        quotas = share_out(rest, dict.fromkeys(data.labels, 1.0))
+        calls += plan_round(round, 0, strategy, quotas, probes, (), {}, plain=not teaches)
+    return calls
+
+
+def _role_calls(
+    config: Config, data: TaskData, prompts: Mapping[str, Prompt], planned: list[PlannedCall]
+) -> dict[str, _Calls]:
+    """Return every role's calls. A role asked about each text is asked once."""
+    task, strategy = config.task, config.strategy
+    card = _tokens(render_card(prompts["card"], task.instructions, task.labels, data.seed))
+    texts = sum(sum(call.counts.values()) for call in planned)
+    per_call = texts / max(1, len(planned))
+    shown = [*(row.text for row in data.seed[:SHOWN_GOOD])]
+    shown += [text for text, _ in read_bad_examples(prompts["critic"])[: len(shown)]]
+    examples = sum(_tokens(text) + 2 * TURN for text in shown)
+    analyst = _Calls(strategy.rounds, card + 500, TOKENS_PER_WEAKNESS * strategy.max_weaknesses)
+    if config.strategy.name == "attr":
+        named = TOKENS_PER_ATTRIBUTE * (TOPICS + STYLES)
+        analyst = _Calls(len(data.labels), card + 70, named)
+    return {
+        "analyst": analyst,
+        "generator": _Calls(len(planned), card + 180, round(per_call * TOKENS_PER_TEXT)),
+        "labeler": _Calls(texts, card + 35, TOKENS_PER_LABEL),
+        "critic": _Calls(texts, card + 100 + examples, TOKENS_PER_VERDICT),
     }
-    fixed = len(card) // CHARS_PER_TOKEN
-    return Estimate(
-        [_role(config, role, *calls[role], fixed) for role in used_roles(config)], samples
-    )
 
 
-def _role(
-    config: Config, role: str, calls: int, asked: int, answered: int, fixed: int
-) -> RoleEstimate:
+def _affordable_share(config: Config, sizes: list[_Calls]) -> float:
+    """Return which share of the calls the token budget pays for."""
+    out = sum(one.number * one.tokens_out for one in sizes)
+    total = out + sum(one.number * one.tokens_in for one in sizes)
+    limits = config.budget.limits
+    shares = [
+        limits[name] / spent
+        for name, spent in (("output_tokens", out), ("total_tokens", total))
+        if name in limits and spent
+    ]
+    return min([1.0, *shares])
+
+
+def _role(config: Config, role: str, size: _Calls, share: float) -> RoleEstimate:
     settings = role_settings(config.agents, role)
-    tokens_in, tokens_out = calls * (fixed + asked), calls * answered
+    calls = round(size.number * share)
+    tokens_in, tokens_out = calls * size.tokens_in, calls * size.tokens_out
     usd = None
     if settings.usd_per_million_input is not None and settings.usd_per_million_output is not None:
         usd = (
@@ -84,3 +154,7 @@ def _role(
             + tokens_out * settings.usd_per_million_output
         ) / 1e6
     return RoleEstimate(role, settings.model or "", calls, tokens_in, tokens_out, usd)
+
+
+def _tokens(text: str) -> int:
+    return len(text) // CHARS_PER_TOKEN

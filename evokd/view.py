@@ -151,6 +151,8 @@ class LiveView:
 
     def show(self, event: Event) -> None:
         """Take in one event."""
+        if event["kind"] == "started":  # a benchmark has many runs
+            self._seen = _Seen(notes=self._seen.notes)
         seen, kind = self._seen, event["kind"]
         if kind == "download":
             self._show_download(event)

@@ -27,7 +27,7 @@ from evokd.tools.student import Student
 from evokd.tools.training import TrainingRow, train_student, write_training_rows
 
 BASELINE = -1
-FEWEST_SAMPLES = 8  # a round of fewer is not worth a training
+FEWEST_SHARE = 1 / 3  # of a round: fewer samples are not worth their planning and training
 BEST_ROUND_RULE = (
     "the latest round whose accuracy on {what} is within one standard error of the best; "
     "all rounds are asked the same rows, the test split is never touched"
@@ -417,10 +417,11 @@ def _gained(session: Session, round: int, state: RunState) -> bool:
 
 
 def _too_little_left(session: Session) -> str:
-    """Return the budget as a reason to stop, where it pays for next to nothing more."""
-    if session.affordable(FEWEST_SAMPLES) >= FEWEST_SAMPLES:
+    """Return the budget as a reason to stop, where it pays for less than a third of a round."""
+    fewest = math.ceil(session.config.strategy.samples_per_round * FEWEST_SHARE)
+    if session.affordable(fewest) >= fewest:
         return ""
-    return f"budget: too little is left for {FEWEST_SAMPLES} more samples"
+    return f"budget: too little is left for {fewest} more samples"
 
 
 def _all_closed(session: Session) -> bool:

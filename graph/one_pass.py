@@ -72,7 +72,8 @@ def plan_texts(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Share the batch out evenly over the labels."""
     session = session_of(state, runtime)
     strategy = session.config.strategy
-    wanted = share_out(strategy.samples_per_round, dict.fromkeys(session.labels, 1.0))
+    texts = session.affordable(strategy.samples_per_round)
+    wanted = share_out(texts, dict.fromkeys(session.labels, 1.0))
     calls = plan_round(state["round"], 0, strategy, wanted, {}, (), {}, plain=True)
     if state.get("attributes"):
         calls = [_with_attributes(session, state, call) for call in calls]

@@ -101,14 +101,21 @@ class Session:
         ]
 
     def _usage(self) -> Event:
-        """Return tokens so far, the last round's number and the seconds left, by the mean round."""
+        """Return tokens so far, the last round's number and the seconds left.
+
+        By the mean round, or by the budget where that ends sooner.
+        """
         strategy = self.config.strategy
         done, all_rounds = self._rounds_done, strategy.rounds + 1 - first_round(self.config)
         elapsed = self.ledger.window_seconds()
+        spent = self.spent()
         left = None
         if done:
-            left = max(0.0, self._seconds_done / done * all_rounds - elapsed)
-        tokens = int(self.ledger.budget_spent()["output_tokens"])
+            ends = [self._seconds_done / done * all_rounds]
+            limits = self.config.budget.limits
+            ends += [elapsed * limits[name] / spent[name] for name in limits if spent[name]]
+            left = max(0.0, min(ends) - elapsed)
+        tokens = int(spent["output_tokens"])
         return {"tokens": tokens, "rounds": strategy.rounds, "left": left}
 
     def round_ended(self) -> None:

@@ -88,6 +88,7 @@ def generate(state: WriteTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
                 session.config.task.labels,
                 _assignment(session, state["round"], call),
                 Call(state["round"], call.id),
+                texts=session.config.task.texts,
             )
         except ReplyError as error:
             session.emit({"kind": "note", "text": str(error)})
@@ -490,6 +491,7 @@ def _critic(session: Session) -> Critic:
         labels=session.config.task.labels,
         good=[row.text for row in session.data.seed],
         min_confidence=session.config.strategy.critic_min_confidence,
+        texts=session.config.task.texts,
     )
 
 

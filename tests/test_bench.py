@@ -12,7 +12,7 @@ import pytest
 from fake_llm import WORDS, FakeLLM, write_text
 from typer.testing import CliRunner
 
-from evokd.bench import archive, sets
+from evokd.bench import archive, cell, sets
 from evokd.bench.cell import commit
 from evokd.bench.command import BenchOptions, run_bench
 from evokd.bench.grid import cell_file, read_cell
@@ -329,14 +329,16 @@ def test_scores_can_be_recomputed_from_the_samples_without_a_teacher(
 def test_texts_that_may_not_be_copied_are_in_no_kept_file(toy_set: Path, llm: FakeLLM) -> None:
     loaded = sets.load_set("banking8", toy_set)
     copied = next(iter(loaded.seed(1, 0).values()))
+    near = copied.text.upper().replace(" ", " , ")  # as a set with parted punctuation is copied
     write = llm._texts
-    llm._texts = lambda *a: [*write(*a)[:-1], copied.text]  # type: ignore[method-assign]
+    llm._texts = lambda *a: [*write(*a)[:-2], near, copied.text]  # type: ignore[method-assign]
     bench(toy_set, strategies=["static"])
     results = toy_set.parent / "results"
     kept = "".join(
         gzip.decompress(path.read_bytes()).decode() for path in results.rglob("*.jsonl.gz")
     )
     assert copied.text not in kept
+    assert near not in kept
     samples = archive.read_samples(results, toy_cell("static"), loaded)
     assert copied.text in {one.text for one in samples}
 
@@ -350,6 +352,76 @@ def test_samples_of_other_gold_rows_are_refused(toy_set: Path) -> None:
     path.write_bytes(gzip.compress("\n".join([json.dumps(header), *lines[1:]]).encode()))
     with pytest.raises(DataError, match="gold rows"):
         archive.read_samples(toy_set.parent / "results", toy_cell("static"), loaded)
+
+
+def test_a_recomputed_fullshot_is_the_same(toy_set: Path) -> None:
+    bench(toy_set, strategies=["fullshot"])
+    _, said = bench(toy_set, strategies=["fullshot"], from_samples=True)
+    assert [text for text in said if "recomputed" in text and "differs" not in text]
+
+
+@pytest.mark.parametrize("damage", [b"", b"no gzip", None])
+def test_broken_samples_are_told(toy_set: Path, damage: bytes | None) -> None:
+    bench(toy_set, strategies=["static"])
+    path = archive.samples_file(toy_set.parent / "results", toy_cell("static"))
+    lines = gzip.decompress(path.read_bytes())
+    path.write_bytes(
+        gzip.compress(lines.replace(b'"round"', b'"rond"')) if damage is None else damage
+    )
+    failed, said = bench(toy_set, strategies=["static"], from_samples=True)
+    assert failed
+    assert any(path.name in text for text in said)
+
+
+def test_a_run_of_other_code_is_not_passed_off_as_new(
+    toy_set: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench(toy_set, strategies=["static"])
+    cell_file(toy_set.parent / "results", toy_cell("static")).unlink()
+    asked = len(llm.requests)
+    monkeypatch.setitem(cell.SIZES, "static", {"samples_per_round": 96})
+    monkeypatch.setitem(cell.STRATEGY, "texts_per_call", 7)
+    sets.load_set("banking8", toy_set).settings["strategy"].pop("texts_per_call")
+    bench(toy_set, strategies=["static"])
+    assert len(llm.requests) > asked
+
+
+def test_a_run_killed_before_it_started_is_no_obstacle(toy_set: Path) -> None:
+    leftover = toy_set.parent / "work" / "runs" / toy_cell("static").id
+    leftover.mkdir(parents=True)
+    (leftover / "calls.sqlite").write_bytes(b"")
+    failed, _ = bench(toy_set, strategies=["static"])
+    assert not failed
+
+
+def test_a_budget_that_pays_for_no_sample_is_told(toy_set: Path, llm: FakeLLM) -> None:
+    sets.load_set("banking8", toy_set).settings["gates"] = {"max_words": 1}
+    failed, said = bench(toy_set, strategies=["evokd"])
+    assert failed
+    assert any("no accepted sample" in text for text in said)
+
+
+def test_a_readme_without_markers_is_refused_before_any_work(toy_set: Path, llm: FakeLLM) -> None:
+    readme = toy_set.parent / "README.md"
+    write_file(readme, "# T\n")
+    with pytest.raises(ConfigError, match="marker"):
+        bench(toy_set, readme=readme)
+    assert llm.requests == []
+
+
+def test_nothing_to_recompute_is_told(toy_set: Path) -> None:
+    with pytest.raises(DataError, match="no finished cell"):
+        bench(toy_set, from_samples=True)
+
+
+@pytest.mark.parametrize("text", [None, 3, "\ud83d"])
+def test_a_row_without_words_is_named(toy_set: Path, text: object) -> None:
+    folder = toy_set / "classification" / "toy"
+    row = json.dumps({"text": text, "label": "fruit"}).encode()
+    (folder / "train.jsonl.gz").write_bytes(gzip.compress(row))
+    sets.load_set.cache_clear()
+    with pytest.raises(DataError, match=r"train\.jsonl\.gz:1: the text is"):
+        sets.load_set("trec", toy_set)
 
 
 def test_only_the_tables_can_be_written_anew_into_a_readme(toy_set: Path) -> None:

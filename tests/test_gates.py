@@ -12,6 +12,7 @@ from evokd.memory.embeddings import HashEmbedder
 from evokd.records import Sample
 from evokd.tools.gates import (
     TextIndex,
+    asks_questions,
     balance,
     format_problem,
     jaccard,
@@ -92,6 +93,25 @@ def test_the_shortest_length_is_a_setting() -> None:
 
 
 # Duplicates and leaks
+
+
+@pytest.mark.parametrize(
+    ("examples", "questions"),
+    [
+        (["who?", "what ?", "where?", "why?", "when?"], True),
+        (["who?", "誰？", "من؟", "why?", "when?"], True),
+        (["who?", "what?", "where?", "why?"], False),  # four say too little
+        (["who?", "what?", "where?", "why?", "tell me when"], False),
+    ],
+)
+def test_a_task_of_questions_is_told_by_its_examples(examples: list[str], questions: bool) -> None:
+    assert asks_questions(examples) is questions
+
+
+def test_in_a_task_of_questions_a_statement_is_rejected() -> None:
+    assert format_problem("It is there.", GATES, LABELS, questions=True) == "format_no_question"
+    assert format_problem("Where is it?", GATES, LABELS, questions=True) is None
+    assert format_problem("It is there.", GATES, LABELS) is None
 
 
 def test_texts_that_differ_pass() -> None:

@@ -31,6 +31,7 @@ _PLACEHOLDER = re.compile(
 )
 _NGRAM = 4
 FEWEST_EXAMPLES = 5  # fewer say little of a task's form
+QUESTION_MARKS = "?？؟"
 
 
 class TextIndex:
@@ -114,7 +115,7 @@ def asks_questions(examples: Iterable[str]) -> bool:
     A small generator then still hands in answers now and then, and a small critic lets them pass.
     """
     rows = list(examples)
-    return len(rows) >= FEWEST_EXAMPLES and all("?" in text for text in rows)
+    return len(rows) >= FEWEST_EXAMPLES and all(map(_asks, rows))
 
 
 def format_problem(
@@ -131,7 +132,7 @@ def format_problem(
     lowered = text.lower()
     if any("_" in label and label.lower() in lowered for label in labels):
         return "format_label_name"
-    if questions and "?" not in text:
+    if questions and not _asks(text):
         return "format_no_question"
     return None
 
@@ -176,6 +177,10 @@ def balance(samples: Sequence[Sample], caps: Mapping[str, int]) -> list[Sample]:
         else:
             taken[sample.label] += 1
     return result
+
+
+def _asks(text: str) -> bool:
+    return any(mark in text for mark in QUESTION_MARKS)
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:

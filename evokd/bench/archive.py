@@ -10,19 +10,20 @@ import gzip
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evokd.bench.cell import Places, cell_config, marks, share
+from pydantic import ValidationError
+
+from evokd.bench.cell import Places, cell_config, marks, run_directory, share
 from evokd.bench.records import Cell, CellResult
-from evokd.bench.sets import BenchSet, load_set, read_packed, text_hash
+from evokd.bench.sets import BenchSet, copy_key, load_set, read_packed, text_hash
 from evokd.errors import DataError
 from evokd.graph.learning import training_rows
-from evokd.records import Example, Sample
+from evokd.records import Sample
 from evokd.store.files import storage_errors
 from evokd.store.ledger import Ledger
-from evokd.store.run_dir import RunDirectory
 from evokd.tools.packs import fetch_pack
 from evokd.tools.student import Student, resolve_student
 from evokd.tools.training import TrainingRow, train
@@ -37,23 +38,38 @@ def samples_file(results: Path, cell: Cell) -> Path:
 
 def keep(cell: Cell, places: Places, bench: BenchSet) -> None:
     """Write a finished cell's samples and calls."""
-    run = RunDirectory((places.work / "runs" / cell.id).resolve())
     seed = bench.seed(cell.shots, cell.seed)
     header = {
         "cell": cell.model_dump(),
         "seed_rows": {str(index): text_hash(row.text) for index, row in seed.items()},
     }
-    samples = (_hide_sample(one.model_dump(), bench) for one in run.read_samples())
-    _write(samples_file(places.results, cell), [header, *samples])
-    ledger = Ledger(run.calls)
+    samples = run_directory(cell, places).read_samples()
+    hidden = (_hide_sample(one.model_dump(), bench) for one in samples)
+    _write(samples_file(places.results, cell), [header, *hidden])
+    keep_calls(cell, places, bench, [*(one.text for one in samples), *_repaired(samples)])
+
+
+def keep_calls(cell: Cell, places: Places, bench: BenchSet, written: Iterable[str] = ()) -> None:
+    """Write a finished cell's calls with their replies.
+
+    Args:
+        written: texts that the replies may hold.
+    """
+    ledger = Ledger(run_directory(cell, places).calls)
     try:
         calls = ledger.calls_with_replies()
     finally:
         ledger.close()
-    hidden = [] if bench.copyable else _known_texts(seed.values(), run.read_samples(), bench)
+    seed = bench.seed(cell.shots, cell.seed)
+    texts = [] if bench.copyable else [*written, *(row.text for row in seed.values())]
+    hidden = sorted({copy_key(text) for text in texts if bench.place_of(text)})
     _write(
         places.results / "calls" / f"{cell.id}.jsonl.gz", [_hide_call(one, hidden) for one in calls]
     )
+
+
+def _repaired(samples: Iterable[Sample]) -> list[str]:
+    return [one.repaired_from for one in samples if one.repaired_from]
 
 
 def read_samples(results: Path, cell: Cell, bench: BenchSet) -> list[Sample]:
@@ -62,15 +78,19 @@ def read_samples(results: Path, cell: Cell, bench: BenchSet) -> list[Sample]:
     Raises:
         DataError: the file is missing or broken, or the set's rows are not those of the run.
     """
-    header, *lines = read_packed(samples_file(results, cell))
+    path = samples_file(results, cell)
+    header, *lines = read_packed(path) or [{}]
     seed = bench.seed(cell.shots, cell.seed)
     now = {str(index): text_hash(row.text) for index, row in seed.items()}
     if header.get("seed_rows") != now:
         raise DataError(
-            f"{samples_file(results, cell)}: the gold rows of the run are others than those of "
+            f"{path}: the gold rows of the run are others than those of "
             "this data folder; use the same version of the set"
         )
-    return [Sample(**_show_sample(one, bench)) for one in lines]
+    try:
+        return [_show_sample(one, bench) for one in lines]
+    except ValidationError as error:
+        raise DataError(f"{path} is broken: {error.errors()[0]['msg']}") from None
 
 
 def recompute(result: CellResult, places: Places) -> CellResult:
@@ -83,11 +103,11 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     bench = load_set(cell.set, places.data)
     config = cell_config(cell, bench, places)
     taught = _taught(result, places, bench)
-    rows = training_rows(
-        list(bench.seed(cell.shots, cell.seed).values()), taught, config.student.seed_weight
-    )
+    seed = bench.seed(cell.shots, cell.seed)
+    rows = training_rows(list(seed.values()), taught, config.student.seed_weight)
     if cell.strategy == "fullshot":
-        rows += [TrainingRow(row.text, row.label) for row in bench.gold(cell.split).values()]
+        gold = bench.gold(cell.split)
+        rows += [TrainingRow(gold[i].text, gold[i].label) for i in gold if i not in seed]
     provider, _, pack = config.student.model.partition(":")
     folders = {pack: fetch_pack(pack)} if provider == "local" else {}
     source = resolve_student(config.student.model, folders)
@@ -131,41 +151,27 @@ def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
     for name in TEXTS:
         place = bench.place_of(sample[name]) if sample[name] else None
         if place is not None:
-            sample[f"{name}_row"] = [place, text_hash(sample[name])]
+            sample[f"{name}_row"] = [place, text_hash(bench.at(place).text)]
             sample[name] = ""
     return sample
 
 
-def _show_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
+def _show_sample(sample: dict[str, Any], bench: BenchSet) -> Sample:
+    """Put hidden texts back, as the set spells them."""
     for name in TEXTS:
         hidden = sample.pop(f"{name}_row", None)
         if hidden is not None:
-            split, _, index = hidden[0].partition(":")
-            rows = bench.train if split == "train" else bench.test
-            row = rows.get(int(index))
-            if row is None or text_hash(row.text) != hidden[1]:
+            sample[name] = bench.at(hidden[0]).text
+            if text_hash(sample[name]) != hidden[1]:
                 raise DataError(f"the set {bench.name} has another row at {hidden[0]}")
-            sample[name] = row.text
-    return sample
+    return Sample(**sample)
 
 
-def _known_texts(
-    seed: Iterable[Example], samples: Iterable[Sample], bench: BenchSet
-) -> list[tuple[str, str]]:
-    """Return texts of the set that may stand in replies, with their references, longest first."""
-    texts = {row.text for row in seed} | {one.text for one in samples}
-    known = [
-        (text, f"[{place} {text_hash(text)}]") for text in texts if (place := bench.place_of(text))
-    ]
-    return sorted(known, key=lambda pair: -len(pair[0]))
-
-
-def _hide_call(call: dict[str, Any], hidden: list[tuple[str, str]]) -> dict[str, Any]:
-    for text, reference in hidden:
-        if call["reply"]:
-            call["reply"] = call["reply"].replace(
-                json.dumps(text, ensure_ascii=False)[1:-1], reference
-            )
+def _hide_call(call: dict[str, Any], hidden: Sequence[str]) -> dict[str, Any]:
+    """Leave out a reply that holds one of the texts; its samples are kept with their places."""
+    squeezed = copy_key(call["reply"] or "")
+    if any(key in squeezed for key in hidden):
+        call["reply"] = f"[holds a row of the set; sha256 {text_hash(call['reply'])}]"
     return call
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,11 +16,13 @@ from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost
 from evokd.bench.sets import BenchSet, load_set, write_rows
 from evokd.bench.suites import ABLATIONS
 from evokd.config import Config, parse_config
+from evokd.errors import ConfigError, ResumeError
 from evokd.graph.session import Emit
 from evokd.records import Example
-from evokd.runner import RunResult, read_run_config, resume_run, start_run
+from evokd.runner import RunResult, fingerprint_parts, read_run_config, resume_run, start_run
 from evokd.store.ledger import Ledger
 from evokd.store.run_dir import RunDirectory
+from evokd.tasks import load_task_data
 from evokd.tools.student import Student, cpu_flags
 
 ROUNDS = 100  # the budget ends a cell, not its rounds
@@ -55,15 +59,36 @@ def run_cell(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult
         EvokdError: it was refused or stopped; a second try goes on.
     """
     bench = load_set(cell.set, places.data)
-    run = RunDirectory((places.work / "runs" / cell.id).resolve())
+    config = cell_config(cell, bench, places)
+    run = run_directory(cell, places)
+    if not _is_same(run, config):  # other code or data; the reply cache makes a new run cheap
+        shutil.rmtree(run.path, ignore_errors=True)
     if run.exists:
         result = resume_run(run, cache_dir=places.cache, emit=emit)
     else:
-        config = cell_config(cell, bench, places)
         result = start_run(
             config, runs_dir=run.path.parent, run_id=cell.id, cache_dir=places.cache, emit=emit
         )
-    return _collect(cell, bench, result, command)
+    collected = _collect(cell, bench, result, command)
+    run.drop_round_students()  # some 90 MB a round
+    return collected
+
+
+def run_directory(cell: Cell, places: Places) -> RunDirectory:
+    """Return where a cell is run."""
+    return RunDirectory((places.work / "runs" / cell.id).resolve())
+
+
+def _is_same(run: RunDirectory, config: Config) -> bool:
+    """Whether a run was started with this very config, data, prompts and version."""
+    if not run.exists:
+        return False
+    try:
+        before = run.read_json(run.prepared).get("parts")
+    except ResumeError:
+        return False
+    now = json.loads(json.dumps(fingerprint_parts(config, load_task_data(config))))
+    return bool(before == now)
 
 
 def cell_config(cell: Cell, bench: BenchSet, places: Places) -> Config:
@@ -127,7 +152,8 @@ def commit() -> str:
     here = Path(__file__).resolve().parent
     head = _git(here, "rev-parse", "--short", "HEAD")
     # Results are written while the grid runs; they change nothing a cell depends on.
-    changed = head and _git(here, "status", "--porcelain", "--", ":/*.py", ":/*.md", ":/*.yaml")
+    others = ":(exclude,top)benchmarks/results", ":(exclude,top)README.md"
+    changed = head and _git(here, "status", "--porcelain", "--", ":/", *others)
     return head + ("+" if changed else "")
 
 
@@ -152,6 +178,10 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> CellResult:
     report = result.report
+    if cell.budget and not report["samples"]["accepted"]:
+        raise ConfigError(
+            f"{cell.budget} generated tokens paid for no accepted sample; give a larger --budget"
+        )
     config = read_run_config(RunDirectory(result.path))
     student = Student(
         result.student,

@@ -47,6 +47,8 @@ def run_bench(options: BenchOptions, emit: Emit) -> bool:
     """
     if options.split not in ("test", "dev"):
         raise ConfigError(f"--on {options.split!r}: expected test or dev")
+    if options.readme and options.from_samples:
+        raise ConfigError("--readme shows kept results; it does not go with --from-samples")
     choice = Choice(
         sets=options.sets,
         strategies=options.strategies,
@@ -61,13 +63,27 @@ def run_bench(options: BenchOptions, emit: Emit) -> bool:
     shown = cells_of(options.suite, replace(choice, sets=(), strategies=(), seeds=()))
     name = suite_name(options.suite, choice)
     command = _command(options)
+    if options.readme:  # before hours of work
+        table.replace_block(_read(options.readme), name, "")
     suite = _do(options, name, cells, shown, command, emit)
     if options.readme:
-        text = options.readme.read_text(encoding="utf-8")
-        write_text(options.readme, table.replace_block(text, name, table.markdown(suite)))
+        text = table.replace_block(_read(options.readme), name, table.markdown(suite))
+        write_text(options.readme, text)
     for line in table.summary_lines(suite):
         emit({"kind": "note", "text": line})
-    return any(row.errors for row in suite.rows)
+    wanted = {(cell.set, cell.shots, cell.strategy, cell.variant) for cell in cells}
+    return any(
+        row.errors
+        for row in suite.rows
+        if (row.set, row.shots, row.strategy, row.variant) in wanted
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--readme: {path} cannot be read ({error})") from None
 
 
 def _do(

@@ -33,8 +33,7 @@ def run_grid(
 
     The tables of the cells `shown` are written after every cell.
     """
-    for cell in cells:
-        load_set(cell.set, places.data)  # missing data are told before the first cell
+    _check_sets(cells, places)
     for number, cell in enumerate(cells, 1):
         known = read_cell(places.results, cell)
         if known is not None and (known.score is not None or known.broken):
@@ -65,11 +64,13 @@ def recompute_grid(
             continue
         try:
             again = archive.recompute(result, places)
-        except DataError as error:
+        except EvokdError as error:
             again = CellResult(cell=cell, error=str(error))
         results.append(again)
         was, now = f"{result.score:.4f}", again.error or f"{again.score:.4f}"
         say(f"{cell.id}: kept {was}, recomputed {now}{'' if was == now else '  differs'}")
+    if not results:
+        raise DataError(f"no finished cell in {places.results}; run `{command}` first")
     return _suite(name, cells, results, command)
 
 
@@ -104,18 +105,36 @@ def read_cell(results: Path, cell: Cell) -> CellResult | None:
         )
 
 
+def _check_sets(cells: Sequence[Cell], places: Places) -> None:
+    """Refuse a data folder that has none of the sets; a single missing one fails its cells."""
+    missing: list[DataError] = []
+    names = dict.fromkeys(cell.set for cell in cells)
+    for name in names:
+        try:
+            load_set(name, places.data)
+        except DataError as error:
+            missing.append(error)
+    if len(missing) == len(names):
+        raise missing[0]
+
+
 def _try(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult:
     try:
         if cell.strategy == SETFIT:
             return peers.run_setfit(cell, places, command)
         if cell.strategy in PEERS:
-            return peers.run_teacher(cell, places, command, emit)
+            result = peers.run_teacher(cell, places, command, emit)
+            archive.keep_calls(cell, places, load_set(cell.set, places.data))
+            return result
         result = run_cell(cell, places, command, emit)
         if cell.strategy in ASKING:
             archive.keep(cell, places, load_set(cell.set, places.data))
         return result
     except EvokdError as error:
         return stamped(CellResult(cell=cell, error=str(error)), command)
+    except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:  # a library's own
+        text = f"{type(error).__name__}: {error}"
+        return stamped(CellResult(cell=cell, error=text), command)
 
 
 def _suite(

@@ -9,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from evokd.agents.card import render_card
 from evokd.agents.labeler import label_text
 from evokd.agents.teacher import Call
-from evokd.bench.cell import Places, cell_config, share, stamped
+from evokd.bench.cell import Places, cell_config, run_directory, share, stamped
 from evokd.bench.records import Cell, CellResult, RoleCost
 from evokd.bench.sets import load_set
 from evokd.bench.suites import TEACHER_ONE
 from evokd.errors import ConfigError, ReplyError
 from evokd.graph.session import Emit, Session, open_session
 from evokd.records import Example
-from evokd.store.run_dir import RunDirectory
 from evokd.tasks import load_task_data
 from evokd.tools.packs import PACKS, fetch_pack
 
@@ -35,9 +34,10 @@ def run_setfit(cell: Cell, places: Places, command: str) -> CellResult:
     try:
         import setfit
         from datasets import Dataset
-    except ImportError:
+    except ImportError as error:
         raise ConfigError(
-            "the peer setfit needs its library: pip install -c constraints.txt 'evokd[bench]'"
+            f"the peer setfit needs its library ({error}): "
+            "pip install -c constraints.txt 'evokd[bench]', or make bench"
         ) from None
     bench = load_set(cell.set, places.data)
     gold = list(bench.seed(cell.shots, cell.seed).values())
@@ -76,7 +76,7 @@ def run_teacher(cell: Cell, places: Places, command: str, emit: Emit) -> CellRes
     bench = load_set(cell.set, places.data)
     asked = Cell(**cell.model_dump() | {"strategy": "evokd"})
     config = cell_config(asked, bench, places)
-    run = RunDirectory((places.work / "runs" / cell.id).resolve())
+    run = run_directory(cell, places)
     run.lock()
     try:
         data = load_task_data(config)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import random
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,8 @@ from evokd.bench.records import Kind
 from evokd.config import nearest
 from evokd.errors import ConfigError, DataError
 from evokd.records import Example
-from evokd.tasks import normalize
+from evokd.store.files import write_text
+from evokd.tasks import is_unicode, normalize
 from evokd.tasks.classification import read_rows
 
 DATA_VARIABLE = "EVOKD_DATA"
@@ -104,8 +106,20 @@ class BenchSet:
         return self.test if split == "test" else self.dev()
 
     def place_of(self, text: str) -> str | None:
-        """Return where a text stands in the set, as 'train:17', or None."""
-        return self._places.get(normalize(text))
+        """Return where a text, but for spaces and punctuation, stands: 'train:17', or None."""
+        return self._places.get(copy_key(text))
+
+    def at(self, place: str) -> Example:
+        """Return the row at a place such as 'train:17'.
+
+        Raises:
+            DataError: there is none.
+        """
+        split, _, index = place.partition(":")
+        row = (self.train if split == "train" else self.test).get(int(index))
+        if row is None:
+            raise DataError(f"the set {self.name} has no row at {place}")
+        return row
 
     def _draw(
         self, rows: dict[int, Example], count: Callable[[int], int], rng: random.Random
@@ -117,6 +131,11 @@ class BenchSet:
             for index in rng.sample(places, count(len(places))):
                 drawn[index] = rows[index]
         return drawn
+
+
+def copy_key(text: str) -> str:
+    """Return a text's letters and digits alone, by which a copy is known."""
+    return "".join(filter(str.isalnum, normalize(text)))
 
 
 def text_hash(text: str) -> str:
@@ -163,7 +182,7 @@ def load_set(name: str, folder: Path) -> BenchSet:
     known = {normalize(row.text) for row in test.values()}
     train = {index: row for index, row in train.items() if normalize(row.text) not in known}
     places = {
-        normalize(row.text): f"{split}:{index}"
+        copy_key(row.text): f"{split}:{index}"
         for split, rows in (("train", train), ("test", test))
         for index, row in rows.items()
     }
@@ -174,9 +193,8 @@ def load_set(name: str, folder: Path) -> BenchSet:
 
 def write_rows(path: Path, rows: Sequence[Example]) -> None:
     """Write rows as JSONL."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(row.model_dump(), ensure_ascii=False) + "\n" for row in rows]
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def read_packed(path: Path) -> list[dict[str, Any]]:
@@ -188,8 +206,15 @@ def read_packed(path: Path) -> list[dict[str, Any]]:
     try:
         text = gzip.decompress(path.read_bytes()).decode("utf-8")
         return [json.loads(line) for line in text.split("\n") if line]
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def _example(row: dict[str, Any], where: str) -> Example:
+    text = row.get("text")
+    if not isinstance(text, str) or not text.strip() or not is_unicode(text):
+        raise DataError(f"{where}: the text is {str(text)[:40]!a}, expected words in UTF-8")
+    return Example(text=text.strip(), label=row["label"])
 
 
 def _set_file(name: str) -> SetFile:
@@ -202,9 +227,9 @@ def _read(path: Path, labels: Sequence[str]) -> dict[int, Example]:
     if not path.exists():
         raise DataError(f"no file {path}: {DATA_HINT}")
     rows = {
-        index: Example(text=row["text"].strip(), label=row["label"])
-        for index, (_, row) in enumerate(read_rows(path))
-        if row.get("label") in labels and str(row.get("text", "")).strip()
+        index: _example(row, f"{path}:{line}")
+        for index, (line, row) in enumerate(read_rows(path))
+        if row.get("label") in labels and row.get("text") != ""
     }
     if not rows:
         raise DataError(f"{path} holds no row with a label of the task ({', '.join(labels)})")

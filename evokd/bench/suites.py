@@ -14,7 +14,7 @@ from evokd.errors import ConfigError
 
 BUDGET = 6000  # generated teacher tokens a cell
 QUICK_BUDGET = 2500
-FEWEST_TOKENS = 500  # below it no strategy gets through one round
+FEWEST_TOKENS = 600  # below it no strategy gets through one round
 
 TEACHER_ZERO, TEACHER_ONE, SETFIT = "teacher_zero_shot", "teacher_one_shot", "setfit"
 ASKING = ("static", "attr", "evokd")  # strategies with a budget

@@ -26,12 +26,13 @@ MARK = "*"
 LEGEND = (
     "Score: mean ± standard deviation over the random seeds. Intervals: 95% bootstrap, over the "
     "scored rows; for the difference in points over rows and random seeds, paired. Tokens, "
-    "accepted samples and minutes are means over the seeds."
+    "accepted samples and minutes are means over the seeds. Replies from the cache count with "
+    "their tokens, but take no time."
 )
 INCOMPLETE = "not every random seed of the suite has a score; the row is over those that have."
 EQUAL_TOTAL = (
     "The score of the last student within the limit, prompts and written tokens together. The "
-    "limit of a set is what its cheapest strategy spent on average."
+    "limit of a set is what the dearest random seed of its cheapest strategy spent."
 )
 EMPTY = "There are no results yet."
 
@@ -135,14 +136,16 @@ def set_table(rows: Sequence[Row], split: str) -> Table:
             "95% interval",
             "evokd − it",
             "teacher tokens written",
+            "by role",
             "read",
             "accepted",
             "minutes",
             "seeds",
+            "date",
             "commit",
         ),
         lines=[_set_line(row) for row in rows],
-        notes=[] if all(row.complete for row in rows) else [f"{MARK} {INCOMPLETE}"],
+        notes=_notes(rows),
         failures=[_failure(row, error) for row in rows for error in row.errors],
     )
 
@@ -174,12 +177,34 @@ def _set_line(row: Row) -> tuple[str, ...]:
         interval_text(row.ci_low, row.ci_high),
         difference_text(row.diff_evokd),
         count(row.output_tokens),
+        roles_text(row),
         count(row.input_tokens),
         count(row.accepted),
         DASH if row.seconds is None else f"{row.seconds / 60:.1f}",
         _seeds(row.seeds),
+        row.date[:10] or DASH,
         row.commit or DASH,
     )
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """Say what a mark means, and which command and model packs are behind the rows."""
+    notes = [] if all(row.complete for row in rows) else [f"{MARK} {INCOMPLETE}"]
+    commands = dict.fromkeys(row.command for row in rows if row.command)
+    packs = {name: digest for row in rows for name, digest in row.packs.items()}
+    if commands:
+        notes.append("Command: " + "; ".join(commands))
+    if packs:
+        named = (f"{name} ({digest[:12]})" for name, digest in sorted(packs.items()))
+        notes.append("Model packs (sha256): " + ", ".join(named))
+    return notes
+
+
+def roles_text(row: Row) -> str:
+    """Write the tokens each role wrote: 'generator 4,100, labeler 900'."""
+    written = {role: cost["output_tokens"] for role, cost in row.tokens_by_role.items()}
+    ranked = sorted(written.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{role} {count(tokens)}" for role, tokens in ranked) or DASH
 
 
 def row_name(row: Row) -> str:

@@ -29,6 +29,12 @@ CREATE TABLE IF NOT EXISTS phases (
     started REAL NOT NULL, ended REAL NOT NULL
 );
 """
+# A node that was killed asks its calls again, from the run's own cache: they count once.
+_ASKED_ONCE = (
+    "(SELECT role, round, purpose, MAX(input_tokens) AS input_tokens,"
+    " MAX(output_tokens) AS output_tokens, MAX(usd) AS usd"
+    " FROM calls GROUP BY role, round, purpose, key, attempt)"
+)
 WINDOW = "window"
 FIT = "fit"  # inside the phase `train`: the optimiser alone
 IN_FLIGHT = "in flight"
@@ -187,7 +193,7 @@ class Ledger:
         """Return what counts against the budget: a cache hit counts with its original tokens."""
         ((tokens_in, tokens_out, usd),) = self._rows(
             "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0),"
-            " COALESCE(SUM(usd), 0) FROM calls"
+            f" COALESCE(SUM(usd), 0) FROM {_ASKED_ONCE}"
         )
         return {
             "output_tokens": tokens_out,
@@ -198,7 +204,7 @@ class Ledger:
     def spent_by_role(self) -> dict[str, tuple[int, int, int]]:
         """Return (calls, input tokens, output tokens) a role, cache hits at their first price."""
         rows = self._rows(
-            "SELECT role, COUNT(*), SUM(input_tokens), SUM(output_tokens) FROM calls"
+            f"SELECT role, COUNT(*), SUM(input_tokens), SUM(output_tokens) FROM {_ASKED_ONCE}"
             " WHERE purpose != 'probe' GROUP BY role"
         )
         return {role: (calls, tokens_in, tokens_out) for role, calls, tokens_in, tokens_out in rows}
@@ -206,8 +212,8 @@ class Ledger:
     def spent_until(self, round: int) -> tuple[int, int]:
         """Return (input, output) tokens of all rounds up to this one, cache hits included."""
         ((tokens_in, tokens_out),) = self._rows(
-            "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0) FROM calls"
-            " WHERE round <= ? AND purpose != 'probe'",
+            "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0)"
+            f" FROM {_ASKED_ONCE} WHERE round <= ? AND purpose != 'probe'",
             (round,),
         )
         return int(tokens_in), int(tokens_out)
@@ -225,7 +231,7 @@ class Ledger:
     def tokens_of_round(self, round: int) -> int:
         """Return the output tokens of a round, cache hits included."""
         ((tokens,),) = self._rows(
-            "SELECT COALESCE(SUM(output_tokens), 0) FROM calls WHERE round = ?", (round,)
+            f"SELECT COALESCE(SUM(output_tokens), 0) FROM {_ASKED_ONCE} WHERE round = ?", (round,)
         )
         return int(tokens)
 
