@@ -144,20 +144,23 @@ def probe_quotas(
 ) -> dict[str, int]:
     """Return how many of `total` accepted samples to hold out, per label.
 
-    Two for each weakness, by its first label; the rest of one in five goes to the labels with the
-    fewest held-out samples, two at a time. The first batch holds out at least one of every label.
+    One in five; two for each weakness, by its first label; labels with the fewest held-out
+    samples come first; every label has at least one after the first batch, and two later.
     """
+    least = PROBES_PER_TARGET if any(held_out.values()) else 1
     wanted: dict[str, int] = {}
     for aim in aims:
         first = aim.weakness.labels[0]
         wanted[first] = wanted.get(first, 0) + PROBES_PER_TARGET
-    if not any(held_out.values()):
-        wanted.update({label: 1 for label in labels if label not in wanted})
+    for label in labels:
+        missing = least - held_out.get(label, 0) - wanted.get(label, 0)
+        if missing > 0:
+            wanted[label] = wanted.get(label, 0) + missing
     target = round(total * strategy.probe_share)
-    for label in sorted(labels, key=lambda name: held_out.get(name, 0) + wanted.get(name, 0)):
-        left = target - sum(wanted.values())
-        if left > 0:
-            wanted[label] = wanted.get(label, 0) + min(left, PROBES_PER_TARGET)
+    for label in sorted(labels, key=lambda name: held_out.get(name, 0)):
+        if sum(wanted.values()) + PROBES_PER_TARGET > target:
+            break
+        wanted[label] = wanted.get(label, 0) + PROBES_PER_TARGET
     return wanted
 
 

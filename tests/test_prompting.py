@@ -176,6 +176,31 @@ def written(
     return answer, listener
 
 
+def test_what_one_text_is_takes_the_place_of_the_person_who_types() -> None:
+    listener = Listener({"plain": ["a", "b"]})
+    generate_texts(
+        as_teacher(listener),
+        load_prompt("generator", KIND),
+        "card",
+        LABELS,
+        order(PLAIN),
+        CALL,
+        texts="one line of a poem",
+    )
+    assert "each of them one line of a poem." in listener.user
+    assert "as a person in the task would type them" not in listener.user
+    assert "The label of all of them is lost" in listener.user
+
+
+def test_a_topic_and_a_style_go_with_the_texts_they_were_drawn_for() -> None:
+    orders = [Order("plain", 1, attributes="a taxi; curt"), Order("plain", 1, attributes="a bus")]
+    _, listener = written(
+        Assignment(label="lost", orders=orders, length="short"), plain_1=["a"], plain_2=["b"]
+    )
+    assert "plain_1: write 1, with these attributes: a taxi; curt" in listener.user
+    assert "plain_2: write 1, with these attributes: a bus" in listener.user
+
+
 def test_the_generator_returns_texts_with_their_difficulty() -> None:
     texts, _ = written(order(MIXED), easy=["b", "c"], hard=["a"])
     assert texts == [("hard", "a"), ("easy", "b"), ("easy", "c")]
@@ -349,6 +374,14 @@ def test_the_critic_accepts_with_one_word() -> None:
     verdict, listener = judged(("yes", 0.9))
     assert (verdict, verdict.accepted) == (Verdict(ACCEPT, 0.9), True)
     assert listener.options == [["yes", *FAULTS]]
+
+
+def test_the_critic_is_told_what_one_text_is() -> None:
+    listener = Listener(("yes", 0.9))
+    prompt = load_prompt("critic", KIND)
+    critic = Critic(as_teacher(listener), prompt, "card", LABELS, [], 0.4, "one line of a poem")
+    critic.judge("it is gone", "lost", "lost", CALL)
+    assert "Could this be one line of a poem?" in listener.asked[0][-1][1]
 
 
 def test_a_fault_named_with_hesitation_is_accepted_and_keeps_the_probability_of_yes() -> None:

@@ -51,14 +51,24 @@ def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
     ledger.close()
 
 
-def start_call(ledger: Ledger, role: str = "labeler", round: int = 1) -> int:
+def start_call(
+    ledger: Ledger, role: str = "labeler", round: int = 1, purpose: str | None = None
+) -> int:
+    """Open a call; without a purpose it is another one than all before."""
+    name = purpose or f"call {sum(ledger.counts().values())}"
     return ledger.open_call(
-        role=role, round=round, purpose="p", model="openai:x", key="k", attempt=0
+        role=role, round=round, purpose=name, model="openai:x", key=name, attempt=0
     )
 
 
-def write_call(ledger: Ledger, role: str = "labeler", round: int = 1, **end: object) -> None:
-    ledger.close_call(start_call(ledger, role, round), **({"outcome": "ok"} | end))
+def write_call(
+    ledger: Ledger,
+    role: str = "labeler",
+    round: int = 1,
+    purpose: str | None = None,
+    **end: object,
+) -> None:
+    ledger.close_call(start_call(ledger, role, round, purpose), **({"outcome": "ok"} | end))
 
 
 def sample(id: str, round: int = 1, text: str = "a text") -> Sample:
@@ -206,6 +216,23 @@ def test_a_cache_hit_costs_nothing_but_counts_against_the_budget(ledger: Ledger)
     assert (usage.input_tokens, usage.output_tokens, usage.usd) == (10, 4, 1.0)
     spent = {"output_tokens": 44, "total_tokens": 154, "usd": 3.0}
     assert ledger.budget_spent() == spent
+
+
+def test_a_call_that_a_restarted_node_makes_again_counts_once(ledger: Ledger) -> None:
+    write_call(ledger, purpose="label:a", input_tokens=10, output_tokens=4)
+    write_call(ledger, purpose="label:b", input_tokens=10, output_tokens=2)
+    write_call(ledger, purpose="label:a", input_tokens=10, output_tokens=4, cached=True)
+    assert ledger.budget_spent()["total_tokens"] == 26
+    assert ledger.tokens_of_round(1) == 6
+    assert ledger.spent_until(1) == (20, 6)
+    assert ledger.spent_by_role() == {"labeler": (2, 20, 6)}
+
+
+def test_tokens_add_up_over_the_rounds_without_the_probe_of_the_endpoint(ledger: Ledger) -> None:
+    write_call(ledger, round=0, purpose="probe", input_tokens=9, output_tokens=9)
+    write_call(ledger, round=0, input_tokens=3, output_tokens=1)
+    write_call(ledger, round=2, input_tokens=5, output_tokens=2)
+    assert [ledger.spent_until(number) for number in (0, 1, 2)] == [(3, 1), (3, 1), (8, 3)]
 
 
 def test_an_empty_ledger_has_spent_nothing(ledger: Ledger) -> None:
