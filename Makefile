@@ -56,7 +56,7 @@ docs: $(STAMP)
 	$(BIN)/evokd graph > docs/graph.mmd
 
 # Write the pins anew from what is installed.
-lock: $(STAMP)
+lock: .venv/.bench
 	$(BIN)/python -m pip freeze --exclude-editable --exclude evokd | sed 's/+cpu$$//' | LC_ALL=C sort -f > constraints.txt
 
 clean:

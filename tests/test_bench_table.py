@@ -45,7 +45,10 @@ def a_row(strategy: str, **changes: Any) -> Row:
         "seeds": [0, 1, 2],
         "input_tokens": 52345.6,
         "output_tokens": 6012.0,
-        "tokens_by_role": {},
+        "tokens_by_role": {
+            "labeler": {"calls": 200, "input_tokens": 40_000, "output_tokens": 900},
+            "generator": {"calls": 60, "input_tokens": 12_346, "output_tokens": 5112},
+        },
         "accepted": 153.0,
         "seconds": 822.0,
         "commit": "65c99d8",
@@ -107,10 +110,11 @@ def test_markdown_shows_every_number_of_a_row() -> None:
     assert lines[0] == "#### banking8 1-shot"
     assert lines[2] == (
         "| strategy | accuracy on test, % | 95% interval | evokd − it | teacher tokens written "
-        "| read | accepted | minutes | seeds | commit |"
+        "| by role | read | accepted | minutes | seeds | date | commit |"
     )
     assert lines[4] == (
-        "| evokd | 94.1 ± 1.2 | 92.0–95.6 | – | 6,012 | 52,346 | 153 | 13.7 | 0, 1, 2 | 65c99d8 |"
+        "| evokd | 94.1 ± 1.2 | 92.0–95.6 | – | 6,012 | generator 5,112, labeler 900 | 52,346 | 153 "
+        "| 13.7 | 0, 1, 2 | 2026-11-24 | 65c99d8 |"
     )
     assert lines[5].startswith("| static | 88.0 ± 2.0 | 92.0–95.6 | +6.1 (−0.3 to +9.2) |")
     assert lines[-1] == "`evokd bench core`, 2026-11-24 12:30 UTC"
@@ -118,7 +122,7 @@ def test_markdown_shows_every_number_of_a_row() -> None:
 
 def test_every_line_of_a_markdown_table_has_as_many_columns() -> None:
     rows = [line for line in markdown(a_suite(STATIC)).splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in rows} == {11}
+    assert {line.count("|") for line in rows} == {13}
 
 
 def test_a_variant_is_named_after_its_strategy() -> None:

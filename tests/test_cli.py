@@ -340,8 +340,9 @@ def test_a_plan_with_prices_adds_up(run_cli: Cli, task: Path) -> None:
 
 
 def test_a_plan_counts_the_calls_that_a_run_without_refills_makes(
-    run_cli: Cli, task: Path, llm: FakeLLM
+    run_cli: Cli, make_task: Callable[[str], Path], llm: FakeLLM
 ) -> None:
+    task = make_task(llm.base_url)
     one_round = ("--set", "strategy.rounds=1", "--set", "strategy.max_refills=0")
     plan = json.loads(run_cli("plan", task, "--json", *one_round).out)
     planned = {one["role"]: one["calls"] for one in plan["roles"]}

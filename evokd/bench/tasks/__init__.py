@@ -1,0 +1,1 @@
+"""The sets of the benchmark as tasks, one YAML file each."""
