@@ -113,10 +113,11 @@ def test_markdown_shows_every_number_of_a_row() -> None:
         "| by role | read | accepted | minutes | seeds | date | commit |"
     )
     assert lines[4] == (
-        "| evokd | 94.1 ± 1.2 | 92.0–95.6 | – | 6,012 | generator 5,112, labeler 900 | 52,346 | 153 "
-        "| 13.7 | 0, 1, 2 | 2026-11-24 | 65c99d8 |"
+        "| evokd | 94.1 ± 1.2 | 92.0–95.6 | – | 6,012 | generator 5,112, labeler 900 | 52,346 "
+        "| 153 | 13.7 | 0, 1, 2 | 2026-11-24 | 65c99d8 |"
     )
     assert lines[5].startswith("| static | 88.0 ± 2.0 | 92.0–95.6 | +6.1 (−0.3 to +9.2) |")
+    assert "Command: evokd bench core" in lines
     assert lines[-1] == "`evokd bench core`, 2026-11-24 12:30 UTC"
 
 
@@ -162,13 +163,15 @@ def test_failed_cells_are_listed_with_their_error() -> None:
         seeds=[],
         input_tokens=None,
         output_tokens=None,
+        tokens_by_role={},
         accepted=None,
         seconds=None,
         commit="",
+        date="",
         errors=["seed 1: out of\n  memory | <b>", "seed 2: no teacher"],
     )
     text = markdown(a_suite(row))
-    assert "| evokd, no critic\\* | – | – | – | – | – | – | – | – | – |" in text
+    assert "| evokd, no critic\\*" + 11 * " | –" + " |" in text
     assert "\nFailed:\n\n- evokd, no critic, seed 1: out of memory \\| \\<b>\n" in text
     assert "\n- evokd, no critic, seed 2: no teacher\n" in text
 
