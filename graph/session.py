@@ -67,10 +67,10 @@ class Session:
         return self.data.labels
 
     def budget_reached(self) -> str:
-        """Return which budget is used up, or ''."""
-        spent = self.spent()
+        """Return which budget is used up, or ''; calls that are still open count, too."""
+        spent, pending = self.spent(), self.ledger.spent_by_open_calls()
         for name, limit in self.config.budget.limits.items():
-            if spent[name] >= limit:
+            if spent[name] + pending.get(name, 0) >= limit:
                 return f"budget: {name} {limit}"
         return ""
 

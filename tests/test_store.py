@@ -228,6 +228,17 @@ def test_a_call_that_a_restarted_node_makes_again_counts_once(ledger: Ledger) ->
     assert ledger.spent_by_role() == {"labeler": (2, 20, 6)}
 
 
+def test_open_calls_are_expected_to_cost_their_roles_mean(ledger: Ledger) -> None:
+    write_call(ledger, "generator", input_tokens=100, output_tokens=40)
+    write_call(ledger, "generator", input_tokens=200, output_tokens=80)
+    write_call(ledger, "labeler", input_tokens=9, output_tokens=1)
+    assert ledger.spent_by_open_calls() == {"output_tokens": 0, "total_tokens": 0}
+    start_call(ledger, "generator")
+    start_call(ledger, "generator")
+    start_call(ledger, "critic")  # nobody knows yet
+    assert ledger.spent_by_open_calls() == {"output_tokens": 120, "total_tokens": 420}
+
+
 def test_tokens_add_up_over_the_rounds_without_the_probe_of_the_endpoint(ledger: Ledger) -> None:
     write_call(ledger, round=0, purpose="probe", input_tokens=9, output_tokens=9)
     write_call(ledger, round=0, input_tokens=3, output_tokens=1)

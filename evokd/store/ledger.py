@@ -201,6 +201,16 @@ class Ledger:
             "usd": usd,
         }
 
+    def spent_by_open_calls(self) -> dict[str, float]:
+        """Return what the calls in flight will cost, each as much as its role's mean so far."""
+        ((tokens_in, tokens_out),) = self._rows(
+            "SELECT COALESCE(SUM(mean_in), 0), COALESCE(SUM(mean_out), 0) FROM calls JOIN"
+            " (SELECT role, AVG(input_tokens) AS mean_in, AVG(output_tokens) AS mean_out"
+            f" FROM calls WHERE outcome = '{OK}' GROUP BY role) USING (role)"
+            f" WHERE outcome = '{IN_FLIGHT}'"
+        )
+        return {"output_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
+
     def spent_by_role(self) -> dict[str, tuple[int, int, int]]:
         """Return (calls, input tokens, output tokens) a role, cache hits at their first price."""
         rows = self._rows(
