@@ -250,7 +250,7 @@ def _sample_counts(samples: Sequence[Sample]) -> dict[str, Any]:
 def _packs(session: Session) -> dict[str, str]:
     used = {teacher.endpoint.name for teacher in session.teachers.values()}
     used |= {session.config.student.model.partition(":")[2]}
-    return {name: pack.files[0].sha256 for name, pack in PACKS.items() if name in used}
+    return {name: pack.weights_sha256 for name, pack in PACKS.items() if name in used}
 
 
 def _versions() -> dict[str, str]:

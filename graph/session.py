@@ -340,7 +340,7 @@ def _start_server(
     )
     stack.enter_context(server)
     server.share_prompt(card)
-    return LocalEndpoint(server.base_url, f"sha256:{find_pack(name).files[0].sha256}")
+    return LocalEndpoint(server.base_url, f"sha256:{find_pack(name).weights_sha256}")
 
 
 def _open_teachers(

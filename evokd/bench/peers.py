@@ -60,7 +60,7 @@ def run_setfit(cell: Cell, places: Places, command: str) -> CellResult:
             score=share(correct),
             correct=correct,
             seconds={"teacher": 0.0, "training": round(seconds, 3), "other": 0.0},
-            packs={SETFIT_BODY: PACKS[SETFIT_BODY].files[0].sha256},
+            packs={SETFIT_BODY: PACKS[SETFIT_BODY].weights_sha256},
             versions={"setfit": setfit.__version__},
         ),
         command,
@@ -133,4 +133,4 @@ def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:
 
 def _teacher_pack(teacher: str) -> dict[str, str]:
     name = teacher.partition(":")[2]
-    return {name: PACKS[name].files[0].sha256} if name in PACKS else {}
+    return {name: PACKS[name].weights_sha256} if name in PACKS else {}
