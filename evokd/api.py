@@ -12,7 +12,7 @@ from evokd.planner import Estimate, estimate
 from evokd.records import Prediction
 from evokd.runner import RunResult, read_run_config, resume_run, start_run
 from evokd.store.run_dir import find_run
-from evokd.tools.student import Student
+from evokd.tools.student import open_student
 
 __all__ = ["Estimate", "RunResult", "distill", "plan", "predict", "resume"]
 
@@ -91,10 +91,7 @@ def predict(run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs") ->
             f"the run {directory.run_id} has no student yet; "
             f"`evokd resume {directory.run_id}` first"
         )
-    settings = read_run_config(directory).student
-    student = Student(
-        directory.student, max_length=settings.max_length, precision=settings.precision
-    )
+    student = open_student(directory.student, read_run_config(directory).student)
     return student.predict(list(texts)) if texts else []
 
 

@@ -20,7 +20,7 @@ from evokd.store.ledger import WINDOW, covered_seconds, union_of
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks.classification import METRIC, accuracy, confusion_matrix, recall_by_label
 from evokd.tools.packs import PACKS
-from evokd.tools.student import Student, cpu_flags
+from evokd.tools.student import cpu_flags, open_student
 
 PACKAGES = (
     "torch",
@@ -130,12 +130,7 @@ def write_report(run: RunDirectory, report: dict[str, Any]) -> None:
 
 
 def _predict(session: Session, number: int, rows: Sequence[Example]) -> list[str]:
-    settings = session.config.student
-    student = Student(
-        session.run.student_of_round(number),
-        max_length=settings.max_length,
-        precision=settings.precision,
-    )
+    student = open_student(session.run.student_of_round(number), session.config.student)
     return [one.label for one in student.predict([row.text for row in rows])]
 
 

@@ -23,7 +23,7 @@ from evokd.records import Example, Failure, Prediction, RoundRecord, Sample, Wea
 from evokd.store.files import storage_errors
 from evokd.store.ledger import FIT, union_of
 from evokd.tasks.classification import accuracy, recall_by_label
-from evokd.tools.student import Student
+from evokd.tools.student import Student, open_student
 from evokd.tools.training import TrainingRow, train_student, write_training_rows
 
 BASELINE = -1
@@ -265,12 +265,7 @@ def _training_rows(session: Session, round: int, fresh: Sequence[Sample]) -> lis
 
 
 def _student(session: Session, round: int) -> Student:
-    settings = session.config.student
-    return Student(
-        session.run.student_of_round(round),
-        max_length=settings.max_length,
-        precision=settings.precision,
-    )
+    return open_student(session.run.student_of_round(round), session.config.student)
 
 
 def _score(session: Session, round: int, gold: Sequence[str], texts: Sequence[str]) -> float:

@@ -22,10 +22,10 @@ from evokd.bench.sets import BenchSet, copy_key, load_set, read_packed, text_has
 from evokd.errors import DataError
 from evokd.graph.learning import training_rows
 from evokd.records import Sample
-from evokd.store.files import storage_errors
+from evokd.store.files import write_bytes
 from evokd.store.ledger import Ledger
 from evokd.tools.packs import fetch_pack
-from evokd.tools.student import Student, resolve_student
+from evokd.tools.student import open_student, resolve_student
 from evokd.tools.training import TrainingRow, train
 
 TEXTS = ("text", "repaired_from")  # fields of a sample that hold a text
@@ -38,11 +38,7 @@ def samples_file(results: Path, cell: Cell) -> Path:
 
 def keep(cell: Cell, places: Places, bench: BenchSet) -> None:
     """Write a finished cell's samples and calls."""
-    seed = bench.seed(cell.shots, cell.seed)
-    header = {
-        "cell": cell.model_dump(),
-        "seed_rows": {str(index): text_hash(row.text) for index, row in seed.items()},
-    }
+    header = {"cell": cell.model_dump(), "seed_rows": _seed_rows(cell, bench)}
     samples = run_directory(cell, places).read_samples()
     hidden = (_hide_sample(one.model_dump(), bench) for one in samples)
     _write(samples_file(places.results, cell), [header, *hidden])
@@ -68,6 +64,12 @@ def keep_calls(cell: Cell, places: Places, bench: BenchSet, written: Iterable[st
     )
 
 
+def _seed_rows(cell: Cell, bench: BenchSet) -> dict[str, str]:
+    """Return index → hash of the gold rows a cell starts from."""
+    seed = bench.seed(cell.shots, cell.seed)
+    return {str(index): text_hash(row.text) for index, row in seed.items()}
+
+
 def _repaired(samples: Iterable[Sample]) -> list[str]:
     return [one.repaired_from for one in samples if one.repaired_from]
 
@@ -80,9 +82,7 @@ def read_samples(results: Path, cell: Cell, bench: BenchSet) -> list[Sample]:
     """
     path = samples_file(results, cell)
     header, *lines = read_packed(path) or [{}]
-    seed = bench.seed(cell.shots, cell.seed)
-    now = {str(index): text_hash(row.text) for index, row in seed.items()}
-    if header.get("seed_rows") != now:
+    if header.get("seed_rows") != _seed_rows(cell, bench):
         raise DataError(
             f"{path}: the gold rows of the run are others than those of "
             "this data folder; use the same version of the set"
@@ -122,9 +122,7 @@ def recompute(result: CellResult, places: Places) -> CellResult:
             random_seed=config.random_seed,
             repeat=config.strategy.repeat,
         )
-        student = Student(
-            folder, max_length=config.student.max_length, precision=config.student.precision
-        )
+        student = open_student(folder, config.student)
         correct = marks(student, list(bench.rows(cell.split).values()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -178,8 +176,4 @@ def _hide_call(call: dict[str, Any], hidden: Sequence[str]) -> dict[str, Any]:
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write a `.jsonl.gz`, the same bytes for the same rows."""
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    beside = path.with_name(f".{path.name}.tmp")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(gzip.compress(lines.encode(), mtime=0))
-        beside.replace(path)
+    write_bytes(path, gzip.compress(lines.encode(), mtime=0))

@@ -23,7 +23,7 @@ from evokd.runner import RunResult, fingerprint_parts, read_run_config, resume_r
 from evokd.store.ledger import Ledger
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import load_task_data
-from evokd.tools.student import Student, cpu_flags
+from evokd.tools.student import Student, cpu_flags, open_student
 
 ROUNDS = 100  # the budget ends a cell, not its rounds
 # Beside what a set says of its own. A batch of a one-pass strategy is only a point of its curve.
@@ -183,11 +183,7 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
             f"{cell.budget} generated tokens paid for no accepted sample; give a larger --budget"
         )
     config = read_run_config(RunDirectory(result.path))
-    student = Student(
-        result.student,
-        max_length=config.student.max_length,
-        precision=config.student.precision,
-    )
+    student = open_student(result.student, config.student)
     correct = marks(student, list(bench.rows(cell.split).values()))
     ledger = Ledger(result.path / "calls.sqlite")
     try:
