@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -13,6 +13,7 @@ from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
 
 SHOWN_CHARS = 110
+SHOWN_PER_CONFUSION = 3
 
 
 @dataclass(frozen=True)
@@ -40,71 +41,107 @@ class Findings:
     open_weaknesses: Sequence[str] = ()
 
 
-class PlannedWeakness(BaseModel):
-    """One named weakness and what to write against it."""
+class Plan(BaseModel):
+    """What the analyst says of one confusion."""
 
     model_config = ConfigDict(extra="ignore")
 
     name: str = Field(max_length=60, description="a short name")
     pattern: str = Field(max_length=110, description="which texts the student gets wrong, and why")
-    labels: list[str] = Field(min_length=1, max_length=3, description="the labels concerned")
     hard: int = Field(ge=1, le=9, description="weight of hard texts")
     easy: int = Field(ge=0, le=9, description="weight of easy texts")
     vary: str = Field(max_length=70, description="what new texts should vary")
+
+
+class PlannedWeakness(Plan):
+    """One named weakness, what to write against it, and the labels concerned, the true one first."""
+
+    labels: list[str]
 
 
 def analyze(
     teacher: Teacher,
     prompt: Prompt,
     card: str,
-    labels: Sequence[str],
     findings: Findings,
     *,
     max_weaknesses: int,
     max_chars: int,
     call: Call,
 ) -> list[PlannedWeakness]:
-    """Return up to `max_weaknesses` weaknesses with a plan for each.
+    """Return a weakness, with a plan, for each of the student's worst confusions.
+
+    A confusion is a label and what the student took it for. Which ones there are is counted, not
+    asked; the analyst says what is behind each. A small model that has to find them by itself
+    names weaknesses after labels, and mixes the labels up.
 
     Args:
+        max_weaknesses: as many confusions are shown, those with the most wrong texts.
         max_chars: room for the user message; `findings` is trimmed to fit.
 
     Raises:
         ReplyError, TeacherError: see `Teacher.ask`.
     """
-    user = _fit(prompt, findings, max_weaknesses, max_chars)
+    confusions = find_confusions(findings.wrong)[:max_weaknesses]
+    if not confusions:
+        return []
+    user = _fit(prompt, findings, confusions, max_chars)
     messages: list[Message] = [("system", card), ("user", user)]
-    reply = teacher.ask(messages, _reply_model(tuple(labels), max_weaknesses), call)
-    return list(cast(Any, reply).weaknesses)
+    names = [f"c{place}" for place in range(1, len(confusions) + 1)]
+    fields: dict[str, Any] = {name: (Plan, ...) for name in names}
+    reply = teacher.ask(messages, create_model("Analysis", **fields), call)
+    return [
+        PlannedWeakness(**getattr(reply, name).model_dump(), labels=list(labels))
+        for name, (labels, _) in zip(names, confusions, strict=True)
+    ]
 
 
-def _reply_model(labels: tuple[str, ...], at_most: int) -> type[BaseModel]:
-    label = Literal[labels]  # type: ignore[valid-type]
-    one = create_model(
-        "PlannedWeakness",
-        __base__=PlannedWeakness,
-        labels=(list[label], Field(min_length=1, max_length=3)),
-    )
-    return create_model("Analysis", weaknesses=(list[one], Field(min_length=1, max_length=at_most)))
+Confusion = tuple[tuple[str, str], list[Shown]]
 
 
-def _fit(prompt: Prompt, findings: Findings, max_weaknesses: int, max_chars: int) -> str:
-    wrong, right, related = list(findings.wrong), list(findings.right), list(findings.related)
+def find_confusions(wrong: Sequence[Shown]) -> list[Confusion]:
+    """Return ((label, what it was taken for), texts), the most frequent first."""
+    groups: dict[tuple[str, str], list[Shown]] = {}
+    for row in wrong:
+        groups.setdefault((row.label, row.predicted), []).append(row)
+    return sorted(groups.items(), key=lambda group: -len(group[1]))
+
+
+def _fit(
+    prompt: Prompt, findings: Findings, confusions: Sequence[Confusion], max_chars: int
+) -> str:
+    right, related = list(findings.right), list(findings.related)
+    wrong = [list(rows[:SHOWN_PER_CONFUSION]) for _, rows in confusions]
     while True:
         user = prompt.fill(
             "main",
-            wrong=_lines(wrong) or "(none)",
+            wrong="\n".join(
+                prompt.fill(
+                    "confusion",
+                    name=f"c{place}",
+                    label=label,
+                    predicted=predicted,
+                    count=len(all_rows),
+                    texts=_quoted(rows),
+                )
+                for place, (((label, predicted), all_rows), rows) in enumerate(
+                    zip(confusions, wrong, strict=True), 1
+                )
+            ),
             right=_lines(right) or "(none)",
             related=_lines(related) or "(none)",
             scores=", ".join(f"{label} {score:.0%}" for label, score in findings.scores.items())
             or "(not known yet)",
             open="; ".join(findings.open_weaknesses) or "(none)",
-            count=max_weaknesses,
         )
-        longest = next((rows for rows in (related, right, wrong) if rows), None)
-        if len(user) <= max_chars or longest is None:
+        longest = next((rows for rows in (related, right) if rows), None) or max(wrong, key=len)
+        if len(user) <= max_chars or not longest:
             return user
         longest.pop()
+
+
+def _quoted(rows: Sequence[Shown]) -> str:
+    return "\n".join(f'- "{shorten(row.text, SHOWN_CHARS)}" ({row.confidence:.2f})' for row in rows)
 
 
 def _lines(rows: Sequence[Shown]) -> str:

@@ -23,13 +23,14 @@ class Order:
     """Texts of one difficulty.
 
     They are about one part of the label's meaning (`aspect`) or about all of it (''), and may be
-    given attributes in words.
+    given attributes in words. Hard ones may be given an `example` that the student failed on.
     """
 
     difficulty: Difficulty
     count: int
     aspect: str = ""
     attributes: str = ""
+    example: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Assignment:
     """What one call has to write.
 
     As in the paper, hard and easy texts come from one call. `rival` is the label the student takes
-    for `label`; hard texts need one. `avoid` holds the nearest texts that exist already, nearest
+    for `label`; hard texts without an example need one. `avoid` holds the nearest texts that exist already, nearest
     first.
     """
 
@@ -45,12 +46,19 @@ class Assignment:
     orders: Sequence[Order]
     length: str
     rival: str | None = None
-    weakness: str | None = None
     vary: str | None = None
     avoid: Sequence[str] = ()
+    questions: bool = False
 
     def named_orders(self) -> list[tuple[str, Order]]:
-        """Return the orders with the names their texts have in the reply: hard, or hard_1, …."""
+        """Return the orders with the names their texts have in the reply: hard, or hard_1, ….
+
+        The name stands right before the texts, and a small model goes by it: for `questions` it is
+        question_1, …, else half of the lists hold answers. A letter would be cheaper, but then
+        lists of letters come back.
+        """
+        if self.questions:
+            return [(f"question_{place}", one) for place, one in enumerate(self.orders, 1)]
         total = Counter(order.difficulty for order in self.orders)
         seen: Counter[str] = Counter()
         named = []
@@ -108,13 +116,13 @@ def _instruction(
     prompt: Prompt, labels: Mapping[str, str], task: Assignment, texts: str | None
 ) -> str:
     focus, avoid = "", ""
-    if task.weakness:
-        focus = "\n" + prompt.fill("focus", name=task.weakness, vary=task.vary or "the wording")
+    if task.vary:
+        focus = "\n" + prompt.fill("focus", vary=task.vary)
     if task.avoid:
         quoted = "; ".join(f'"{shorten(text, AVOID_CHARS)}"' for text in task.avoid)
         avoid = "\n" + prompt.fill("avoid", texts=quoted)
     # Where each order names its part of the meaning, the whole of it stands on the card already.
-    in_parts = all(order.aspect for order in task.orders)
+    in_parts = all(order.aspect for order in task.orders if not order.example)
     meaning = "" if in_parts or not labels[task.label] else f": {labels[task.label]}"
     rules = prompt.fill("rules_texts", texts=texts) if texts else prompt.fill("rules")
     return prompt.fill(
@@ -126,10 +134,13 @@ def _instruction(
         orders="\n".join(_order(prompt, task, *named) for named in task.named_orders()),
         focus=focus,
         avoid=avoid,
+        form="\n" + prompt.fill("questions") if task.questions else "",
     )
 
 
 def _order(prompt: Prompt, task: Assignment, name: str, order: Order) -> str:
+    if order.example:
+        return prompt.fill("like", name=name, count=order.count, example=order.example)
     said = {"name": name, "count": order.count, "aspect": ""}
     if order.aspect:
         said["aspect"] = prompt.fill("aspect", aspect=order.aspect)

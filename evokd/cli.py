@@ -347,9 +347,10 @@ def _print_report(content: dict[str, Any], page: Path) -> None:
     scores, seconds = content["scores"], content["seconds"]
     Console(width=None if sys.stdout.isatty() else 100).print(summary_table(content))
     print(f"{content['status']}: {content['stop_reason']}")
+    refitted = f", refitted with {content['refitted']} held-out texts"
     print(
         f"test: {percent(scores['baseline'])} from the seeds alone, {percent(scores['final'])} "
-        f"after teaching (round {scores['best_round']})"
+        f"after teaching (round {scores['best_round']}{refitted if content['refitted'] else ''})"
     )
     print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))
     print(f"report: {page}")

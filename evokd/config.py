@@ -164,8 +164,18 @@ class StrategySection(Settings):
     review: bool = Field(True, description="earlier batches stay in training")
     repeat: bool = Field(True, description="a batch is trained on more than once")
     separation: bool = Field(True, description="a separate labeler; off: the intended label")
+    check: Literal["doubtful", "all"] = Field(
+        "doubtful",
+        description="what labeler and critic read: held-out texts and those whose label the "
+        "student or their neighbours would not have guessed, or all (the paper)",
+    )
     patience: int = Field(3, ge=1, description="rounds without gain before it stops")
     probe_share: float = Field(0.2, gt=0, lt=1)
+    refit: bool = Field(
+        True,
+        description="the kept student is trained once more, with the held-out texts, when no "
+        "decision is left that they could serve",
+    )
     stop_when_closed: bool = False
 
     @property

@@ -25,6 +25,7 @@ TOKENS_PER_WEAKNESS = 70
 TOKENS_PER_ATTRIBUTE = 6
 TOKENS_PER_LABEL = 5
 TOKENS_PER_VERDICT = 3
+DOUBTFUL_SHARE = 0.3  # of the texts that are not held out
 TURN = 8  # tokens around every message of a conversation
 
 
@@ -114,6 +115,10 @@ def _role_calls(
     task, strategy = config.task, config.strategy
     card = _tokens(render_card(prompts["card"], task.instructions, task.labels, data.seed))
     texts = sum(sum(call.counts.values()) for call in planned)
+    read = texts
+    if strategy.check == "doubtful":
+        held_out = sum(sum(call.counts.values()) for call in planned if call.probe)
+        read = held_out + round(DOUBTFUL_SHARE * (texts - held_out))
     per_call = texts / max(1, len(planned))
     shown = [*(row.text for row in data.seed[:SHOWN_GOOD])]
     shown += [text for text, _ in read_bad_examples(prompts["critic"])[: len(shown)]]
@@ -125,8 +130,8 @@ def _role_calls(
     return {
         "analyst": analyst,
         "generator": _Calls(len(planned), card + 180, round(per_call * TOKENS_PER_TEXT)),
-        "labeler": _Calls(texts, card + 35, TOKENS_PER_LABEL),
-        "critic": _Calls(texts, card + 100 + examples, TOKENS_PER_VERDICT),
+        "labeler": _Calls(read, card + 35, TOKENS_PER_LABEL),
+        "critic": _Calls(read, card + 100 + examples, TOKENS_PER_VERDICT),
     }
 
 

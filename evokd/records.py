@@ -48,6 +48,9 @@ class Sample(Record):
     label: str | None = Field(None, description="the label it is trained with, once settled")
     weakness: str | None = Field(None, description="id of the weakness it aims at")
     difficulty: Difficulty = "plain"
+    checked: bool = Field(
+        True, description="labeler and critic read it; off: nothing spoke against its label"
+    )
     labeler_label: str | None = None
     labeler_confidence: float | None = None
     critic_verdict: str | None = None

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from evokd import __version__
 from evokd.config import config_fingerprint
-from evokd.graph.learning import BASELINE, best_round_rule
+from evokd.graph.learning import BASELINE, best_round_rule, refit_rows
 from evokd.graph.session import Session
 from evokd.records import Example, RoundRecord, Sample, Weakness
 from evokd.report_html import render_html
@@ -42,6 +43,8 @@ class TestScores:
     accuracy: dict[int, float]
     per_label: dict[int, dict[str, float]]
     predictions: dict[int, list[str]] = field(default_factory=dict)
+    kept: list[str] | None = None
+    """What the student in `student/` says; None where a run has none yet."""
 
 
 def score_students(session: Session) -> TestScores | None:
@@ -53,7 +56,9 @@ def score_students(session: Session) -> TestScores | None:
     rounds = [BASELINE, *(one.round for one in session.run.read_rounds() if one.trained)]
     said = {number: _predict(session, number, rows) for number in rounds}
     gold = [row.label for row in rows]
+    kept = session.run.student
     return TestScores(
+        kept=_ask(session, kept, rows) if (kept / "config.json").exists() else None,
         accuracy={number: accuracy(gold, labels) for number, labels in said.items()},
         per_label={
             number: recall_by_label(gold, labels, session.labels) for number, labels in said.items()
@@ -93,8 +98,9 @@ def build_report(
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "versions": _versions(),
         "config_fingerprint": config_fingerprint(parts),
-        "scores": _scores(scores, best_round),
+        "scores": _scores(session, scores, best_round),
         "best_round_rule": best_round_rule(session),
+        "refitted": len(refit_rows(session, best_round)),
         "calibration": "uncalibrated",
         "init": next((one for one in rounds if one["round"] == 0), None),
         "rounds": [one for one in rounds if one["round"] > 0],
@@ -130,7 +136,11 @@ def write_report(run: RunDirectory, report: dict[str, Any]) -> None:
 
 
 def _predict(session: Session, number: int, rows: Sequence[Example]) -> list[str]:
-    student = open_student(session.run.student_of_round(number), session.config.student)
+    return _ask(session, session.run.student_of_round(number), rows)
+
+
+def _ask(session: Session, folder: Path, rows: Sequence[Example]) -> list[str]:
+    student = open_student(folder, session.config.student)
     return [one.label for one in student.predict([row.text for row in rows])]
 
 
@@ -151,14 +161,16 @@ def _round(one: RoundRecord, student: int, scores: TestScores | None) -> dict[st
     return row
 
 
-def _scores(scores: TestScores | None, best_round: int) -> dict[str, Any]:
+def _scores(session: Session, scores: TestScores | None, best_round: int) -> dict[str, Any]:
     if scores is None:
         return {"baseline": None, "final": None, "best_round": best_round, "per_label": {}}
+    gold = [row.label for row in session.data.test]
+    final = scores.kept or scores.predictions[best_round]
     return {
         "baseline": scores.accuracy[BASELINE],
-        "final": scores.accuracy[best_round],
+        "final": accuracy(gold, final),
         "best_round": best_round,
-        "per_label": scores.per_label[best_round],
+        "per_label": recall_by_label(gold, final, session.labels),
         "baseline_per_label": scores.per_label[BASELINE],
     }
 
@@ -171,7 +183,9 @@ def _confusion(
     gold = [row.label for row in session.data.test]
     return {
         "labels": list(session.labels),
-        "matrix": confusion_matrix(gold, scores.predictions[best_round], session.labels),
+        "matrix": confusion_matrix(
+            gold, scores.kept or scores.predictions[best_round], session.labels
+        ),
         "split": "test",
     }
 
@@ -228,6 +242,7 @@ def _sample_counts(samples: Sequence[Sample]) -> dict[str, Any]:
     return {
         "accepted": len(accepted),
         "probe": sum(one.split == "probe" for one in accepted),
+        "unchecked": sum(not one.checked for one in accepted),
         "by_label": dict(Counter(one.label or "" for one in accepted)),
         "rejected": dict(Counter(one.reason or "" for one in rejected)),
         "examples_rejected": [

@@ -90,6 +90,9 @@ def curve_columns(report: Json) -> list[Json]:
         scores = {"test": stage.get("score"), "probe": stage.get("probe")}
         at_best = best is not None and stage.get("round") == best
         columns.append(scores | {"name": stage_name(stage), "tokens": tokens, "best": at_best})
+    if report.get("refitted"):
+        final = section(report, "scores").get("final")
+        columns.append({"name": "refitted", "test": final, "probe": None, "tokens": tokens})
     return columns
 
 

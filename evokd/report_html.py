@@ -103,6 +103,7 @@ def score_change(report: Json) -> Change:
     scores = section(report, "scores")
     best = scores.get("best_round")
     name = "final student" if best is None else stage_phrase(best)
+    name += ", refitted" if report.get("refitted") else ""
     if has_test(report):
         return Change(scores.get("baseline"), scores.get("final"), "baseline", name, True)
     seen = [stage for stage in stages(report) if stage.get("probe") is not None]
@@ -220,7 +221,8 @@ def label_columns(report: Json) -> list[Json]:
         at_best = best is not None and stage.get("round") == best
         values = section(stage, "per_label")
         columns.append({"name": stage_name(stage), "values": values, "best": at_best})
-    if not any(column["best"] and column["values"] for column in columns):
+    unseen = not any(column["best"] and column["values"] for column in columns)
+    if unseen or report.get("refitted"):
         columns.append({"name": "final", "values": section(scores, "per_label"), "best": True})
     return [column for column in columns if column["values"]]
 
@@ -348,6 +350,7 @@ def rejections(report: Json) -> Json:
         "accepted": kept,
         "share": kept / (kept + rejected) if kept is not None and kept + rejected else None,
         "probe": samples.get("probe"),
+        "unchecked": samples.get("unchecked"),
         "examples": list(samples.get("examples_rejected") or []),
     }
 
@@ -429,6 +432,7 @@ def facts(report: Json) -> list[tuple[str, str]]:
         ("random seed", report.get("random_seed")),
         ("best round", None if best is None else stage_phrase(best)),
         ("how the best round is chosen", report.get("best_round_rule")),
+        ("held-out texts it was refitted with", report.get("refitted") or None),
         ("confidence", report.get("calibration")),
         ("config fingerprint", report.get("config_fingerprint")),
         *((f"version of {name}", v) for name, v in section(report, "versions").items()),

@@ -110,6 +110,8 @@ def summary_table(report: Event) -> Table:
             percent(one["score"]),
             str(one["output_tokens"]),
         )
+    if report["refitted"]:
+        table.add_row("refitted", "", "", "", "", percent(report["scores"]["final"]), "")
     return table
 
 

@@ -9,11 +9,13 @@ import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from langgraph.runtime import Runtime
 
+from evokd.config import StrategySection
 from evokd.graph.planning import Aim
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, read_drafts
@@ -55,7 +57,7 @@ def evaluate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Look at the baseline student: where it hesitates between labels."""
     session = session_of(state, runtime)
     with session.phase("evaluate", state["round"]):
-        student = _student(session, BASELINE)
+        student = student_of(session, BASELINE)
         gold = [*session.data.seed, *session.data.validation]
         rivals = find_rivals(
             student.labels,
@@ -71,7 +73,7 @@ def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     round = state["round"]
     with session.phase("train", round):
-        last = _last_round(session, round)
+        last = last_round(session, round)
         accepted = [one for one in read_drafts(state) if one.accepted]
         update: dict[str, Any] = {}
         if accepted:
@@ -171,18 +173,46 @@ def route_after_decide(state: RunState) -> Literal["analyze", "finish"]:
 
 
 def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Ask all rounds' students the same held-out rows and keep the best one in `student/`."""
+    """Ask all rounds' students the same held-out rows; the best round's goes to `student/`.
+
+    With `strategy.refit` it learns that round's texts once more together with the held-out ones:
+    every decision they serve has been taken, and one in five of what the teacher wrote would be
+    lost. No score of the run is measured on them after that.
+    """
     session = session_of(state, runtime)
     with session.phase("finish", state["round"]):
         best = choose_best(_final_probe_scores(session), _probe_size(session))
-        chosen = session.run.student_of_round(best)
-        beside = session.run.path / ".student.tmp"
-        with storage_errors(session.run.student):
-            shutil.rmtree(beside, ignore_errors=True)
-            shutil.copytree(chosen, beside)
-            shutil.rmtree(session.run.student, ignore_errors=True)
-            beside.rename(session.run.student)
+        if refit_rows(session, best):
+            learned = texts_learned(session.accepted(), best, session.config.strategy)
+            weight = session.config.student.seed_weight
+            rows = training_rows(session.data.seed, learned, weight)
+            _fit(session, rows, best, session.run.student)
+        else:
+            _copy(session.run.student_of_round(best), session.run.student)
     return {"best_round": best}
+
+
+def refit_rows(session: Session, best: int) -> list[Sample]:
+    """Return the held-out texts that the kept student of round `best` learns in the end."""
+    learned = texts_learned(session.accepted(), best, session.config.strategy)
+    return [one for one in learned if one.split == "probe"]
+
+
+def texts_learned(
+    samples: Iterable[Sample], best: int, strategy: StrategySection
+) -> list[Sample]:
+    """Return what the kept student of round `best` learns of the accepted samples, in order.
+
+    The round's own texts, with review those of earlier rounds, and with refit the held-out ones.
+    """
+    known = [one for one in samples if one.accepted and one.round <= best]
+    taught = [
+        one
+        for one in known
+        if one.split == "train" and (strategy.review or one.round == best)
+    ]
+    held_out = [one for one in known if one.split == "probe"]
+    return [*taught, *held_out] if strategy.refit else taught
 
 
 def find_rivals(
@@ -210,9 +240,20 @@ def choose_best(scores: Mapping[int, float], rows: int) -> int:
     return max(round for round, score in scores.items() if score >= top - margin)
 
 
-def _fit(session: Session, rows: Sequence[TrainingRow], round: int) -> dict[str, Any]:
-    """Call the training tool; the folder appears only when it is complete."""
-    folder = session.run.student_of_round(round)
+def _copy(folder: Path, target: Path) -> None:
+    beside = target.with_name(f".{target.name}.tmp")
+    with storage_errors(target):
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(folder, beside)
+        shutil.rmtree(target, ignore_errors=True)
+        beside.rename(target)
+
+
+def _fit(
+    session: Session, rows: Sequence[TrainingRow], round: int, folder: Path | None = None
+) -> dict[str, Any]:
+    """Call the training tool; the folder, by default the round's, appears when it is complete."""
+    folder = folder or session.run.student_of_round(round)
     beside = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     rows_file = beside / "rows.jsonl"
@@ -237,7 +278,7 @@ def _fit(session: Session, rows: Sequence[TrainingRow], round: int) -> dict[str,
 
 
 def _starting_weights(session: Session, round: int) -> str:
-    last = _last_round(session, round) if round > BASELINE else None
+    last = last_round(session, round) if round > BASELINE else None
     if session.config.student.continue_training and last is not None:
         return str(session.run.student_of_round(last))
     return session.student_source
@@ -264,16 +305,17 @@ def _training_rows(session: Session, round: int, fresh: Sequence[Sample]) -> lis
     return training_rows(session.data.seed, taught, session.config.student.seed_weight)
 
 
-def _student(session: Session, round: int) -> Student:
+def student_of(session: Session, round: int) -> Student:
+    """Load a round's student."""
     return open_student(session.run.student_of_round(round), session.config.student)
 
 
 def _score(session: Session, round: int, gold: Sequence[str], texts: Sequence[str]) -> float:
     """Return the accuracy of a round's student."""
-    return accuracy(gold, [one.label for one in _student(session, round).predict(texts)])
+    return accuracy(gold, [one.label for one in student_of(session, round).predict(texts)])
 
 
-def _last_round(session: Session, round: int) -> int:
+def last_round(session: Session, round: int) -> int:
     """Return the newest round before this one that has a student."""
     for candidate in range(round - 1, BASELINE, -1):
         if (session.run.student_of_round(candidate) / "config.json").exists():
@@ -284,7 +326,7 @@ def _last_round(session: Session, round: int) -> int:
 def _predict_fresh(
     session: Session, last: int, accepted: Sequence[Sample]
 ) -> tuple[list[Sample], dict[str, str]]:
-    student = _student(session, last)
+    student = student_of(session, last)
     texts = [one.text for one in accepted]
     probabilities = student.probabilities(texts)
     predictions = student.likeliest(probabilities)
@@ -302,7 +344,7 @@ def _train_and_measure(
     rows = _training_rows(session, round, accepted)
     trains = any(one.split == "train" for one in accepted)
     result = _fit(session, rows, round) if trains else {}
-    student = _student(session, round if trains else last)
+    student = student_of(session, round if trains else last)
     gold, texts = _held_out(session, round, accepted)
     said = [one.label for one in student.predict(texts)]
     known = [one for one in accepted if one.prediction]
@@ -385,12 +427,12 @@ def _retest_all(
 ) -> list[Weakness]:
     """Ask the new student every weakness's held-out texts."""
     round = state["round"]
-    trained = round if state["trained"]["trained"] else _last_round(session, round)
+    trained = round if state["trained"]["trained"] else last_round(session, round)
     probes = {one.id: one for one in session.accepted() if one.split == "probe"}
     ids = sorted({name for one in weaknesses for name in one.probes if name in probes})
     if not ids:
         return list(weaknesses)
-    said = _student(session, trained).predict([probes[name].text for name in ids])
+    said = student_of(session, trained).predict([probes[name].text for name in ids])
     right = {
         name: answer.label == probes[name].label for name, answer in zip(ids, said, strict=True)
     }

@@ -22,6 +22,7 @@ from evokd.records import Difficulty, Weakness
 FEWEST_TEXTS = 2  # so that one rejected text does not leave a label without its held-out sample
 ASKED_PER_ACCEPTED = 1.25  # some are rejected, and a refill costs more than some texts too many
 PROBES_PER_TARGET = 2  # a label or weakness
+TEXTS_LIKE_ONE = 2  # that are modelled on the same example
 
 
 class PlannedCall(BaseModel):
@@ -37,8 +38,8 @@ class PlannedCall(BaseModel):
     probe: bool = False
     rival: str | None = None
     weakness: str | None = None
-    aim: str | None = None
     vary: str | None = None
+    examples: list[str] = Field(default_factory=list, description="hard texts are like these")
     attributes: list[str] = Field(default_factory=list, description="one entry a text, in words")
 
 
@@ -123,7 +124,6 @@ def plan_round(
                     probe=probe,
                     rival=rivals.get(label),
                     weakness=aim.weakness.id if aim else None,
-                    aim=aim.weakness.name if aim else None,
                     vary=aim.vary if aim else None,
                 )
             )
@@ -201,11 +201,39 @@ def orders_for(meaning: str, counts: Mapping[Difficulty, int], turn: int) -> lis
 
 
 def orders_of(call: PlannedCall, meaning: str) -> list[Order]:
-    """Return what a call asks for: by its attributes, else by the parts of the label's meaning."""
-    if not call.attributes:
+    """Return what a call asks for.
+
+    By attributes where it has them; hard texts like its examples; all others by the parts of the
+    label's meaning.
+    """
+    if call.attributes:
+        named = Counter(call.attributes)
+        return [Order("plain", count, attributes=words) for words, count in named.items()]
+    if not call.examples or not call.counts.get("hard"):
         return orders_for(meaning, call.counts, call.turn)
-    named = Counter(call.attributes)
-    return [Order("plain", count, attributes=words) for words, count in named.items()]
+    parts = split_evenly(call.counts["hard"], TEXTS_LIKE_ONE)
+    like = [
+        Order("hard", count, example=call.examples[place % len(call.examples)])
+        for place, count in enumerate(parts)
+    ]
+    rest = {name: count for name, count in call.counts.items() if name != "hard"}
+    return [*like, *(orders_for(meaning, rest, call.turn) if rest else [])]
+
+
+def with_examples(
+    calls: Sequence[PlannedCall], examples: Mapping[str, Sequence[str]]
+) -> list[PlannedCall]:
+    """Give the calls' hard texts examples: a label's examples take turns from call to call."""
+    taken: Counter[str] = Counter()
+    given = []
+    for call in calls:
+        known = examples.get(call.label, ())
+        needed = min(len(known), math.ceil(call.counts.get("hard", 0) / TEXTS_LIKE_ONE))
+        places = range(taken[call.label], taken[call.label] + needed)
+        shown = [known[place % len(known)] for place in places]
+        taken[call.label] += needed
+        given.append(call.model_copy(update={"examples": shown}))
+    return given
 
 
 def to_plain(calls: Sequence[PlannedCall]) -> list[dict[str, Any]]:

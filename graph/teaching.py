@@ -18,6 +18,7 @@ from evokd.agents.generator import Assignment, generate_texts
 from evokd.agents.labeler import label_text
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
+from evokd.graph.learning import BASELINE, last_round, student_of
 from evokd.graph.planning import (
     PROBES_PER_TARGET,
     Aim,
@@ -29,14 +30,17 @@ from evokd.graph.planning import (
     probe_quotas,
     share_out,
     to_plain,
+    with_examples,
 )
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, WriteTask, read_drafts
 from evokd.records import Sample, Weakness
 from evokd.tasks import normalize
+from evokd.tools.doubt import leave_one_out
 from evokd.tools.gates import TextIndex, asks_questions, balance, screen_texts, settle_label
 
-SHOWN_WRONG = 6
+RELATED_OF = 6  # of the worst failures are looked up in memory
+EXAMPLES = 6  # a label: hard texts are modelled on them
 SHOWN_RIGHT = 3
 NEAREST_TO_AVOID = 2
 CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
@@ -110,13 +114,14 @@ def generate(state: WriteTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Reject bad formats, duplicates and leaks before anybody is paid to read them."""
+    """Reject bad formats, duplicates and leaks, and find who is worth being read by the teacher."""
     session = session_of(state, runtime)
     drafts = read_drafts(state)
     with session.phase("screen", state["round"]):
-        fresh = [one for one in drafts if one.accepted is None and one.labeler_label is None]
+        fresh = [one for one in drafts if one.accepted is None and one.label is None]
         screened = screen_drafts(session, state["round"], fresh, drafts)
-    return {"drafts": _by_id(screened)}
+        settled = _spare_the_sure(session, state["round"], screened, drafts)
+    return {"drafts": _by_id(settled)}
 
 
 def send_to_labeler(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
@@ -158,7 +163,9 @@ def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] 
     if not session.config.strategy.critic:
         return "gate"
     waiting = [
-        one for one in read_drafts(state) if one.accepted is None and one.critic_verdict is None
+        one
+        for one in read_drafts(state)
+        if one.checked and one.accepted is None and one.critic_verdict is None
     ]
     return _send_in_batches("critique", state, waiting, session, "critic") or "gate"
 
@@ -186,7 +193,7 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
                 strategy.separation,
                 one.critic_verdict == ACCEPT,
             )
-            if one.accepted is None
+            if one.checked and one.accepted is None
             else one
             for one in (screened.get(one.id, one) for one in drafts)
         ]
@@ -220,15 +227,7 @@ def refill(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     wave = state["refill"] + 1
     aims = [Aim(**one) for one in state["weaknesses"]]
     missing, missing_probes = _missing(session, state)
-    calls = plan_round(
-        state["round"],
-        wave,
-        session.config.strategy,
-        missing,
-        missing_probes,
-        aims,
-        state.get("rivals", {}),
-    )
+    calls = _plan_calls(session, state, wave, missing, missing_probes, aims)
     session.emit({"kind": "note", "text": f"refill {wave}: {len(calls)} more generator calls"})
     return {"assignments": to_plain(calls), "refill": wave}
 
@@ -243,17 +242,11 @@ def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
     strategy = session.config.strategy
     if not strategy.analyst:
         return []
-    last = [one for one in session.accepted() if one.round == state["round"] - 1 and one.prediction]
-    wrong = _hardest_first(
-        one for one in last if one.prediction and one.prediction.label != one.label
-    )
-    right = _closest_first(
-        one for one in last if one.prediction and one.prediction.label == one.label
-    )
+    wrong, right = _last_answers(session, state["round"])
     findings = Findings(
-        wrong=[_shown(one) for one in wrong[:SHOWN_WRONG]],
+        wrong=[_shown(one) for one in wrong],
         right=[_shown(one) for one in right[:SHOWN_RIGHT]] if strategy.correct else [],
-        related=_related(session, wrong[:SHOWN_WRONG]),
+        related=_related(session, wrong[:RELATED_OF]),
         scores=state.get("scores", {}),
         open_weaknesses=_open_names(session),
     )
@@ -263,7 +256,6 @@ def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
             session.teachers["analyst"],
             session.prompts["analyst"],
             session.card,
-            session.labels,
             findings,
             max_weaknesses=strategy.max_weaknesses,
             max_chars=max(600, room * CHARS_PER_TOKEN - len(session.card)),
@@ -272,6 +264,33 @@ def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
     except ReplyError as error:
         session.emit({"kind": "note", "text": f"no analysis this round: {error}"})
         return []
+
+
+def _last_answers(session: Session, round: int) -> tuple[list[Sample], list[Sample]]:
+    """Return what the last batch's student got wrong, hardest first, and right, closest first.
+
+    Held-out texts judge the student: they are shown to nobody who plans or writes.
+    """
+    last = [
+        one
+        for one in session.accepted()
+        if one.round == round - 1 and one.split == "train" and one.prediction
+    ]
+    return (
+        _hardest_first(one for one in last if one.prediction and one.prediction.label != one.label),
+        _closest_first(one for one in last if one.prediction and one.prediction.label == one.label),
+    )
+
+
+def _give_examples(session: Session, round: int, calls: list[PlannedCall]) -> list[PlannedCall]:
+    """Model hard texts on what the student got wrong, or nearly wrong, of their label."""
+    wrong, right = _last_answers(session, round)
+    examples: dict[str, list[str]] = {}
+    for one in (*wrong, *right):
+        known = examples.setdefault(one.label or "", [])
+        if len(known) < EXAMPLES:
+            known.append(one.text)
+    return with_examples(calls, examples)
 
 
 def _related(session: Session, wrong: list[Sample]) -> list[Shown]:
@@ -307,15 +326,20 @@ def _to_aim(planned: PlannedWeakness, round: int, index: int) -> Aim:
 
 def _plan(session: Session, state: RunState, aims: list[Aim], total: int) -> list[PlannedCall]:
     wanted, probes = _quotas(session, state, aims, total)
-    return plan_round(
-        state["round"],
-        0,
-        session.config.strategy,
-        wanted,
-        probes,
-        aims,
-        state.get("rivals", {}),
-    )
+    return _plan_calls(session, state, 0, wanted, probes, aims)
+
+
+def _plan_calls(
+    session: Session,
+    state: RunState,
+    wave: int,
+    wanted: Mapping[str, int],
+    probes: Mapping[str, int],
+    aims: list[Aim],
+) -> list[PlannedCall]:
+    round, strategy = state["round"], session.config.strategy
+    calls = plan_round(round, wave, strategy, wanted, probes, aims, state.get("rivals", {}))
+    return _give_examples(session, round, calls) if strategy.analyst else calls
 
 
 def _quotas(
@@ -389,10 +413,14 @@ def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
         orders=orders_of(call, session.config.task.labels[call.label]),
         length=call.length,
         rival=call.rival,
-        weakness=call.aim,
         vary=call.vary,
         avoid=avoid,
+        questions=_asks_questions(session),
     )
+
+
+def _asks_questions(session: Session) -> bool:
+    return asks_questions(row.text for row in session.data.seed)
 
 
 def screen_drafts(
@@ -427,10 +455,49 @@ def screen_drafts(
     guarded = TextIndex(
         session.embedder, (row.text for row in (*session.data.validation, *session.data.test))
     )
-    questions = asks_questions(row.text for row in session.data.seed)
+    questions = _asks_questions(session)
     return screen_texts(
         fresh, gates, session.embedder, known, guarded, session.labels, questions=questions
     )
+
+
+def _spare_the_sure(
+    session: Session, round: int, fresh: list[Sample], drafts: list[Sample]
+) -> list[Sample]:
+    """Settle the intended label where neighbours and student agree with it; nobody is asked.
+
+    Held-out texts are always checked, for they judge the student.
+    """
+    pending = [one for one in fresh if one.accepted is None]
+    if session.config.strategy.check == "all" or not pending:
+        return fresh
+    taken = {one.id for one in fresh}
+    known = [
+        *((row.text, row.label) for row in session.data.seed),
+        *((one.text, one.label or "") for one in session.accepted(before=round)),
+        *((one.text, one.label or "") for one in drafts if one.id not in taken and one.accepted),
+    ]
+    intended = [one.intended_label for one in pending]
+    texts = [one.text for one in pending]
+    guesses = [
+        leave_one_out(
+            session.embedder.embed([*(text for text, _ in known), *texts]),
+            [*(label for _, label in known), *intended],
+        )[len(known) :]
+    ]
+    if (taught := last_round(session, round)) != BASELINE:  # else it knows the seeds only
+        guesses.append([one.label for one in student_of(session, taught).predict(texts)])
+    sure = {
+        one.id
+        for one, *guessed in zip(pending, *guesses, strict=True)
+        if one.split == "train" and set(guessed) == {one.intended_label}
+    }
+    return [
+        one.model_copy(update={"checked": False, "label": one.intended_label})
+        if one.id in sure
+        else one
+        for one in fresh
+    ]
 
 
 def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:

@@ -110,7 +110,13 @@ def write_task(
                 "max_concurrency": 2,
             }
         },
-        "strategy": {"rounds": 2, "init_samples": 9, "samples_per_round": 9, "texts_per_call": 4},
+        "strategy": {
+            "rounds": 2,
+            "init_samples": 9,
+            "samples_per_round": 9,
+            "texts_per_call": 4,
+            "check": "all",
+        },
         "memory": {"embedder": "hash:64"},
     }
     for section, values in (changes or {}).items():

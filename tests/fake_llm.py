@@ -70,15 +70,11 @@ class FakeLLM:
         form = self._form(body)
         if form is None:
             return "The sea is wide."
-        lists = [
-            name
-            for name in form.get("properties", {})
-            if name.partition("_")[0] in ("texts", "hard", "easy", "plain")
-        ]
-        if lists:
-            return json.dumps({name: self._texts(asked, form, name) for name in lists})
-        if "weaknesses" in form.get("properties", {}):
-            return json.dumps({"weaknesses": [self._weakness()]})
+        properties = form.get("properties", {})
+        if {"plain", "hard", "easy"} & {name.partition("_")[0] for name in properties}:
+            return json.dumps({name: self._texts(asked, form, name) for name in properties})
+        if "c1" in properties:
+            return json.dumps({name: self._plan() for name in properties})
         if "topics" in form.get("properties", {}):
             return json.dumps(
                 {
@@ -111,11 +107,10 @@ class FakeLLM:
             texts[0] = f"{RUBBISH} {self._rng.randrange(10**6)} {texts[0]}"
         return texts
 
-    def _weakness(self) -> dict[str, Any]:
+    def _plan(self) -> dict[str, Any]:
         return {
             "name": "short fruit",
             "pattern": "fruit beside metal",
-            "labels": ["fruit", "metal"],
             "hard": 2,
             "easy": 1,
             "vary": "the words",

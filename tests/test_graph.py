@@ -280,3 +280,43 @@ def test_a_meaning_handed_in_as_a_text_is_a_duplicate(
     copies = [one for one in samples(run(toy_task)) if one.text == "About a fruit"]
     assert copies
     assert {one.reason for one in copies} == {"duplicate"}
+
+
+def test_only_doubtful_and_held_out_texts_are_checked(toy_task: Path, llm: FakeLLM) -> None:
+    rows = [one for one in samples(run(toy_task, "strategy.check=doubtful")) if one.accepted]
+    sure = [one for one in rows if not one.checked]
+    assert sure
+    assert all(one.label == one.intended_label and one.split == "train" for one in sure)
+    assert all(one.labeler_label is None and one.critic_verdict is None for one in sure)
+    asked = "\n".join(body["messages"][-1]["content"] for body in llm.requests)
+    for one in rows:
+        assert (f'"{one.text}"' in asked) == one.checked
+    assert all(one.checked for one in rows if one.split == "probe")
+
+
+def learned_texts(folder: Path) -> list[str]:
+    lines = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["text"] for line in lines]
+
+
+def test_the_kept_student_learns_the_held_out_texts_when_all_is_decided(toy_task: Path) -> None:
+    result = run(toy_task)
+    directory = RunDirectory(result.path)
+    best = result.report["scores"]["best_round"]
+    held_out = [one.text for one in samples(result) if one.split == "probe" and one.round <= best]
+    assert result.report["refitted"] == len(held_out) > 0
+    before = learned_texts(directory.student_of_round(best))
+    assert not set(held_out) & set(before)
+    assert learned_texts(result.student) == [*before, *held_out]
+
+
+def test_without_refit_the_best_rounds_student_is_kept_as_it_is(toy_task: Path) -> None:
+    result = run(toy_task, "strategy.refit=false")
+    best = result.report["scores"]["best_round"]
+    kept, chosen = result.student, RunDirectory(result.path).student_of_round(best)
+    name = "model.safetensors"
+    assert (kept / name).read_bytes() == (chosen / name).read_bytes()
+    assert result.report["refitted"] == 0
+    stages = [result.report["init"], *result.report["rounds"]]
+    scored = next(one for one in stages if one["round"] == best)
+    assert result.report["scores"]["final"] == scored["score"]

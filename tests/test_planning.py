@@ -14,11 +14,13 @@ from evokd.graph.planning import (
     PlannedCall,
     label_weights,
     orders_for,
+    orders_of,
     plan_round,
     probe_quotas,
     share_out,
     split_evenly,
     texts_for,
+    with_examples,
 )
 from evokd.records import Difficulty, Weakness
 
@@ -163,9 +165,7 @@ def test_no_two_calls_share_an_id_not_even_over_refills() -> None:
 def test_a_call_carries_its_aim_and_the_rival() -> None:
     calls = plan({"a": 4, "c": 4}, NONE, make_aim("w1", ["b", "a"]), make_aim("w2", ["a"]))
     aimed = [call for call in calls if call.label == "a"]
-    assert {(one.weakness, one.aim, one.vary, one.rival) for one in aimed} == {
-        ("w2", "name w2", "vary w2", "b")
-    }
+    assert {(one.weakness, one.vary, one.rival) for one in aimed} == {("w2", "vary w2", "b")}
     assert {call.weakness for call in calls if call.label == "c"} == {None}
 
 
@@ -266,3 +266,28 @@ def test_no_text_is_lost_between_the_parts(total: int, turn: int) -> None:
 
 def test_a_meaning_of_one_part_is_meant_as_a_whole() -> None:
     assert orders_for("is late, or lost", {"plain": 3}, 4) == [Order("plain", 3)]
+
+
+def looped(label: str, **counts: int) -> PlannedCall:
+    return PlannedCall(id="r", label=label, counts=counts, length="short")  # type: ignore[arg-type]
+
+
+def test_the_failures_of_a_label_take_turns_as_examples() -> None:
+    calls = [looped("a", hard=4, easy=4), looped("b", hard=2), looped("a", hard=3, easy=1)]
+    given = with_examples(calls, {"a": ["x", "y", "z"]})
+    assert [call.examples for call in given] == [["x", "y"], [], ["z", "x"]]
+
+
+def test_no_call_is_shown_more_failures_than_there_are() -> None:
+    (call,) = with_examples([looped("a", hard=8)], {"a": ["x"]})
+    assert orders_of(call, "m") == [Order("hard", 2, example="x")] * 4
+
+
+def test_hard_texts_are_like_the_examples_and_easy_ones_about_the_parts() -> None:
+    call = looped("a", hard=3, easy=2).model_copy(update={"examples": ["x", "y"]})
+    assert orders_of(call, "is late; is lost") == [
+        Order("hard", 2, example="x"),
+        Order("hard", 1, example="y"),
+        Order("easy", 1, "is late"),
+        Order("easy", 1, "is lost"),
+    ]

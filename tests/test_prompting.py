@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from evokd.agents.analyst import Findings, Shown, analyze
+from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
 from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
 from evokd.agents.critic import ACCEPT, FAULTS, Critic, Verdict
 from evokd.agents.generator import Assignment, Order, generate_texts
@@ -245,23 +245,45 @@ def test_a_meaning_that_is_given_in_parts_is_not_repeated_as_a_whole() -> None:
 
 
 def test_hard_texts_are_asked_for_near_the_rival_and_the_weakness() -> None:
-    assignment = order(
-        MIXED, rival="arrival", weakness="late cards", vary="the month", avoid=["an old one"]
-    )
+    assignment = order(MIXED, rival="arrival", vary="the month", avoid=["an old one"])
     _, listener = written(assignment)
     assert "hard: write 1 that really are lost, but whose words or situation remind of arrival" in (
         listener.user
     )
     assert "easy: write 2 clear, typical ones" in listener.user
-    assert "Aim at this weakness: late cards. Vary: the month." in listener.user
+    assert "Vary: the month." in listener.user
     assert 'exist already: "an old one"' in listener.user
+
+
+def test_lists_of_questions_are_named_so() -> None:
+    orders = [Order("plain", 1, "it was stolen"), Order("plain", 1, "it fell")]
+    texts, listener = written(
+        Assignment(label="lost", orders=orders, length="short", questions=True),
+        question_1=["a?"],
+        question_2=["b?"],
+    )
+    assert "question_2: write 1, all about this: it fell." in listener.user
+    assert texts == [("plain", "a?"), ("plain", "b?")]
+
+
+def test_hard_texts_may_be_modelled_on_a_failure() -> None:
+    orders = [Order("hard", 2, example="where did I put it"), Order("easy", 1, "it was stolen")]
+    texts, listener = written(
+        Assignment(label="lost", orders=orders, length="short", rival="arrival"),
+        hard=["a", "b"],
+        easy=["c"],
+    )
+    assert 'hard: write 2 of the same kind as "where did I put it"' in listener.user
+    assert "easy: write 1 clear, typical ones" in listener.user
+    assert "arrival" not in listener.user
+    assert texts == [("hard", "a"), ("hard", "b"), ("easy", "c")]
 
 
 def test_no_placeholder_is_left_in_any_form() -> None:
     every: dict[Difficulty, int] = {"plain": 1, "easy": 1, "hard": 1}
     for assignment in (
         order(every),
-        order(every, rival="arrival", weakness="w", avoid=["x", "y"]),
+        order(every, rival="arrival", vary="v", avoid=["x", "y"]),
     ):
         assert "{{" not in written(assignment)[1].user
 
@@ -283,33 +305,25 @@ def test_the_labeler_sees_the_card_and_the_text_alone() -> None:
 # The analyst
 
 ROW = Shown("where is it", "arrival", "lost", 0.8)
-WEAKNESS = {
-    "name": "late",
-    "pattern": "late cards",
-    "labels": ["arrival"],
-    "hard": 2,
-    "easy": 1,
-    "vary": "x",
-}
+PLAN = {"name": "late", "pattern": "late cards", "hard": 2, "easy": 1, "vary": "x"}
 
 
-def analyzed(findings: Findings, max_chars: int = 9000) -> Listener:
-    listener = Listener({"weaknesses": [WEAKNESS]})
+def analyzed(findings: Findings, max_chars: int = 9000) -> tuple[list[PlannedWeakness], Listener]:
+    shown = len({(row.label, row.predicted) for row in findings.wrong})
+    listener = Listener({f"c{place + 1}": PLAN for place in range(min(2, shown))})
     found = analyze(
         as_teacher(listener),
         load_prompt("analyst", KIND),
         "card",
-        list(LABELS),
         findings,
         max_weaknesses=2,
         max_chars=max_chars,
         call=CALL,
     )
-    assert [one.name for one in found] == ["late"]
-    return listener
+    return found, listener
 
 
-def test_the_analyst_sees_wrong_right_related_scores_and_open_weaknesses() -> None:
+def test_the_analyst_sees_confusions_right_related_scores_and_open_weaknesses() -> None:
     findings = Findings(
         wrong=[ROW],
         right=[Shown("gone", "lost", "lost", 0.61)],
@@ -317,46 +331,63 @@ def test_the_analyst_sees_wrong_right_related_scores_and_open_weaknesses() -> No
         scores={"lost": 0.75},
         open_weaknesses=["slow (lost)"],
     )
-    user = analyzed(findings).user
+    user = analyzed(findings)[1].user
     for part in (
-        '- "where is it" is arrival, student said lost (0.80)',
+        "c1: arrival taken for lost, 1 times",
+        '- "where is it" (0.80)',
         '- "gone" is lost (0.61)',
         '- "years ago" is lost, student said arrival (0.50)',
         "lost 75%",
         "slow (lost)",
-        "up to 2 weaknesses",
     ):
         assert part in user
 
 
 def test_what_is_not_known_yet_is_said() -> None:
-    user = analyzed(Findings(wrong=[], right=[])).user
-    assert user.count("(none)") == 4
+    user = analyzed(Findings(wrong=[ROW], right=[]))[1].user
+    assert user.count("(none)") == 3
     assert "(not known yet)" in user
+
+
+def test_a_student_without_failures_has_no_weaknesses_and_nobody_is_asked() -> None:
+    found, listener = analyzed(Findings(wrong=[], right=[Shown("gone", "lost", "lost", 0.61)]))
+    assert found == []
+    assert not listener.asked
+
+
+def test_the_labels_of_a_weakness_are_those_of_its_confusion_the_most_frequent_first() -> None:
+    wrong = [
+        Shown("a", "lost", "arrival", 0.9),
+        Shown("b", "arrival", "lost", 0.8),
+        Shown("c", "arrival", "lost", 0.7),
+        Shown("d", "lost", "stolen", 0.6),
+    ]
+    found, listener = analyzed(Findings(wrong=wrong, right=[]))
+    assert [one.labels for one in found] == [["arrival", "lost"], ["lost", "arrival"]]
+    assert "c2: lost taken for arrival" in listener.user
+    assert "stolen" not in listener.user
 
 
 def test_a_long_prompt_loses_related_first_then_right_then_wrong() -> None:
     rows = {
-        name: [Shown(f"{name} {number} " + "x" * 100, "lost", "lost", 0.5) for number in (0, 1)]
+        name: [Shown(f"{name} {number} " + "x" * 100, "lost", "late", 0.5) for number in (0, 1)]
         for name in ("wrong", "right", "related")
     }
     findings = Findings(**rows)
-    whole = len(analyzed(findings).user)
+    whole = len(analyzed(findings)[1].user)
     kept = []
-    for room in (whole - 1, whole - 250, whole - 350, whole - 500, 0):
-        user = analyzed(findings, room).user
+    for room in (whole - 1, whole - 250, whole - 400, whole - 500, 0):
+        user = analyzed(findings, room)[1].user
         kept.append("".join(str(user.count(f'"{name} ')) for name in rows))
     assert kept == ["221", "220", "210", "200", "000"]
 
 
-def test_the_analyst_may_name_only_labels_of_the_task_and_not_too_many_weaknesses() -> None:
-    form = analyzed(Findings(wrong=[ROW], right=[])).forms[0]
+def test_the_analyst_is_held_to_one_plan_a_confusion() -> None:
+    form = analyzed(Findings(wrong=[ROW], right=[]))[1].forms[0]
     with pytest.raises(ValidationError):
-        form.model_validate({"weaknesses": [WEAKNESS | {"labels": ["found"]}]})
+        form.model_validate({})
     with pytest.raises(ValidationError):
-        form.model_validate({"weaknesses": [WEAKNESS] * 3})
-    with pytest.raises(ValidationError):
-        form.model_validate({"weaknesses": []})
+        form.model_validate({"c1": PLAN | {"name": 3}})
 
 
 # The critic

@@ -163,9 +163,7 @@ def balance(samples: Sequence[Sample], caps: Mapping[str, int]) -> list[Sample]:
 
     Only samples that are still pending count; ties keep their order.
     """
-    order = sorted(
-        range(len(samples)), key=lambda index: -(samples[index].labeler_confidence or 0.0)
-    )
+    order = sorted(range(len(samples)), key=lambda index: -_sureness(samples[index]))
     taken: Counter[str] = Counter()
     result = list(samples)
     for index in order:
@@ -177,6 +175,11 @@ def balance(samples: Sequence[Sample], caps: Mapping[str, int]) -> list[Sample]:
         else:
             taken[sample.label] += 1
     return result
+
+
+def _sureness(sample: Sample) -> float:
+    """Return the labeler's confidence; what nobody doubted is as sure as can be."""
+    return 1.0 if sample.labeler_confidence is None else sample.labeler_confidence
 
 
 def _asks(text: str) -> bool:

@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from evokd.bench.cell import Places, cell_config, marks, run_directory, share
 from evokd.bench.records import Cell, CellResult
 from evokd.bench.sets import BenchSet, copy_key, load_set, read_packed, text_hash
+from evokd.config import StrategySection
 from evokd.errors import DataError
-from evokd.graph.learning import training_rows
+from evokd.graph.learning import texts_learned, training_rows
 from evokd.records import Sample
 from evokd.store.files import write_bytes
 from evokd.store.ledger import Ledger
@@ -102,7 +103,7 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     cell = result.cell
     bench = load_set(cell.set, places.data)
     config = cell_config(cell, bench, places)
-    taught = _taught(result, places, bench)
+    taught = _taught(result, places, bench, config.strategy)
     seed = bench.seed(cell.shots, cell.seed)
     rows = training_rows(list(seed.values()), taught, config.student.seed_weight)
     if cell.strategy == "fullshot":
@@ -129,18 +130,14 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     return result.model_copy(update={"correct": correct, "score": share(correct)})
 
 
-def _taught(result: CellResult, places: Places, bench: BenchSet) -> list[Sample]:
+def _taught(
+    result: CellResult, places: Places, bench: BenchSet, strategy: StrategySection
+) -> list[Sample]:
     """Return the samples the kept student was trained on."""
     cell, kept = result.cell, result.kept_round
     if not cell.budget or kept is None:
         return []
-    samples = read_samples(places.results, cell, bench)
-    first = kept if cell.variant == "no review" else 0
-    return [
-        one
-        for one in samples
-        if one.accepted and one.split == "train" and first <= one.round <= kept
-    ]
+    return texts_learned(read_samples(places.results, cell, bench), kept, strategy)
 
 
 def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:

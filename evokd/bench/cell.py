@@ -29,7 +29,7 @@ ROUNDS = 100  # the budget ends a cell, not its rounds
 # Beside what a set says of its own. A batch of a one-pass strategy is only a point of its curve.
 STRATEGY: dict[str, Any] = {"rounds": ROUNDS, "patience": ROUNDS, "texts_per_call": 8}
 SIZES: dict[str, dict[str, Any]] = {
-    "evokd": {"init_samples": 32, "samples_per_round": 36},
+    "evokd": {"init_samples": 64, "samples_per_round": 72},
     "static": {"samples_per_round": 96},
     "attr": {"samples_per_round": 96},
 }
@@ -214,7 +214,10 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
 
 
 def _curve(report: dict[str, Any], ledger: Ledger) -> list[CurvePoint]:
-    """Return the score after every round, the seeds alone first."""
+    """Return the score after every round, the seeds alone first.
+
+    Where the kept student was refitted, the last point is that student.
+    """
     points = [
         CurvePoint(
             round=-1,
@@ -237,4 +240,6 @@ def _curve(report: dict[str, Any], ledger: Ledger) -> list[CurvePoint]:
                 score=one["score"],
             )
         )
+    if report["refitted"]:
+        points[-1] = points[-1].model_copy(update={"score": report["scores"]["final"]})
     return points
