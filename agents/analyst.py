@@ -91,9 +91,21 @@ def analyze(
     fields: dict[str, Any] = {name: (Plan, ...) for name in names}
     reply = teacher.ask(messages, create_model("Analysis", **fields), call)
     return [
-        PlannedWeakness(**getattr(reply, name).model_dump(), labels=list(labels))
+        _weakness(getattr(reply, name), labels)
         for name, (labels, _) in zip(names, confusions, strict=True)
     ]
+
+
+def _weakness(plan: Plan, labels: tuple[str, str]) -> PlannedWeakness:
+    """Small analysts like to answer with a label's name, which names no pattern."""
+    said = plan.model_dump() | {"labels": list(labels)}
+    if _plain(plan.name) in {_plain(label) for label in labels} | {""}:
+        said["name"] = f"{labels[0]} taken for {labels[1]}"
+    return PlannedWeakness(**said)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
 
 
 Confusion = tuple[tuple[str, str], list[Shown]]

@@ -104,35 +104,42 @@ def plan_round(
         plain: neither hard nor easy texts, as in the +Init batch.
     """
     calls: list[PlannedCall] = []
-
-    def add(label: str, wanted: int, probe: bool) -> None:
+    looped = round > 0 and strategy.analyst and not plain
+    parts = [
+        (index, label, probe, part)
+        for wanted, probe in ((quotas, False), (probes, True))
+        for label, count in wanted.items()
+        for index, part in enumerate(_split(count, probe, strategy, _aims_for(label, aims)))
+    ]
+    # In turns, so that a budget that ends within the batch does not leave a label without texts.
+    for index, label, probe, part in sorted(parts, key=lambda one: (one[2], one[0])):
         ranked = _aims_for(label, aims)
-        looped = round > 0 and strategy.analyst and not plain
-        parts = split_evenly(wanted, strategy.texts_per_call)
-        if probe and len(ranked) > len(parts):  # each weakness needs probes of its own
-            parts = [max(1, wanted // len(ranked))] * len(ranked)
-        for index, part in enumerate(parts):
-            aim = ranked[index % len(ranked)] if ranked else None
-            calls.append(
-                PlannedCall(
-                    id=f"r{round:02d}w{wave}c{len(calls):02d}",
-                    label=label,
-                    counts=_counts(texts_for(part), strategy, aim, looped),
-                    turn=round + wave + index + (1 if probe else 0),
-                    # Shifted by round and wave, so that no label is tied to a length.
-                    length=strategy.lengths[(len(calls) + round + wave) % len(strategy.lengths)],
-                    probe=probe,
-                    rival=rivals.get(label),
-                    weakness=aim.weakness.id if aim else None,
-                    vary=aim.vary if aim else None,
-                )
+        aim = ranked[index % len(ranked)] if ranked else None
+        calls.append(
+            PlannedCall(
+                id=f"r{round:02d}w{wave}c{len(calls):02d}",
+                label=label,
+                counts=_counts(texts_for(part), strategy, aim, looped),
+                turn=round + wave + index + (1 if probe else 0),
+                # Shifted by round and wave, so that no label is tied to a length.
+                length=strategy.lengths[(len(calls) + round + wave) % len(strategy.lengths)],
+                probe=probe,
+                rival=rivals.get(label),
+                weakness=aim.weakness.id if aim else None,
+                vary=aim.vary if aim else None,
             )
-
-    for label, quota in quotas.items():
-        add(label, quota, probe=False)
-    for label, wanted in probes.items():
-        add(label, wanted, probe=True)
+        )
     return calls
+
+
+def _split(
+    wanted: int, probe: bool, strategy: StrategySection, ranked: Sequence[Aim]
+) -> list[int]:
+    """Split what a label wants into calls; each weakness needs held-out texts of its own."""
+    parts = split_evenly(wanted, strategy.texts_per_call)
+    if probe and len(ranked) > len(parts):
+        return [max(1, wanted // len(ranked))] * len(ranked)
+    return parts
 
 
 def probe_quotas(

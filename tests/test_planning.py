@@ -105,9 +105,9 @@ def test_a_quota_is_split_into_the_fewest_even_parts(total: int, parts: list[int
 # Calls
 
 
-def test_a_labels_quota_becomes_calls_of_even_size_that_ask_for_a_quarter_more() -> None:
+def test_a_labels_quota_becomes_calls_of_even_size_and_labels_take_turns() -> None:
     sizes = [(call.label, asked([call])) for call in plan({"a": 9, "b": 2})]
-    assert sizes == [("a", 4), ("a", 4), ("a", 4), ("b", 3)]
+    assert sizes == [("a", 4), ("b", 3), ("a", 4), ("a", 4)]
 
 
 def test_half_of_a_calls_texts_are_easy() -> None:

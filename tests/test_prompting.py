@@ -368,6 +368,28 @@ def test_the_labels_of_a_weakness_are_those_of_its_confusion_the_most_frequent_f
     assert "stolen" not in listener.user
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("parcels abroad", "parcels abroad"),
+        ("Arrival", "arrival taken for lost"),
+        (" ", "arrival taken for lost"),
+    ],
+)
+def test_a_weakness_is_not_named_after_a_label(name: str, kept: str) -> None:
+    listener = Listener({"c1": PLAN | {"name": name}})
+    (found,) = analyze(
+        as_teacher(listener),
+        load_prompt("analyst", KIND),
+        "card",
+        Findings(wrong=[ROW], right=[]),
+        max_weaknesses=2,
+        max_chars=9000,
+        call=CALL,
+    )
+    assert found.name == kept
+
+
 def test_a_long_prompt_loses_related_first_then_right_then_wrong() -> None:
     rows = {
         name: [Shown(f"{name} {number} " + "x" * 100, "lost", "late", 0.5) for number in (0, 1)]
