@@ -54,7 +54,7 @@ class Plan(BaseModel):
 
 
 class PlannedWeakness(Plan):
-    """One named weakness, what to write against it, and the labels concerned, the true one first."""
+    """One named weakness with its plan and the labels concerned, the true one first."""
 
     labels: list[str]
 
@@ -88,7 +88,7 @@ def analyze(
     user = _fit(prompt, findings, confusions, max_chars)
     messages: list[Message] = [("system", card), ("user", user)]
     names = [f"c{place}" for place in range(1, len(confusions) + 1)]
-    fields: dict[str, Any] = {name: (Plan, ...) for name in names}
+    fields: dict[str, Any] = dict.fromkeys(names, (Plan, ...))
     reply = teacher.ask(messages, create_model("Analysis", **fields), call)
     return [
         _weakness(getattr(reply, name), labels)

@@ -38,8 +38,8 @@ class Assignment:
     """What one call has to write.
 
     As in the paper, hard and easy texts come from one call. `rival` is the label the student takes
-    for `label`; hard texts without an example need one. `avoid` holds the nearest texts that exist already, nearest
-    first.
+    for `label`; hard texts without an example need one. `avoid` holds the nearest texts that exist
+    already, nearest first. `questions`: all texts of the task are.
     """
 
     label: str

@@ -198,18 +198,14 @@ def refit_rows(session: Session, best: int) -> list[Sample]:
     return [one for one in learned if one.split == "probe"]
 
 
-def texts_learned(
-    samples: Iterable[Sample], best: int, strategy: StrategySection
-) -> list[Sample]:
+def texts_learned(samples: Iterable[Sample], best: int, strategy: StrategySection) -> list[Sample]:
     """Return what the kept student of round `best` learns of the accepted samples, in order.
 
     The round's own texts, with review those of earlier rounds, and with refit the held-out ones.
     """
     known = [one for one in samples if one.accepted and one.round <= best]
     taught = [
-        one
-        for one in known
-        if one.split == "train" and (strategy.review or one.round == best)
+        one for one in known if one.split == "train" and (strategy.review or one.round == best)
     ]
     held_out = [one for one in known if one.split == "probe"]
     return [*taught, *held_out] if strategy.refit else taught

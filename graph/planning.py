@@ -132,9 +132,7 @@ def plan_round(
     return calls
 
 
-def _split(
-    wanted: int, probe: bool, strategy: StrategySection, ranked: Sequence[Aim]
-) -> list[int]:
+def _split(wanted: int, probe: bool, strategy: StrategySection, ranked: Sequence[Aim]) -> list[int]:
     """Split what a label wants into calls; each weakness needs held-out texts of its own."""
     parts = split_evenly(wanted, strategy.texts_per_call)
     if probe and len(ranked) > len(parts):
@@ -223,18 +221,24 @@ def orders_of(call: PlannedCall, meaning: str) -> list[Order]:
         Order("hard", count, example=call.examples[place % len(call.examples)])
         for place, count in enumerate(parts)
     ]
-    rest = {name: count for name, count in call.counts.items() if name != "hard"}
+    rest: dict[Difficulty, int] = {
+        name: count for name, count in call.counts.items() if name != "hard"
+    }
     return [*like, *(orders_for(meaning, rest, call.turn) if rest else [])]
 
 
 def with_examples(
     calls: Sequence[PlannedCall], examples: Mapping[str, Sequence[str]]
 ) -> list[PlannedCall]:
-    """Give the calls' hard texts examples: a label's examples take turns from call to call."""
+    """Give the calls' hard texts examples: a label's examples take turns from call to call.
+
+    Calls for held-out texts get none: what is modelled on a text that is trained on would be judged
+    too easy.
+    """
     taken: Counter[str] = Counter()
     given = []
     for call in calls:
-        known = examples.get(call.label, ())
+        known = () if call.probe else examples.get(call.label, ())
         needed = min(len(known), math.ceil(call.counts.get("hard", 0) / TEXTS_LIKE_ONE))
         places = range(taken[call.label], taken[call.label] + needed)
         shown = [known[place % len(known)] for place in places]

@@ -283,10 +283,13 @@ def _last_answers(session: Session, round: int) -> tuple[list[Sample], list[Samp
 
 
 def _give_examples(session: Session, round: int, calls: list[PlannedCall]) -> list[PlannedCall]:
-    """Model hard texts on what the student got wrong, or nearly wrong, of their label."""
+    """Model hard texts on what the student got wrong, or nearly wrong, of their label.
+
+    What nobody has read is no example: its faults would be copied.
+    """
     wrong, right = _last_answers(session, round)
     examples: dict[str, list[str]] = {}
-    for one in (*wrong, *right):
+    for one in (*wrong, *(one for one in right if one.checked)):
         known = examples.setdefault(one.label or "", [])
         if len(known) < EXAMPLES:
             known.append(one.text)

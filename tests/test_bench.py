@@ -13,6 +13,7 @@ from fake_llm import WORDS, FakeLLM, write_text
 from typer.testing import CliRunner
 
 from evokd.bench import archive, cell, sets
+from evokd.bench.archive import calls_file
 from evokd.bench.cell import commit
 from evokd.bench.command import BenchOptions, run_bench
 from evokd.bench.grid import cell_file, read_cell
@@ -248,7 +249,12 @@ def test_a_grid_writes_its_files_and_a_second_one_asks_nothing(toy_set: Path, ll
     rows = {row["strategy"]: row for row in content["rows"]}
     assert set(rows) == {"fewshot", "static", "evokd"}
     assert rows["evokd"]["output_tokens"] > rows["fewshot"]["output_tokens"] == 0
-    assert set(rows["evokd"]["tokens_by_role"]) == {"generator", "labeler", "critic"}
+    assert set(rows["evokd"]["tokens_by_role"]) == {
+        "analyst",
+        "generator",
+        "labeler",
+        "critic",
+    }
     assert rows["evokd"]["diff_static"] is not None
     assert rows["evokd"]["seeds"] == [0]
     assert not rows["evokd"]["complete"]  # the suite wants three random seeds
@@ -324,6 +330,23 @@ def test_scores_can_be_recomputed_from_the_samples_without_a_teacher(
     assert len(told) == 3
     assert not [text for text in told if "differs" in text]
     assert len(llm.requests) == asked
+
+
+def test_the_teachers_own_score_is_read_from_its_kept_answers(toy_set: Path) -> None:
+    strategies = ["teacher_one_shot"]
+    bench(toy_set, strategies=strategies)
+    cell = toy_cell("teacher_one_shot")
+    was = read_cell(toy_set.parent / "results", cell)
+    (toy_set.parent / "work").rename(toy_set.parent / "gone")
+    _, said = bench(toy_set, strategies=strategies, from_samples=True)
+    assert [text for text in said if "recomputed" in text and "differs" not in text]
+    kept = calls_file(toy_set.parent / "results", cell)
+    calls = [json.loads(line) for line in gzip.decompress(kept.read_bytes()).splitlines()]
+    lines = [json.dumps(one | {"reply": '"no label"'}) for one in calls]
+    kept.write_bytes(gzip.compress("\n".join(lines).encode()))
+    _, said = bench(toy_set, strategies=strategies, from_samples=True)
+    assert was is not None and was.score
+    assert [text for text in said if "recomputed 0.0000  differs" in text]
 
 
 def test_texts_that_may_not_be_copied_are_in_no_kept_file(toy_set: Path, llm: FakeLLM) -> None:

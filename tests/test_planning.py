@@ -278,6 +278,11 @@ def test_the_failures_of_a_label_take_turns_as_examples() -> None:
     assert [call.examples for call in given] == [["x", "y"], [], ["z", "x"]]
 
 
+def test_held_out_texts_are_modelled_on_nothing() -> None:
+    held_out = looped("a", hard=2).model_copy(update={"probe": True})
+    assert [call.examples for call in with_examples([held_out], {"a": ["x"]})] == [[]]
+
+
 def test_no_call_is_shown_more_failures_than_there_are() -> None:
     (call,) = with_examples([looped("a", hard=8)], {"a": ["x"]})
     assert orders_of(call, "m") == [Order("hard", 2, example="x")] * 4

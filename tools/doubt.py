@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 RIDGE = 1.0
 
 
-def leave_one_out(vectors: Sequence[Sequence[float]] | NDArray[np.float32], labels: Sequence[str]) -> list[str]:
+def leave_one_out(
+    vectors: Sequence[Sequence[float]] | NDArray[np.float32], labels: Sequence[str]
+) -> list[str]:
     """Return the label that all other rows would give each row.
 
     A ridge classifier on the vectors, one against the rest, its predictions for left-out rows in

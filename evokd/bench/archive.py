@@ -46,6 +46,11 @@ def keep(cell: Cell, places: Places, bench: BenchSet) -> None:
     keep_calls(cell, places, bench, [*(one.text for one in samples), *_repaired(samples)])
 
 
+def calls_file(results: Path, cell: Cell) -> Path:
+    """Return where a cell's calls are kept."""
+    return results / "calls" / f"{cell.id}.jsonl.gz"
+
+
 def keep_calls(cell: Cell, places: Places, bench: BenchSet, written: Iterable[str] = ()) -> None:
     """Write a finished cell's calls with their replies.
 
@@ -60,9 +65,7 @@ def keep_calls(cell: Cell, places: Places, bench: BenchSet, written: Iterable[st
     seed = bench.seed(cell.shots, cell.seed)
     texts = [] if bench.copyable else [*written, *(row.text for row in seed.values())]
     hidden = sorted({copy_key(text) for text in texts if bench.place_of(text)})
-    _write(
-        places.results / "calls" / f"{cell.id}.jsonl.gz", [_hide_call(one, hidden) for one in calls]
-    )
+    _write(calls_file(places.results, cell), [_hide_call(one, hidden) for one in calls])
 
 
 def _seed_rows(cell: Cell, bench: BenchSet) -> dict[str, str]:

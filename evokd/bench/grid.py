@@ -51,19 +51,20 @@ def recompute_grid(
 ) -> SuiteResult:
     """Train the students of all finished cells anew from the kept samples; no teacher is asked.
 
-    Cells of peers keep their scores: the teacher's own answers cannot be recomputed without it,
-    and SetFit learns from no samples.
+    The teacher's own cells are read anew from its kept answers. SetFit's keep their scores, for it
+    learns from no samples.
     """
     results = []
     for cell in cells:
         result = read_cell(places.results, cell)
         if result is None or result.score is None:
             continue
-        if cell.strategy in PEERS:
+        if cell.strategy == SETFIT:
             results.append(result)
             continue
+        recompute = peers.recompute_teacher if cell.strategy in PEERS else archive.recompute
         try:
-            again = archive.recompute(result, places)
+            again = recompute(result, places)
         except EvokdError as error:
             again = CellResult(cell=cell, error=str(error))
         results.append(again)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from evokd.agents.card import render_card
 from evokd.agents.labeler import label_text
+from evokd.agents.parsing import unwrap
 from evokd.agents.teacher import Call
+from evokd.bench.archive import calls_file
 from evokd.bench.cell import Places, cell_config, run_directory, share, stamped
 from evokd.bench.records import Cell, CellResult, RoleCost
-from evokd.bench.sets import load_set
+from evokd.bench.sets import load_set, read_packed
 from evokd.bench.suites import TEACHER_ONE
 from evokd.errors import ConfigError, ReplyError
 from evokd.graph.session import Emit, Session, open_session
 from evokd.records import Example
+from evokd.store.ledger import OK
 from evokd.tasks import load_task_data
 from evokd.tools.packs import PACKS, fetch_pack
 
@@ -104,6 +108,28 @@ def run_teacher(cell: Cell, places: Places, command: str, emit: Emit) -> CellRes
     )
 
 
+def recompute_teacher(result: CellResult, places: Places) -> CellResult:
+    """Return a teacher's cell with its score, read anew from the kept answers.
+
+    Raises:
+        DataError: the answers cannot be read, or the set is not that of the cell.
+    """
+    cell = result.cell
+    bench = load_set(cell.set, places.data)
+    rows = subsample(list(bench.rows(cell.split).values()), cell.set)
+    votes: dict[str, Counter[str]] = {}
+    for call in read_packed(calls_file(places.results, cell)):
+        if call["outcome"] == OK and call["reply"]:
+            answer = unwrap(call["reply"], "none")
+            votes.setdefault(call["purpose"], Counter())[answer] += 1
+    said = [votes.get(_purpose(place), Counter([""])) for place in range(len(rows))]
+    correct = "".join(
+        str(int(vote.most_common(1)[0][0] == row.label))
+        for vote, row in zip(said, rows, strict=True)
+    )
+    return result.model_copy(update={"correct": correct, "score": share(correct)})
+
+
 def subsample(rows: list[Example], name: str) -> list[Example]:
     """Return the 300 rows the teacher is asked, the same for every prompt and random seed."""
     rng = random.Random(f"{name} teacher")  # noqa: S311
@@ -121,7 +147,7 @@ def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:
         row = rows[place]
         try:
             answer = label_text(
-                teacher, prompt, card, session.labels, row.text, Call(0, f"test:{place}")
+                teacher, prompt, card, session.labels, row.text, Call(0, _purpose(place))
             )
         except ReplyError:
             return "0"
@@ -129,6 +155,10 @@ def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:
 
     with ThreadPoolExecutor(teacher.settings.max_concurrency or 1) as pool:
         return "".join(pool.map(ask, range(len(rows))))
+
+
+def _purpose(place: int) -> str:
+    return f"test:{place}"
 
 
 def _teacher_pack(teacher: str) -> dict[str, str]:
