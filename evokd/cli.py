@@ -347,10 +347,11 @@ def _print_report(content: dict[str, Any], page: Path) -> None:
     scores, seconds = content["scores"], content["seconds"]
     Console(width=None if sys.stdout.isatty() else 100).print(summary_table(content))
     print(f"{content['status']}: {content['stop_reason']}")
-    refitted = f", refitted with {content['refitted']} held-out texts"
+    held_out = content.get("refitted")
+    refitted = f", refitted with {held_out} held-out texts" if held_out else ""
     print(
         f"test: {percent(scores['baseline'])} from the seeds alone, {percent(scores['final'])} "
-        f"after teaching (round {scores['best_round']}{refitted if content['refitted'] else ''})"
+        f"after teaching (round {scores['best_round']}{refitted})"
     )
     print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))
     print(f"report: {page}")

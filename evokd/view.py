@@ -110,7 +110,7 @@ def summary_table(report: Event) -> Table:
             percent(one["score"]),
             str(one["output_tokens"]),
         )
-    if report["refitted"]:
+    if report.get("refitted"):
         table.add_row("refitted", "", "", "", "", percent(report["scores"]["final"]), "")
     return table
 

@@ -14,6 +14,7 @@ from evokd.report_chart import (
     axis_range,
     chart,
     curve,
+    curve_columns,
     curve_points,
     label_period,
     labelled_columns,
@@ -270,6 +271,17 @@ def poisoned(value: Any) -> Any:
     if isinstance(value, dict):
         return {ATTACK if key in LABELS else key: poisoned(item) for key, item in value.items()}
     return value
+
+
+def test_a_refitted_student_has_its_own_point_column_and_words() -> None:
+    report = REPORT | {"refitted": 21}
+    page = render_html(report)
+    assert "round 4, refitted" in page
+    assert "held-out texts it was refitted with" in page
+    assert [column["name"] for column in label_table(report)["columns"]][-1] == "final"
+    last = curve_columns(report)[-1]
+    assert (last["name"], last["test"], last["probe"]) == ("refitted", 0.9427, None)
+    assert curve_columns(REPORT)[-1]["name"] == "5"
 
 
 def test_no_text_of_a_report_becomes_markup() -> None:

@@ -163,3 +163,15 @@ def test_shares_are_shown_in_percent(value: float | None, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(187, "3:07"), (59.9, "0:59"), (3600, "60:00")])
 def test_seconds_are_shown_as_a_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_the_table_ends_with_a_refitted_student() -> None:
+    report = {
+        "task": {"name": "toy"},
+        "strategy": "evokd",
+        "scores": {"baseline": 0.5, "best_round": 1, "final": 0.875},
+        "init": None,
+        "rounds": [one_round(1, 0.75)],
+    }
+    assert rows_of(report)[-1][0] == "1"
+    assert rows_of(report | {"refitted": 3})[-1] == ["refitted", "87.5%"]
