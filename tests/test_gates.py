@@ -71,6 +71,8 @@ def reasons(
         ("i am {name}", "format_placeholder"),
         ("Dear bank, help", "format_placeholder"),
         ("thanks, Kind regards", "format_placeholder"),
+        ("plain_2", "format_placeholder"),
+        ("the plain_2 card", None),
         ("my Card_Arrival please", "format_label_name"),
     ],
 )

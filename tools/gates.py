@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = re.compile(
     r"\[[^\]]{2,30}\]|<[^>]{2,30}>|\{[^}]{1,30}\}|\b(?:sincerely|best|kind) regards\b|"
-    r"^\s*(?:dear\b|sincerely\b)",
+    r"^\s*(?:dear\b|sincerely\b)|"
+    r"^(?:plain|hard|easy|question)_\d+$",  # what the generator's lists are called
     re.IGNORECASE,
 )
 _NGRAM = 4

@@ -1,0 +1,100 @@
+"""Rows a second of a run's student, against its teacher asked for the same labels.
+
+    .venv/bin/python benchmarks/prediction_speed.py runs/RUN --rows test.jsonl
+
+Both label the same rows on the same machine, one after the other: the student (fp32) all of them,
+the teacher's labeler the first `--teacher-rows`, no reply from a cache. Rows are JSONL of text and
+label. Prints JSON: rows, seconds, rows a second and accuracy of both, and the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from evokd.agents.labeler import label_text
+from evokd.agents.teacher import Call
+from evokd.errors import ReplyError
+from evokd.graph.session import Session, open_session
+from evokd.records import Example
+from evokd.runner import read_run_config
+from evokd.store.run_dir import RunDirectory
+from evokd.tasks import load_task_data
+from evokd.tools.student import Student, cpu_flags
+
+WARM_UP = 8
+
+
+def ask_teacher(session: Session, texts: Sequence[str]) -> list[str]:
+    """Return the labeler's answers; '' where a reply could not be used."""
+    teacher = session.teachers["labeler"]
+
+    def ask(place: int) -> str:
+        prompt, call = session.prompts["labeler"], Call(0, f"speed:{place}")
+        try:
+            return label_text(
+                teacher, prompt, session.card, session.labels, texts[place], call
+            ).option
+        except ReplyError:
+            return ""
+
+    with ThreadPoolExecutor(teacher.settings.max_concurrency or 1) as pool:
+        return list(pool.map(ask, range(len(texts))))
+
+
+def measure(rows: Sequence[Example], ask: Callable[[list[str]], list[str]]) -> dict[str, Any]:
+    """Return rows, seconds, rows a second and accuracy."""
+    start = time.perf_counter()
+    said = ask([row.text for row in rows])
+    seconds = time.perf_counter() - start
+    hits = sum(label == row.label for label, row in zip(said, rows, strict=True))
+    return {
+        "rows": len(rows),
+        "seconds": round(seconds, 3),
+        "rows_per_second": len(rows) / seconds,
+        "accuracy": hits / len(rows),
+    }
+
+
+def main() -> None:
+    """Print the comparison as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="a finished run's directory")
+    parser.add_argument("--rows", type=Path, required=True, help="JSONL of text, label")
+    parser.add_argument("--teacher-rows", type=int, default=60)
+    arguments = parser.parse_args()
+    lines = arguments.rows.read_text(encoding="utf-8").splitlines()
+    rows = [Example(text=row["text"], label=row["label"]) for row in map(json.loads, lines)]
+    finished = RunDirectory(arguments.run)
+    config = read_run_config(finished)
+    student = Student(finished.student, max_length=config.student.max_length, precision="fp32")
+
+    def predict(texts: list[str]) -> list[str]:
+        return [one.label for one in student.predict(texts)]
+
+    predict([row.text for row in rows[:WARM_UP]])
+    ours = measure(rows, predict)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder, "run"))
+        run.lock()
+        data = load_task_data(config)
+        with open_session(
+            config, data, run, emit=lambda event: None, cache_dir=Path(folder, "cache")
+        ) as session:
+            ask_teacher(session, [row.text for row in rows[-WARM_UP:]])
+            first = rows[: arguments.teacher_rows]
+            theirs = measure(first, lambda texts: ask_teacher(session, texts))
+        run.unlock()
+    print("CPU flags:", " ".join(cpu_flags()))
+    ratio = ours["rows_per_second"] / theirs["rows_per_second"]
+    print(json.dumps({"student": ours, "teacher": theirs, "ratio": ratio}))
+
+
+if __name__ == "__main__":
+    main()
