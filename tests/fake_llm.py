@@ -71,7 +71,9 @@ class FakeLLM:
         if form is None:
             return "The sea is wide."
         properties = form.get("properties", {})
-        if {"plain", "hard", "easy"} & {name.partition("_")[0] for name in properties}:
+        if {"texts", "plain", "hard", "easy", "question"} & {
+            name.partition("_")[0] for name in properties
+        }:
             return json.dumps({name: self._texts(asked, form, name) for name in properties})
         if "c1" in properties:
             return json.dumps({name: self._plan() for name in properties})
