@@ -269,7 +269,7 @@ def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
 def _last_answers(session: Session, round: int) -> tuple[list[Sample], list[Sample]]:
     """Return what the last batch's student got wrong, hardest first, and right, closest first.
 
-    Held-out texts judge the student: they are shown to nobody who plans or writes.
+    Held-out texts are left out: they judge what is written from these.
     """
     last = [
         one
