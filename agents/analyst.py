@@ -26,6 +26,10 @@ class Shown:
     confidence: float
 
 
+Confusion = tuple[tuple[str, str], list[Shown]]
+"""(label, what it was taken for), and the texts."""
+
+
 @dataclass(frozen=True)
 class Findings:
     """What the analyst is shown of the student.
@@ -106,9 +110,6 @@ def _weakness(plan: Plan, labels: tuple[str, str]) -> PlannedWeakness:
 
 def _plain(name: str) -> str:
     return " ".join(name.replace("_", " ").casefold().split())
-
-
-Confusion = tuple[tuple[str, str], list[Shown]]
 
 
 def find_confusions(wrong: Sequence[Shown]) -> list[Confusion]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from evokd import __version__
 from evokd.config import config_fingerprint
-from evokd.graph.learning import BASELINE, best_round_rule, refit_rows
+from evokd.graph.learning import BASELINE, best_round_rule, texts_refitted
 from evokd.graph.session import Session
 from evokd.records import Example, RoundRecord, Sample, Weakness
 from evokd.report_html import render_html
@@ -100,7 +100,7 @@ def build_report(
         "config_fingerprint": config_fingerprint(parts),
         "scores": _scores(session, scores, best_round),
         "best_round_rule": best_round_rule(session),
-        "refitted": len(refit_rows(session, best_round)),
+        "refitted": len(texts_refitted(samples, best_round, config.strategy)),
         "calibration": "uncalibrated",
         "init": next((one for one in rounds if one["round"] == 0), None),
         "rounds": [one for one in rounds if one["round"] > 0],

@@ -182,8 +182,9 @@ def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     with session.phase("finish", state["round"]):
         best = choose_best(_final_probe_scores(session), _probe_size(session))
-        if refit_rows(session, best):
-            learned = texts_learned(session.accepted(), best, session.config.strategy)
+        accepted, strategy = session.accepted(), session.config.strategy
+        if held_out := texts_refitted(accepted, best, strategy):
+            learned = [*texts_taught(accepted, best, strategy), *held_out]
             weight = session.config.student.seed_weight
             rows = training_rows(session.data.seed, learned, weight)
             _fit(session, rows, best, session.run.student)
@@ -192,23 +193,25 @@ def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     return {"best_round": best}
 
 
-def refit_rows(session: Session, best: int) -> list[Sample]:
-    """Return the held-out texts that the kept student of round `best` learns in the end."""
-    learned = texts_learned(session.accepted(), best, session.config.strategy)
-    return [one for one in learned if one.split == "probe"]
+def texts_taught(samples: Iterable[Sample], round: int, strategy: StrategySection) -> list[Sample]:
+    """Return what a round's student is trained on, in order: held-out samples never.
 
-
-def texts_learned(samples: Iterable[Sample], best: int, strategy: StrategySection) -> list[Sample]:
-    """Return what the kept student of round `best` learns of the accepted samples, in order.
-
-    The round's own texts, with review those of earlier rounds, and with refit the held-out ones.
+    The round's own texts and, with review, those of all earlier rounds.
     """
-    known = [one for one in samples if one.accepted and one.round <= best]
-    taught = [
-        one for one in known if one.split == "train" and (strategy.review or one.round == best)
+    return [
+        one
+        for one in samples
+        if one.accepted
+        and one.split == "train"
+        and (one.round == round or (strategy.review and one.round < round))
     ]
-    held_out = [one for one in known if one.split == "probe"]
-    return [*taught, *held_out] if strategy.refit else taught
+
+
+def texts_refitted(samples: Iterable[Sample], best: int, strategy: StrategySection) -> list[Sample]:
+    """Return the held-out texts that the kept student of round `best` learns in the end."""
+    if not strategy.refit:
+        return []
+    return [one for one in samples if one.accepted and one.split == "probe" and one.round <= best]
 
 
 def find_rivals(
@@ -295,9 +298,9 @@ def training_rows(
 
 
 def _training_rows(session: Session, round: int, fresh: Sequence[Sample]) -> list[TrainingRow]:
-    """Seeds, the new batch and, with review, all earlier batches; held-out samples never."""
-    earlier = session.accepted(before=round) if session.config.strategy.review else []
-    taught = [one for one in (*earlier, *fresh) if one.split == "train"]
+    """Return the seeds and what the round teaches; `fresh` is not written to the run yet."""
+    samples = [*session.accepted(before=round), *fresh]
+    taught = texts_taught(samples, round, session.config.strategy)
     return training_rows(session.data.seed, taught, session.config.student.seed_weight)
 
 

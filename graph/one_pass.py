@@ -86,7 +86,8 @@ def collect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     with session.phase("collect", state["round"]):
         drafts = read_drafts(state)
-        screened = teaching.screen_drafts(session, state["round"], drafts, drafts, exact=True)
+        known = teaching.known_rows(session, state["round"], drafts, drafts)
+        screened = teaching.screen_drafts(session, drafts, known, exact=True)
         kept = [
             one.model_copy(update={"accepted": True, "label": one.intended_label})
             if one.accepted is None

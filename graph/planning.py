@@ -214,7 +214,7 @@ def orders_of(call: PlannedCall, meaning: str) -> list[Order]:
     if call.attributes:
         named = Counter(call.attributes)
         return [Order("plain", count, attributes=words) for words, count in named.items()]
-    if not call.examples or not call.counts.get("hard"):
+    if not call.examples:
         return orders_for(meaning, call.counts, call.turn)
     parts = split_evenly(call.counts["hard"], TEXTS_LIKE_ONE)
     like = [

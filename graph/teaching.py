@@ -6,7 +6,7 @@ Parallel branches only return samples; files and memory are written by `graph/le
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from langgraph.runtime import Runtime
@@ -34,7 +34,7 @@ from evokd.graph.planning import (
 )
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, WriteTask, read_drafts
-from evokd.records import Sample, Weakness
+from evokd.records import Example, Sample, Weakness
 from evokd.tasks import normalize
 from evokd.tools.doubt import leave_one_out
 from evokd.tools.gates import TextIndex, asks_questions, balance, screen_texts, settle_label
@@ -55,7 +55,8 @@ def analyze_student(state: RunState, runtime: Runtime[RunContext]) -> dict[str, 
         planned = [] if round == 0 else _ask_analyst(session, state)
         aims = [_to_aim(one, round, index) for index, one in enumerate(planned)]
         total = session.affordable(round_size(session, round))
-        calls = _plan(session, state, aims, total)
+        wanted, probes = _quotas(session, state, aims, total)
+        calls = _plan_calls(session, state, 0, wanted, probes, aims)
     session.emit(
         {"kind": "plan", "round": round, "weaknesses": [aim.weakness.name for aim in aims]}
     )
@@ -119,8 +120,9 @@ def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     drafts = read_drafts(state)
     with session.phase("screen", state["round"]):
         fresh = [one for one in drafts if one.accepted is None and one.label is None]
-        screened = screen_drafts(session, state["round"], fresh, drafts)
-        settled = _spare_the_sure(session, state["round"], screened, drafts)
+        known = known_rows(session, state["round"], fresh, drafts)
+        screened = screen_drafts(session, fresh, known)
+        settled = _spare_the_sure(session, state["round"], screened, known)
     return {"drafts": _by_id(settled)}
 
 
@@ -185,7 +187,8 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("gate", state["round"]):
         drafts = read_drafts(state)
         repaired = [one for one in drafts if one.accepted is None and one.repaired_from]
-        screened = {one.id: one for one in screen_drafts(session, state["round"], repaired, drafts)}
+        known = known_rows(session, state["round"], repaired, drafts)
+        screened = {one.id: one for one in screen_drafts(session, repaired, known)}
         settled = [
             settle_label(
                 one,
@@ -316,20 +319,14 @@ def _open_names(session: Session) -> list[str]:
 
 
 def _to_aim(planned: PlannedWeakness, round: int, index: int) -> Aim:
-    labels = list(dict.fromkeys(planned.labels))
     weakness = Weakness(
         id=f"w{round:02d}-{index}",
         name=planned.name.strip(),
         description=planned.pattern.strip(),
-        labels=labels,
+        labels=planned.labels,
         round=round,
     )
     return Aim(weakness=weakness, vary=planned.vary.strip(), hard=planned.hard, easy=planned.easy)
-
-
-def _plan(session: Session, state: RunState, aims: list[Aim], total: int) -> list[PlannedCall]:
-    wanted, probes = _quotas(session, state, aims, total)
-    return _plan_calls(session, state, 0, wanted, probes, aims)
 
 
 def _plan_calls(
@@ -342,7 +339,7 @@ def _plan_calls(
 ) -> list[PlannedCall]:
     round, strategy = state["round"], session.config.strategy
     calls = plan_round(round, wave, strategy, wanted, probes, aims, state.get("rivals", {}))
-    return _give_examples(session, round, calls) if strategy.analyst else calls
+    return _give_examples(session, round, calls)
 
 
 def _quotas(
@@ -426,17 +423,26 @@ def _asks_questions(session: Session) -> bool:
     return asks_questions(row.text for row in session.data.seed)
 
 
+def known_rows(
+    session: Session, round: int, fresh: list[Sample], drafts: list[Sample]
+) -> list[Example | Sample]:
+    """Return what there is beside `fresh`: seeds, earlier rounds, other drafts not rejected."""
+    taken = {one.id for one in fresh}
+    others = (one for one in drafts if one.id not in taken and one.accepted is not False)
+    return [*session.data.seed, *session.accepted(before=round), *others]
+
+
 def screen_drafts(
     session: Session,
-    round: int,
     fresh: list[Sample],
-    drafts: list[Sample],
+    known: Sequence[Example | Sample],
     *,
     exact: bool = False,
 ) -> list[Sample]:
-    """Check `fresh` against meanings, seeds, earlier rounds, other drafts, validation and test.
+    """Check `fresh` against label meanings, known rows, each other, validation and test.
 
     Args:
+        known: see `known_rows`.
         exact: of the duplicates, only equal texts are rejected.
     """
     if not fresh:
@@ -445,27 +451,19 @@ def screen_drafts(
     if exact:
         any_ = float("inf")
         gates = gates.model_copy(update={"max_cosine": any_, "max_lexical": any_})
-    taken = {one.id for one in fresh}
-    known = TextIndex(
-        session.embedder,
-        [
-            *(part for one in session.config.task.labels.values() for part in parts_of(one)),
-            *(row.text for row in session.data.seed),
-            *(row.text for row in session.accepted(before=round)),
-            *(one.text for one in drafts if one.id not in taken and one.accepted is not False),
-        ],
-    )
+    parts = [part for one in session.config.task.labels.values() for part in parts_of(one)]
+    index = TextIndex(session.embedder, [*parts, *(row.text for row in known)])
     guarded = TextIndex(
         session.embedder, (row.text for row in (*session.data.validation, *session.data.test))
     )
     questions = _asks_questions(session)
     return screen_texts(
-        fresh, gates, session.embedder, known, guarded, session.labels, questions=questions
+        fresh, gates, session.embedder, index, guarded, session.labels, questions=questions
     )
 
 
 def _spare_the_sure(
-    session: Session, round: int, fresh: list[Sample], drafts: list[Sample]
+    session: Session, round: int, fresh: list[Sample], known: Sequence[Example | Sample]
 ) -> list[Sample]:
     """Settle the intended label where neighbours and student agree with it; nobody is asked.
 
@@ -474,18 +472,12 @@ def _spare_the_sure(
     pending = [one for one in fresh if one.accepted is None]
     if session.config.strategy.check == "all" or not pending:
         return fresh
-    taken = {one.id for one in fresh}
-    known = [
-        *((row.text, row.label) for row in session.data.seed),
-        *((one.text, one.label or "") for one in session.accepted(before=round)),
-        *((one.text, one.label or "") for one in drafts if one.id not in taken and one.accepted),
-    ]
     intended = [one.intended_label for one in pending]
     texts = [one.text for one in pending]
     guesses = [
         leave_one_out(
-            session.embedder.embed([*(text for text, _ in known), *texts]),
-            [*(label for _, label in known), *intended],
+            session.embedder.embed([*(row.text for row in known), *texts]),
+            [*(row.label or "" for row in known), *intended],
         )[len(known) :]
     ]
     if (taught := last_round(session, round)) != BASELINE:  # else it knows the seeds only

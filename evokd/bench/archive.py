@@ -21,7 +21,7 @@ from evokd.bench.records import Cell, CellResult
 from evokd.bench.sets import BenchSet, copy_key, load_set, read_packed, text_hash
 from evokd.config import StrategySection
 from evokd.errors import DataError
-from evokd.graph.learning import texts_learned, training_rows
+from evokd.graph.learning import texts_refitted, texts_taught, training_rows
 from evokd.records import Sample
 from evokd.store.files import write_bytes
 from evokd.store.ledger import Ledger
@@ -140,7 +140,8 @@ def _taught(
     cell, kept = result.cell, result.kept_round
     if not cell.budget or kept is None:
         return []
-    return texts_learned(read_samples(places.results, cell, bench), kept, strategy)
+    samples = read_samples(places.results, cell, bench)
+    return [*texts_taught(samples, kept, strategy), *texts_refitted(samples, kept, strategy)]
 
 
 def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
