@@ -14,14 +14,11 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from evokd.agents.labeler import label_text
-from evokd.agents.teacher import Call
-from evokd.errors import ReplyError
-from evokd.graph.session import Session, open_session
+from evokd.bench.peers import ask_labeler
+from evokd.graph.session import open_session
 from evokd.records import Example
 from evokd.runner import read_run_config
 from evokd.store.run_dir import RunDirectory
@@ -29,23 +26,6 @@ from evokd.tasks import load_task_data
 from evokd.tools.student import Student, cpu_flags
 
 WARM_UP = 8
-
-
-def ask_teacher(session: Session, texts: Sequence[str]) -> list[str]:
-    """Return the labeler's answers; '' where a reply could not be used."""
-    teacher = session.teachers["labeler"]
-
-    def ask(place: int) -> str:
-        prompt, call = session.prompts["labeler"], Call(0, f"speed:{place}")
-        try:
-            return label_text(
-                teacher, prompt, session.card, session.labels, texts[place], call
-            ).option
-        except ReplyError:
-            return ""
-
-    with ThreadPoolExecutor(teacher.settings.max_concurrency or 1) as pool:
-        return list(pool.map(ask, range(len(texts))))
 
 
 def measure(rows: Sequence[Example], ask: Callable[[list[str]], list[str]]) -> dict[str, Any]:
@@ -87,9 +67,9 @@ def main() -> None:
         with open_session(
             config, data, run, emit=lambda event: None, cache_dir=Path(folder, "cache")
         ) as session:
-            ask_teacher(session, [row.text for row in rows[-WARM_UP:]])
+            ask_labeler(session, [row.text for row in rows[-WARM_UP:]], session.card)
             first = rows[: arguments.teacher_rows]
-            theirs = measure(first, lambda texts: ask_teacher(session, texts))
+            theirs = measure(first, lambda texts: ask_labeler(session, texts, session.card))
         run.unlock()
     print("CPU flags:", " ".join(cpu_flags()))
     ratio = ours["rows_per_second"] / theirs["rows_per_second"]

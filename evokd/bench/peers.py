@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from evokd.agents.card import render_card
@@ -141,20 +142,27 @@ def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:
     if not one_shot:
         task = session.config.task
         card = render_card(session.prompts["card"], task.instructions, task.labels, ())
+    said = ask_labeler(session, [row.text for row in rows], card)
+    return "".join(str(int(label == row.label)) for label, row in zip(said, rows, strict=True))
+
+
+def ask_labeler(session: Session, texts: Sequence[str], card: str) -> list[str]:
+    """Return the labeler's answers, as many calls open as it may have; '' for an unusable reply.
+
+    Raises:
+        TeacherError: the endpoint failed.
+    """
     teacher, prompt = session.teachers["labeler"], session.prompts["labeler"]
 
     def ask(place: int) -> str:
-        row = rows[place]
+        call = Call(0, _purpose(place))
         try:
-            answer = label_text(
-                teacher, prompt, card, session.labels, row.text, Call(0, _purpose(place))
-            )
+            return label_text(teacher, prompt, card, session.labels, texts[place], call).option
         except ReplyError:
-            return "0"
-        return str(int(answer.option == row.label))
+            return ""
 
     with ThreadPoolExecutor(teacher.settings.max_concurrency or 1) as pool:
-        return "".join(pool.map(ask, range(len(rows))))
+        return list(pool.map(ask, range(len(texts))))
 
 
 def _purpose(place: int) -> str:
