@@ -13,7 +13,7 @@ demo: $(STAMP)
 	$(BIN)/evokd run examples/banking/task.yaml
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-llm: $(STAMP)
 	$(BIN)/evokd models pull qwen2.5-coder-1.5b-instruct smollm2-135m-instruct all-MiniLM-L6-v2
