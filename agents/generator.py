@@ -23,12 +23,14 @@ class Order:
     """Texts of one difficulty.
 
     They are about one part of the label's meaning (`aspect`) or about all of it (''), and may be
-    given attributes in words. Hard ones may be given an `example` that the student failed on.
+    given a topic, or attributes in words. Hard ones may be given an `example` that the student
+    failed on.
     """
 
     difficulty: Difficulty
     count: int
     aspect: str = ""
+    topic: str = ""
     attributes: str = ""
     example: str = ""
 
@@ -139,13 +141,14 @@ def _instruction(
 
 
 def _order(prompt: Prompt, task: Assignment, name: str, order: Order) -> str:
-    if order.example:
-        return prompt.fill("like", name=name, count=order.count, example=order.example)
-    said = {"name": name, "count": order.count, "aspect": ""}
+    about = prompt.fill("topic", topic=order.topic) if order.topic else ""
     if order.aspect:
-        said["aspect"] = prompt.fill("aspect", aspect=order.aspect)
+        about += prompt.fill("aspect", aspect=order.aspect)
     elif order.attributes:
-        said["aspect"] = prompt.fill("attributes", attributes=order.attributes)
+        about += prompt.fill("attributes", attributes=order.attributes)
+    said = {"name": name, "count": order.count, "aspect": about}
+    if order.example:
+        return prompt.fill("like", **said, example=order.example)
     if order.difficulty == "hard":
         said |= {"label": task.label, "rival": task.rival or "another label"}
     elif order.difficulty == "easy":

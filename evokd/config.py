@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from evokd.errors import ConfigError
 
@@ -41,6 +41,11 @@ class TaskSection(Settings):
         description="what one text is, such as 'one short question about facts'; None: what a "
         "person types",
     )
+    topics: Literal["any"] | list[str] = Field(
+        default=[],
+        description="what texts of any label may have to do with, such as your products; any: "
+        "everyday things of all kinds, for texts about the whole world",
+    )
     labels: dict[str, str] = Field(
         description="label → meaning; its parts, between semicolons, are written about in turn",
         min_length=2,
@@ -54,6 +59,13 @@ class TaskSection(Settings):
                     f"label {label!r} is empty or holds a quote, a line break or outer spaces"
                 )
         return self
+
+    @field_validator("topics", mode="before")
+    @classmethod
+    def _topics_are_words(cls, topics: Any) -> Any:
+        if topics != "any" and not (isinstance(topics, list) and all(map(_is_one_line, topics))):
+            raise ValueError("expected any, or a list of topics of a few words each")
+        return topics
 
 
 class DataSection(Settings):
@@ -150,6 +162,9 @@ class StrategySection(Settings):
     easy_share: float = Field(0.5, ge=0, le=1, description="share of easy texts; the paper: half")
     max_weaknesses: int = Field(3, ge=1, le=20, description="named by one analysis")
     max_refills: int = Field(2, ge=0, le=10)
+    topics: bool = Field(
+        True, description="texts are given the topics of the task, where it has any"
+    )
     analyst: bool = True
     labeler_min_confidence: float = Field(
         0.8, ge=0, le=1, description="τ; half of it where labeler and intention agree"
@@ -376,6 +391,10 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         place[last] = yaml.safe_load(value)
     except yaml.YAMLError:
         raise ConfigError(f"--set {override!r}: the value is not valid YAML") from None
+
+
+def _is_one_line(words: Any) -> bool:
+    return isinstance(words, str) and bool(words.strip()) and "\n" not in words
 
 
 def _explain(problem: Any) -> str:

@@ -8,6 +8,7 @@ trained on.
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -40,6 +41,7 @@ class PlannedCall(BaseModel):
     weakness: str | None = None
     vary: str | None = None
     examples: list[str] = Field(default_factory=list, description="hard texts are like these")
+    topics: list[str] = Field(default_factory=list, description="one a text")
     attributes: list[str] = Field(default_factory=list, description="one entry a text, in words")
 
 
@@ -185,24 +187,31 @@ def parts_of(meaning: str) -> list[str]:
     return [part.strip() for part in meaning.split(";") if part.strip()]
 
 
-def orders_for(meaning: str, counts: Mapping[Difficulty, int], turn: int) -> list[Order]:
+def orders_for(
+    meaning: str, counts: Mapping[Difficulty, int], turn: int, topics: Sequence[str] = ()
+) -> list[Order]:
     """Share the texts of a call out over the parts of a label's meaning, as evenly as can be.
 
     A meaning of one part is always meant as a whole. With fewer texts than parts, the parts take
     turns from call to call.
+
+    Args:
+        topics: one a text, or none.
     """
     parts = parts_of(meaning)
     if len(parts) < 2:
-        return [Order(name, count) for name, count in counts.items()]
+        parts = [""]
     total = sum(counts.values())
     first = turn if total >= len(parts) else turn * total
     spread = max(total, len(parts))
     texts = [name for name, count in counts.items() for _ in range(count)]
     about = [
-        (name, parts[(first + at * len(parts) // spread) % len(parts)])
-        for at, name in enumerate(texts)
+        (name, parts[(first + at * len(parts) // spread) % len(parts)], topic)
+        for at, (name, topic) in enumerate(zip(texts, topics or [""] * total, strict=True))
     ]
-    return [Order(name, len(list(group)), part) for (name, part), group in groupby(about)]
+    return [
+        Order(name, len(list(group)), part, topic) for (name, part, topic), group in groupby(about)
+    ]
 
 
 def orders_of(call: PlannedCall, meaning: str) -> list[Order]:
@@ -215,16 +224,28 @@ def orders_of(call: PlannedCall, meaning: str) -> list[Order]:
         named = Counter(call.attributes)
         return [Order("plain", count, attributes=words) for words, count in named.items()]
     if not call.examples:
-        return orders_for(meaning, call.counts, call.turn)
-    parts = split_evenly(call.counts["hard"], TEXTS_LIKE_ONE)
+        return orders_for(meaning, call.counts, call.turn, call.topics)
+    hard = call.counts["hard"]
+    turns = [
+        place
+        for place, count in enumerate(split_evenly(hard, TEXTS_LIKE_ONE))
+        for _ in range(count)
+    ]
     like = [
-        Order("hard", count, example=call.examples[place % len(call.examples)])
-        for place, count in enumerate(parts)
+        Order(
+            "hard",
+            len(list(group)),
+            topic=topic,
+            example=call.examples[place % len(call.examples)],
+        )
+        for (place, topic), group in groupby(
+            zip(turns, call.topics[:hard] or [""] * hard, strict=True)
+        )
     ]
     rest: dict[Difficulty, int] = {
         name: count for name, count in call.counts.items() if name != "hard"
     }
-    return [*like, *(orders_for(meaning, rest, call.turn) if rest else [])]
+    return [*like, *(orders_for(meaning, rest, call.turn, call.topics[hard:]) if rest else [])]
 
 
 def with_examples(
@@ -244,6 +265,20 @@ def with_examples(
         shown = [known[place % len(known)] for place in places]
         taken[call.label] += needed
         given.append(call.model_copy(update={"examples": shown}))
+    return given
+
+
+def with_topics(
+    calls: Sequence[PlannedCall], topics: Sequence[str], random_seed: int
+) -> list[PlannedCall]:
+    """Give every text a topic, drawn at random; a call has one twice only if there are too few."""
+    given = []
+    for call in calls:
+        rng = random.Random(f"{random_seed} {call.id}")  # noqa: S311
+        texts = sum(call.counts.values())
+        drawn = rng.sample(topics, min(texts, len(topics)))
+        named = [drawn[place % len(drawn)] for place in range(texts)] if drawn else []
+        given.append(call.model_copy(update={"topics": named}))
     return given
 
 

@@ -17,6 +17,7 @@ from evokd.agents.critic import ACCEPT, Critic, Verdict
 from evokd.agents.generator import Assignment, generate_texts
 from evokd.agents.labeler import label_text
 from evokd.agents.teacher import Call
+from evokd.agents.topics import GENERAL as GENERAL_TOPICS
 from evokd.errors import ReplyError
 from evokd.graph.learning import BASELINE, last_round, student_of
 from evokd.graph.planning import (
@@ -31,6 +32,7 @@ from evokd.graph.planning import (
     share_out,
     to_plain,
     with_examples,
+    with_topics,
 )
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, WriteTask, read_drafts
@@ -339,7 +341,15 @@ def _plan_calls(
 ) -> list[PlannedCall]:
     round, strategy = state["round"], session.config.strategy
     calls = plan_round(round, wave, strategy, wanted, probes, aims, state.get("rivals", {}))
-    return _give_examples(session, round, calls)
+    calls = _give_examples(session, round, calls)
+    return with_topics(calls, _topics(session), session.config.random_seed)
+
+
+def _topics(session: Session) -> Sequence[str]:
+    task = session.config.task
+    if not session.config.strategy.topics:
+        return ()
+    return GENERAL_TOPICS if task.topics == "any" else task.topics
 
 
 def _quotas(

@@ -89,6 +89,20 @@ def test_a_missing_section_is_named(missing: str) -> None:
     assert f"missing key {missing!r}" in refusal(raw)
 
 
+@pytest.mark.parametrize("topics", ["all", ["shoes", " "], ["shoes\nhats"], {"a": "shoes"}])
+def test_topics_are_a_list_of_words_or_any(topics: Any) -> None:
+    raw = minimal()
+    raw["task"]["topics"] = topics
+    assert "task.topics" in refusal(raw)
+
+
+@pytest.mark.parametrize("topics", ["any", [], ["shoes", "hats"]])
+def test_topics_may_be_given(topics: Any) -> None:
+    raw = minimal()
+    raw["task"]["topics"] = topics
+    assert parse_config(raw, "task.yaml").task.topics == topics
+
+
 @pytest.mark.parametrize("missing", ["kind", "name", "instructions", "labels"])
 def test_a_missing_key_is_named_with_its_section(missing: str) -> None:
     raw = minimal()

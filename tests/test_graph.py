@@ -198,6 +198,16 @@ def test_without_easy_all_texts_of_the_loop_are_hard(toy_task: Path) -> None:
     assert "easy" not in {one.difficulty for one in rows if one.round == 1}
 
 
+def test_topics_reach_the_generator_unless_switched_off(toy_task: Path, llm: FakeLLM) -> None:
+    topics = 'task.topics=["a purple hat"]'
+    run(toy_task, topics, "strategy.rounds=1", "strategy.topics=false")
+    assert not any("a purple hat" in json.dumps(one) for one in llm.requests)
+    run(toy_task, topics, "strategy.rounds=1", run_id="given")
+    asked = [one for one in llm.requests if "a purple hat" in json.dumps(one)]
+    assert asked
+    assert all("having to do with a purple hat" in json.dumps(one) for one in asked)
+
+
 def test_without_init_the_loop_starts_at_round_one(toy_task: Path) -> None:
     result = run(toy_task, "strategy.init_samples=0", "strategy.rounds=1")
     assert result.report["init"] is None

@@ -201,6 +201,20 @@ def test_a_topic_and_a_style_go_with_the_texts_they_were_drawn_for() -> None:
     assert "plain_2: write 1, with these attributes: a bus" in listener.user
 
 
+def test_a_topic_stands_beside_the_part_of_the_meaning_or_the_example() -> None:
+    orders = [
+        Order("plain", 1, "is late", topic="a taxi"),
+        Order("hard", 1, topic="a bus", example="Where is it?"),
+    ]
+    _, listener = written(
+        Assignment(label="lost", orders=orders, length="short"), plain=["a"], hard=["b"]
+    )
+    assert "plain: write 1, having to do with a taxi, all about this: is late." in listener.user
+    assert 'hard: write 1 of the same kind as "Where is it?", having to do with a bus, each' in (
+        listener.user
+    )
+
+
 def test_the_generator_returns_texts_with_their_difficulty() -> None:
     texts, _ = written(order(MIXED), easy=["b", "c"], hard=["a"])
     assert texts == [("hard", "a"), ("easy", "b"), ("easy", "c")]
