@@ -146,7 +146,10 @@ def _order(prompt: Prompt, task: Assignment, name: str, order: Order) -> str:
         about += prompt.fill("aspect", aspect=order.aspect)
     elif order.attributes:
         about += prompt.fill("attributes", attributes=order.attributes)
-    said = {"name": name, "count": order.count, "aspect": about}
+    write = f"write {order.count}"
+    if task.questions:
+        write = f"ask {order.count} question{'s' if order.count > 1 else ''}"
+    said = {"name": name, "write": write, "aspect": about}
     if order.example:
         return prompt.fill("like", **said, example=order.example)
     if order.difficulty == "hard":

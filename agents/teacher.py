@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 Message = tuple[Literal["system", "user", "assistant"], str]
 R = TypeVar("R", bound=BaseModel)
 TOP_LOGPROBS = 20
+XTC_THRESHOLD = 0.1  # the least probability of a likely token; llama.cpp's own default
 # Which parameters a probe tries, in turn: log-probabilities, then temperature and seed.
 PROBED = ((True, True), (False, True), (False, False))
 UNKNOWN = -1.0
@@ -328,8 +329,10 @@ class Teacher:
         elif isinstance(form, dict) and mode != "none":
             grammar = compact_grammar(form) if mode == "grammar" else None
             request |= {"grammar": grammar} if grammar else {"schema": form}
-        if isinstance(form, dict) and heat > 0 and self.settings.presence_penalty is not None:
-            request["presence_penalty"] = self.settings.presence_penalty
+        if isinstance(form, dict) and heat > 0:
+            for name in ("presence_penalty", "xtc_probability"):
+                if getattr(self.settings, name) is not None:
+                    request[name] = getattr(self.settings, name)
         if probs:
             request["top_logprobs"] = TOP_LOGPROBS
         return request
@@ -406,6 +409,11 @@ class Teacher:
             }
         if "grammar" in request:
             extra["grammar"] = request["grammar"]
+        if "xtc_probability" in request:
+            extra |= {
+                "xtc_probability": request["xtc_probability"],
+                "xtc_threshold": XTC_THRESHOLD,
+            }
         if extra:
             bound["extra_body"] = extra
         if "presence_penalty" in request:

@@ -118,6 +118,13 @@ class RoleSection(Settings):
     presence_penalty: float | None = Field(
         None, ge=-2, le=2, description="against repeating itself within one reply of several texts"
     )
+    xtc_probability: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="how often the likeliest tokens are left out where several are likely, for "
+        "variety; llama.cpp servers only",
+    )
     max_tokens: int | None = Field(None, ge=1)
     timeout: float | None = Field(None, gt=0, description="seconds a call")
     max_concurrency: int | None = Field(None, ge=1, description="calls open at once, an endpoint")
@@ -162,12 +169,15 @@ class StrategySection(Settings):
     easy_share: float = Field(0.5, ge=0, le=1, description="share of easy texts; the paper: half")
     max_weaknesses: int = Field(3, ge=1, le=20, description="named by one analysis")
     max_refills: int = Field(2, ge=0, le=10)
-    topics: bool = Field(
-        True, description="texts are given the topics of the task, where it has any"
-    )
+    topics: bool = Field(True, description="every second text is given one of the task's topics")
     analyst: bool = True
     labeler_min_confidence: float = Field(
         0.8, ge=0, le=1, description="τ; half of it where labeler and intention agree"
+    )
+    calibrate: bool = Field(
+        True,
+        description="take the labeler's bias towards some labels out of its probabilities; it "
+        "reads the whole first batch for it",
     )
     critic: bool = True
     critic_min_confidence: float = Field(
@@ -280,11 +290,12 @@ ROLE_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-# For the embedded server only. A presence penalty is what keeps a small model from writing the same
-# text eight times (some hosted models refuse the parameter). The critic's long conversation has to
-# be computed once a slot, and its one-word answers gain nothing from many slots.
+# For the embedded server only. A presence penalty keeps a small model from writing the same text
+# eight times (some hosted models refuse the parameter), XTC from beginning all of them alike. The
+# critic's long conversation has to be computed once a slot, and its one-word answers gain nothing
+# from many slots.
 LOCAL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "generator": {"presence_penalty": 0.8},
+    "generator": {"presence_penalty": 0.8, "xtc_probability": 0.5},
     "critic": {"max_concurrency": 2},
 }
 

@@ -13,7 +13,7 @@ from evokd.agents.attributes import STYLES, TOPICS
 from evokd.agents.card import render_card
 from evokd.agents.critic import SHOWN_GOOD, read_bad_examples
 from evokd.agents.prompting import Prompt
-from evokd.config import Config, role_settings
+from evokd.config import Config, StrategySection, role_settings
 from evokd.graph.planning import PlannedCall, plan_round, probe_quotas, share_out
 from evokd.graph.session import load_prompts
 from evokd.graph.strategies import first_round, strategy_of, used_roles
@@ -89,11 +89,11 @@ def _samples(config: Config) -> int:
     return first + strategy.rounds * strategy.samples_per_round
 
 
-def _planned_calls(config: Config, data: TaskData) -> list[PlannedCall]:
-    """Return the generator calls of all rounds, every label with an equal share."""
+def _planned_calls(config: Config, data: TaskData) -> list[list[PlannedCall]]:
+    """Return the generator calls, a list a round, every label with an equal share."""
     strategy = config.strategy
     teaches = strategy_of(config).teaches
-    calls: list[PlannedCall] = []
+    calls: list[list[PlannedCall]] = []
     held_out: dict[str, int] = {}
     for round in range(first_round(config), strategy.rounds + 1):
         total = strategy.init_samples if round == 0 else strategy.samples_per_round
@@ -104,21 +104,21 @@ def _planned_calls(config: Config, data: TaskData) -> list[PlannedCall]:
             held_out[label] = held_out.get(label, 0) + count
         rest = max(0, total - sum(probes.values()))
         quotas = share_out(rest, dict.fromkeys(data.labels, 1.0))
-        calls += plan_round(round, 0, strategy, quotas, probes, (), {}, plain=not teaches)
+        calls.append(plan_round(round, 0, strategy, quotas, probes, (), {}, plain=not teaches))
     return calls
 
 
 def _role_calls(
-    config: Config, data: TaskData, prompts: Mapping[str, Prompt], planned: list[PlannedCall]
+    config: Config, data: TaskData, prompts: Mapping[str, Prompt], rounds: list[list[PlannedCall]]
 ) -> dict[str, _Calls]:
-    """Return every role's calls. A role asked about each text is asked once."""
+    """Return every role's calls. A role asked about a text is asked once."""
     task, strategy = config.task, config.strategy
     card = _tokens(render_card(prompts["card"], task.instructions, task.labels, data.seed))
-    texts = sum(sum(call.counts.values()) for call in planned)
-    read = texts
-    if strategy.check == "doubtful":
-        held_out = sum(sum(call.counts.values()) for call in planned if call.probe)
-        read = held_out + round(DOUBTFUL_SHARE * (texts - held_out))
+    planned = [call for calls in rounds for call in calls]
+    texts, read = _texts(planned), _read(planned, strategy)
+    labelled = read
+    if strategy.calibrate:  # the first batch is read in full
+        labelled = _texts(rounds[0]) + sum(_read(calls, strategy) for calls in rounds[1:])
     per_call = texts / max(1, len(planned))
     shown = [*(row.text for row in data.seed[:SHOWN_GOOD])]
     shown += [text for text, _ in read_bad_examples(prompts["critic"])[: len(shown)]]
@@ -130,9 +130,21 @@ def _role_calls(
     return {
         "analyst": analyst,
         "generator": _Calls(len(planned), card + 180, round(per_call * TOKENS_PER_TEXT)),
-        "labeler": _Calls(read, card + 35, TOKENS_PER_LABEL),
+        "labeler": _Calls(labelled, card + 35, TOKENS_PER_LABEL),
         "critic": _Calls(read, card + 100 + examples, TOKENS_PER_VERDICT),
     }
+
+
+def _texts(calls: list[PlannedCall]) -> int:
+    return sum(sum(call.counts.values()) for call in calls)
+
+
+def _read(calls: list[PlannedCall], strategy: StrategySection) -> int:
+    """Return how many texts are held out or doubtful."""
+    texts, held_out = _texts(calls), _texts([call for call in calls if call.probe])
+    if strategy.check == "all":
+        return texts
+    return held_out + round(DOUBTFUL_SHARE * (texts - held_out))
 
 
 def _affordable_share(config: Config, sizes: list[_Calls]) -> float:

@@ -48,11 +48,17 @@ class Sample(Record):
     label: str | None = Field(None, description="the label it is trained with, once settled")
     weakness: str | None = Field(None, description="id of the weakness it aims at")
     difficulty: Difficulty = "plain"
-    checked: bool = Field(
-        True, description="labeler and critic read it; off: nothing spoke against its label"
+    guesses: list[str] = Field(
+        default_factory=list, description="labels its neighbours and the student would give it"
     )
-    labeler_label: str | None = None
+    checked: bool = Field(
+        True, description="the critic reads it; off: nothing speaks against its label"
+    )
+    labeler_label: str | None = Field(None, description="after calibration, like its confidence")
     labeler_confidence: float | None = None
+    labeler_probabilities: dict[str, float] | None = Field(
+        None, description="label → probability as the labeler gave them, before calibration"
+    )
     critic_verdict: str | None = None
     critic_confidence: float | None = None
     repaired_from: str | None = Field(None, description="the text before the critic's repair")

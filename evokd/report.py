@@ -14,6 +14,7 @@ from evokd import __version__
 from evokd.config import config_fingerprint
 from evokd.graph.learning import BASELINE, best_round_rule, texts_refitted
 from evokd.graph.session import Session
+from evokd.graph.teaching import labeler_bias
 from evokd.records import Example, RoundRecord, Sample, Weakness
 from evokd.report_html import render_html
 from evokd.store.files import write_text
@@ -102,6 +103,7 @@ def build_report(
         "best_round_rule": best_round_rule(session),
         "refitted": len(texts_refitted(samples, best_round, config.strategy)),
         "calibration": "uncalibrated",
+        "labeler_bias": labeler_bias(session, samples),
         "init": next((one for one in rounds if one["round"] == 0), None),
         "rounds": [one for one in rounds if one["round"] > 0],
         "confusion": _confusion(session, scores, best_round),

@@ -39,6 +39,7 @@ from evokd.report_words import (
 )
 
 TOP_CONFUSIONS = 5
+NOTABLE_BIAS = 1.25  # a label said so many times too often, or too seldom, is worth a word
 STATUS_WORDS = {"finished": "finished", "budget": "stopped at its budget", "failed": "failed"}
 STATUS_ORDER = {"returned": 0, "open": 1, "closed": 2}
 
@@ -419,6 +420,13 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return dict(sorted(known.items(), key=lambda item: -item[1]))
 
 
+def bias_phrase(report: Json) -> str:
+    """Return the labels that the labeler says too often or too seldom, or ''."""
+    bias = _numbers(section(report, "labeler_bias"))
+    told = [name for name in bias if abs(math.log(bias[name])) > math.log(NOTABLE_BIAS)]
+    return ", ".join(f"{name} × {bias[name]:.1f}" for name in told)
+
+
 def facts(report: Json) -> list[tuple[str, str]]:
     """Return what identifies the run, as (name, value)."""
     created = report.get("created")
@@ -434,6 +442,7 @@ def facts(report: Json) -> list[tuple[str, str]]:
         ("how the best round is chosen", report.get("best_round_rule")),
         ("held-out texts it was refitted with", report.get("refitted") or None),
         ("confidence", report.get("calibration")),
+        ("labeler's bias, taken out", bias_phrase(report) or None),
         ("config fingerprint", report.get("config_fingerprint")),
         *((f"version of {name}", v) for name, v in section(report, "versions").items()),
     ]

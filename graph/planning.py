@@ -41,7 +41,7 @@ class PlannedCall(BaseModel):
     weakness: str | None = None
     vary: str | None = None
     examples: list[str] = Field(default_factory=list, description="hard texts are like these")
-    topics: list[str] = Field(default_factory=list, description="one a text")
+    topics: list[str] = Field(default_factory=list, description="one a text, or '' for none")
     attributes: list[str] = Field(default_factory=list, description="one entry a text, in words")
 
 
@@ -196,7 +196,7 @@ def orders_for(
     turns from call to call.
 
     Args:
-        topics: one a text, or none.
+        topics: one a text, '' for a text without; or none at all.
     """
     parts = parts_of(meaning)
     if len(parts) < 2:
@@ -271,13 +271,18 @@ def with_examples(
 def with_topics(
     calls: Sequence[PlannedCall], topics: Sequence[str], random_seed: int
 ) -> list[PlannedCall]:
-    """Give every text a topic, drawn at random; a call has one twice only if there are too few."""
+    """Give every second text of a call a topic, drawn at random; the others stay typical.
+
+    A call has a topic twice only if there are too few.
+    """
+    if not topics:
+        return list(calls)
     given = []
     for call in calls:
         rng = random.Random(f"{random_seed} {call.id}")  # noqa: S311
         texts = sum(call.counts.values())
-        drawn = rng.sample(topics, min(texts, len(topics)))
-        named = [drawn[place % len(drawn)] for place in range(texts)] if drawn else []
+        drawn = rng.sample(topics, min(math.ceil(texts / 2), len(topics)))
+        named = [drawn[place // 2 % len(drawn)] if place % 2 == 0 else "" for place in range(texts)]
         given.append(call.model_copy(update={"topics": named}))
     return given
 

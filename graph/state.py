@@ -64,6 +64,8 @@ class RunState(TypedDict, total=False):
     """Rounds since the probe score last rose. Written by `decide`."""
     attributes: dict[str, dict[str, list[str]]]
     """Label → topics and styles of its texts. Written by `plan_attributes`, in `attr` only."""
+    labeler_bias: dict[str, float]
+    """Label → how much too often the labeler says it. Written by `settle`, read by `critique`."""
     wanted: int
     """Accepted samples this round aims for. Written by `analyze`."""
     stop: str
@@ -86,6 +88,7 @@ class ReadTask(TypedDict):
     task_file: str
     round: int
     samples: list[dict[str, Any]]
+    labeler_bias: dict[str, float]
 
 
 class RunOutput(TypedDict, total=False):

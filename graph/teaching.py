@@ -36,10 +36,19 @@ from evokd.graph.planning import (
 )
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, WriteTask, read_drafts
+from evokd.graph.strategies import first_round
 from evokd.records import Example, Sample, Weakness
 from evokd.tasks import normalize
+from evokd.tools.calibration import calibrate, label_bias
 from evokd.tools.doubt import leave_one_out
-from evokd.tools.gates import TextIndex, asks_questions, balance, screen_texts, settle_label
+from evokd.tools.gates import (
+    TextIndex,
+    asks_questions,
+    balance,
+    is_outvoted,
+    screen_texts,
+    settle_label,
+)
 
 RELATED_OF = 6  # of the worst failures are looked up in memory
 EXAMPLES = 6  # a label: hard texts are modelled on them
@@ -117,15 +126,15 @@ def generate(state: WriteTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Reject bad formats, duplicates and leaks, and find who is worth being read by the teacher."""
+    """Reject bad formats, duplicates and leaks, and find what is worth being read by the critic."""
     session = session_of(state, runtime)
     drafts = read_drafts(state)
     with session.phase("screen", state["round"]):
         fresh = [one for one in drafts if one.accepted is None and one.label is None]
         known = known_rows(session, state["round"], fresh, drafts)
         screened = screen_drafts(session, fresh, known)
-        settled = _spare_the_sure(session, state["round"], screened, known)
-    return {"drafts": _by_id(settled)}
+        guessed = _guess(session, state["round"], screened, known)
+    return {"drafts": _by_id(guessed)}
 
 
 def send_to_labeler(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
@@ -148,17 +157,19 @@ def label(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Reject what the labeler is not sure of, before the critic is asked."""
+    """Calibrate the labeler, and reject what it is not sure of, before the critic is asked."""
     session = session_of(state, runtime)
     strategy = session.config.strategy
     with session.phase("settle", state["round"]):
+        drafts = read_drafts(state)
+        bias = labeler_bias(session, [*session.run.read_samples(), *drafts])
         settled = [
-            settle_label(one, strategy.labeler_min_confidence, strategy.separation)
+            settle_label(_unbiased(one, bias), strategy.labeler_min_confidence, strategy.separation)
             if one.accepted is None and one.label is None
             else one
-            for one in read_drafts(state)
+            for one in drafts
         ]
-    return {"drafts": _by_id(settled)}
+    return {"drafts": _by_id(settled), "labeler_bias": bias}
 
 
 def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
@@ -169,7 +180,10 @@ def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] 
     waiting = [
         one
         for one in read_drafts(state)
-        if one.checked and one.accepted is None and one.critic_verdict is None
+        if one.checked
+        and not is_outvoted(one)
+        and one.accepted is None
+        and one.critic_verdict is None
     ]
     return _send_in_batches("critique", state, waiting, session, "critic") or "gate"
 
@@ -178,7 +192,10 @@ def critique(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Accept, repair or reject each text; a repaired one goes through the labeler once more."""
     session = session_of(state, runtime)
     with session.phase("critique", state["round"]):
-        judged = [_judge(session, Sample(**row), state["round"]) for row in state["samples"]]
+        judged = [
+            _judge(session, Sample(**row), state["round"], state["labeler_bias"])
+            for row in state["samples"]
+        ]
     return {"drafts": _by_id(judged)}
 
 
@@ -196,7 +213,7 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
                 one,
                 strategy.labeler_min_confidence,
                 strategy.separation,
-                one.critic_verdict == ACCEPT,
+                one.critic_verdict == ACCEPT or is_outvoted(one),
             )
             if one.checked and one.accepted is None
             else one
@@ -472,15 +489,17 @@ def screen_drafts(
     )
 
 
-def _spare_the_sure(
+def _guess(
     session: Session, round: int, fresh: list[Sample], known: Sequence[Example | Sample]
 ) -> list[Sample]:
-    """Settle the intended label where neighbours and student agree with it; nobody is asked.
+    """Say what neighbours and student would call each text, and settle where they agree with it.
 
-    Held-out texts are always checked, for they judge the student.
+    Such texts the critic does not read, and the labeler only in the first batch, which tells its
+    bias. Held-out texts are always read, for they judge the student.
     """
     pending = [one for one in fresh if one.accepted is None]
-    if session.config.strategy.check == "all" or not pending:
+    strategy = session.config.strategy
+    if strategy.check == "all" or not pending:
         return fresh
     intended = [one.intended_label for one in pending]
     texts = [one.text for one in pending]
@@ -492,22 +511,42 @@ def _spare_the_sure(
     ]
     if (taught := last_round(session, round)) != BASELINE:  # else it knows the seeds only
         guesses.append([one.label for one in student_of(session, taught).predict(texts)])
-    sure = {
-        one.id
-        for one, *guessed in zip(pending, *guesses, strict=True)
-        if one.split == "train" and set(guessed) == {one.intended_label}
-    }
-    return [
-        one.model_copy(update={"checked": False, "label": one.intended_label})
-        if one.id in sure
-        else one
-        for one in fresh
-    ]
+    unread = not strategy.calibrate or round > first_round(session.config)
+    guessed = {}
+    for one, *said in zip(pending, *guesses, strict=True):
+        told = one.model_copy(update={"guesses": list(said)})
+        if one.split == "train" and _is_agreed(told):
+            label = one.intended_label if unread else None
+            told = told.model_copy(update={"checked": False, "label": label})
+        guessed[one.id] = told
+    return [guessed.get(one.id, one) for one in fresh]
+
+
+def _is_agreed(sample: Sample) -> bool:
+    """Whether neighbours and student would give a text the label it was written for."""
+    return set(sample.guesses) == {sample.intended_label}
+
+
+def _out_of_budget(sample: Sample) -> Sample:
+    """What nobody can be paid to read any more is kept where nothing speaks against its label."""
+    if _is_agreed(sample):
+        return sample.model_copy(update={"checked": False, "label": sample.intended_label})
+    return sample.rejected("budget")
+
+
+def _unbiased(sample: Sample, bias: Mapping[str, float]) -> Sample:
+    if not bias or sample.labeler_probabilities is None:
+        return sample
+    probabilities = calibrate(sample.labeler_probabilities, bias)
+    label = max(probabilities, key=lambda name: probabilities[name])
+    return sample.model_copy(
+        update={"labeler_label": label, "labeler_confidence": probabilities[label]}
+    )
 
 
 def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
     if session.budget_reached():
-        return sample.rejected("budget")
+        return _out_of_budget(sample)
     try:
         choice = label_text(
             session.teachers["labeler"],
@@ -518,15 +557,19 @@ def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample
             Call(round, f"{purpose}:{sample.id}"),
         )
     except ReplyError:
-        return sample.rejected("label_unusable_reply")
+        return sample.rejected("label_unusable_reply") if sample.checked else sample
     return sample.model_copy(
-        update={"labeler_label": choice.option, "labeler_confidence": choice.confidence}
+        update={
+            "labeler_label": choice.option,
+            "labeler_confidence": choice.confidence,
+            "labeler_probabilities": {choice.option: choice.confidence, **choice.others},
+        }
     )
 
 
-def _judge(session: Session, sample: Sample, round: int) -> Sample:
+def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, float]) -> Sample:
     if session.budget_reached():
-        return sample.rejected("budget")
+        return _out_of_budget(sample)
     label = sample.label or sample.intended_label
     call = Call(round, f"critique:{sample.id}")
     critic = _critic(session)
@@ -545,7 +588,7 @@ def _judge(session: Session, sample: Sample, round: int) -> Sample:
     except ReplyError:
         return sample.rejected("critic_unusable_reply")
     judged = _judged(repaired, verdict)
-    return judged if judged.accepted is False else _relabel(session, judged, round)
+    return judged if judged.accepted is False else _relabel(session, judged, round, bias)
 
 
 def _judged(sample: Sample, verdict: Verdict) -> Sample:
@@ -567,11 +610,11 @@ def _critic(session: Session) -> Critic:
     )
 
 
-def _relabel(session: Session, sample: Sample, round: int) -> Sample:
+def _relabel(session: Session, sample: Sample, round: int, bias: Mapping[str, float]) -> Sample:
     """A repaired text must get the same label once more."""
     if not session.config.strategy.separation:
         return sample
-    again = _label(session, sample, round, "relabel")
+    again = _unbiased(_label(session, sample, round, "relabel"), bias)
     if again.accepted is None and again.labeler_label != sample.label:
         return again.rejected("label_differs")
     return again
@@ -587,7 +630,11 @@ def _send_in_batches(
     return [
         Send(
             node,
-            ReadTask(samples=[one.model_dump() for one in samples[start : start + size]], **common),
+            ReadTask(
+                samples=[one.model_dump() for one in samples[start : start + size]],
+                labeler_bias=state.get("labeler_bias", {}),
+                **common,
+            ),
         )
         for start in range(0, len(samples), size)
     ]
@@ -609,6 +656,24 @@ def _common(state: RunState) -> _Common:
 
 def _by_id(samples: Iterable[Sample]) -> dict[str, dict[str, Any]]:
     return {one.id: one.model_dump() for one in samples}
+
+
+def labeler_bias(session: Session, samples: Iterable[Sample]) -> dict[str, float]:
+    """Return label → how much too often the labeler says it, over the first batch.
+
+    That batch it reads in full; of later ones only what is doubtful. Empty where it has read none,
+    or is not to be calibrated.
+    """
+    first = first_round(session.config)
+    rows = [
+        (one.labeler_probabilities, one.intended_label)
+        for one in samples
+        if one.labeler_probabilities is not None and one.round == first
+    ]
+    if not session.config.strategy.calibrate or not rows:
+        return {}
+    probabilities, intended = zip(*rows, strict=True)
+    return label_bias(probabilities, intended, session.labels)
 
 
 def count_decisions(samples: Iterable[Sample]) -> dict[str, Any]:

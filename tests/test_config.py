@@ -263,10 +263,13 @@ def test_a_temperature_set_for_all_roles_holds_for_the_generator_too() -> None:
     assert role_settings(agents, "generator").temperature == 0.3
 
 
-def test_a_hosted_model_is_sent_no_presence_penalty_unless_asked() -> None:
-    hosted = AgentsSection(default=RoleSection(model="openai:x"))
-    asked = AgentsSection(default=RoleSection(model="openai:x", presence_penalty=0.1))
-    assert role_settings(hosted, "generator").presence_penalty is None
-    assert role_settings(asked, "generator").presence_penalty == 0.1
-    assert role_settings(AgentsSection(), "generator").presence_penalty == 0.8
-    assert role_settings(AgentsSection(), "labeler").presence_penalty is None
+@pytest.mark.parametrize(("setting", "ours"), [("presence_penalty", 0.8), ("xtc_probability", 0.5)])
+def test_a_hosted_model_is_sent_no_local_setting_unless_asked(setting: str, ours: float) -> None:
+    def read(agents: AgentsSection, role: str = "generator") -> Any:
+        return getattr(role_settings(agents, role), setting)
+
+    asked = RoleSection.model_validate({"model": "openai:x", setting: 0.1})
+    assert read(AgentsSection(default=RoleSection(model="openai:x"))) is None
+    assert read(AgentsSection(default=asked)) == 0.1
+    assert read(AgentsSection()) == ours
+    assert read(AgentsSection(), "labeler") is None

@@ -15,6 +15,7 @@ from evokd.tools.gates import (
     asks_questions,
     balance,
     format_problem,
+    is_outvoted,
     jaccard,
     screen_texts,
     settle_label,
@@ -214,9 +215,42 @@ def test_the_label_is_settled_by_labeler_and_critic(
     said: str | None, sure: float | None, agreed: bool | None, label: str | None, reason: str | None
 ) -> None:
     drafted = sample("x", labeler_label=said, labeler_confidence=sure)
-    settled = settle_label(drafted, 0.8, separation=True, critic_agreed=agreed)
+    settled = settle_label(drafted, 0.8, separation=True, agreed=agreed)
     assert (settled.label, settled.reason) == (label, reason)
     assert (settled.intended_label, settled.labeler_label) == ("lost", said)
+
+
+@pytest.mark.parametrize(
+    ("said", "sure", "checked", "label"),
+    [
+        ("lost", 0.2, False, "lost"),
+        ("card_arrival", 0.7, False, "lost"),
+        (None, None, False, "lost"),
+        ("card_arrival", 0.9, True, "card_arrival"),
+    ],
+)
+def test_only_a_sure_labeler_speaks_against_what_all_others_say(
+    said: str | None, sure: float | None, checked: bool, label: str
+) -> None:
+    drafted = sample("x", checked=False, labeler_label=said, labeler_confidence=sure)
+    settled = settle_label(drafted, 0.8, separation=True)
+    assert (settled.checked, settled.label, settled.accepted) == (checked, label, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "guesses", "outvoted"),
+    [
+        ("card_arrival", ["card_arrival", "lost"], True),
+        ("card_arrival", ["lost"], False),
+        ("lost", ["lost"], False),
+        ("lost", ["card_arrival"], False),
+        (None, ["card_arrival"], False),
+    ],
+)
+def test_labeler_and_one_other_outvote_the_intention(
+    said: str | None, guesses: list[str], outvoted: bool
+) -> None:
+    assert is_outvoted(sample("x", labeler_label=said, guesses=guesses)) is outvoted
 
 
 def test_without_separation_the_intended_label_stands() -> None:

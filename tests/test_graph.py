@@ -12,11 +12,13 @@ from conftest import write_task
 from fake_llm import RUBBISH, FakeLLM, running_llm, true_label
 
 from evokd import distill
+from evokd.agents.teacher import Choice
 from evokd.errors import ResumeError, RunInUseError, TeacherError
 from evokd.graph.evokd import build_graph
 from evokd.records import Sample
 from evokd.runner import RunResult, resume_run
 from evokd.store.run_dir import RunDirectory
+from evokd.tools.gates import is_outvoted
 
 
 def run(task: Path, *overrides: str, run_id: str = "r") -> RunResult:
@@ -292,16 +294,50 @@ def test_a_meaning_handed_in_as_a_text_is_a_duplicate(
     assert {one.reason for one in copies} == {"duplicate"}
 
 
-def test_only_doubtful_and_held_out_texts_are_checked(toy_task: Path, llm: FakeLLM) -> None:
+def test_the_critic_reads_doubtful_and_held_out_texts_only(toy_task: Path) -> None:
     rows = [one for one in samples(run(toy_task, "strategy.check=doubtful")) if one.accepted]
     sure = [one for one in rows if not one.checked]
     assert sure
     assert all(one.label == one.intended_label and one.split == "train" for one in sure)
-    assert all(one.labeler_label is None and one.critic_verdict is None for one in sure)
-    asked = "\n".join(body["messages"][-1]["content"] for body in llm.requests)
+    assert all(one.critic_verdict is None for one in sure)
     for one in rows:
-        assert (f'Text: "{one.text}"' in asked) == one.checked
+        assert one.checked == (one.critic_verdict is not None or is_outvoted(one))
+        assert (one.labeler_label is not None) == (one.checked or one.round == 0)
     assert all(one.checked for one in rows if one.split == "probe")
+
+
+def test_when_the_budget_ends_what_nobody_doubts_is_kept_unread(toy_task: Path) -> None:
+    rows = samples(run(toy_task, "strategy.check=doubtful", "budget.output_tokens=100"))
+    unread = [one for one in rows if one.accepted and not one.labeler_label]
+    assert unread
+    assert all(set(one.guesses) == {one.label} and not one.checked for one in unread)
+    assert all(set(one.guesses) != {one.intended_label} for one in rows if one.reason == "budget")
+
+
+@pytest.mark.parametrize("calibrate", [True, False])
+def test_a_labeler_that_says_one_label_too_often_is_calibrated(
+    toy_task: Path, monkeypatch: pytest.MonkeyPatch, calibrate: bool
+) -> None:
+    def label(*asked: Any) -> Choice:
+        true = true_label(asked[4])
+        return Choice("fruit", 0.6, {true: 0.4}) if true != "fruit" else Choice("fruit", 1.0)
+
+    monkeypatch.setattr("evokd.graph.teaching.label_text", label)
+    rows = samples(
+        run(
+            toy_task,
+            "strategy.check=all",
+            "strategy.rounds=1",
+            "strategy.labeler_min_confidence=0.1",
+            f"strategy.calibrate={calibrate}",
+        )
+    )
+    read = [one for one in rows if one.labeler_label]
+    right = [one.labeler_label == true_label(one.text) for one in read]
+    assert all(right) if calibrate else {one.labeler_label for one in read} == {"fruit"}
+    for one in read:
+        assert one.labeler_probabilities is not None
+        assert max(one.labeler_probabilities.values()) in (0.6, 1.0)
 
 
 def learned_texts(folder: Path) -> list[str]:

@@ -264,7 +264,7 @@ def test_hard_texts_are_asked_for_near_the_rival_and_the_weakness() -> None:
     assert "hard: write 1 that really are lost, but whose words or situation remind of arrival" in (
         listener.user
     )
-    assert "easy: write 2 clear, typical ones" in listener.user
+    assert "easy: write 2, clear and typical, that anybody would put under" in listener.user
     assert "Vary: the month." in listener.user
     assert 'exist already: "an old one"' in listener.user
 
@@ -276,7 +276,7 @@ def test_lists_of_questions_are_named_so() -> None:
         question_1=["a?"],
         question_2=["b?"],
     )
-    assert "question_2: write 1, all about this: it fell." in listener.user
+    assert "question_2: ask 1 question, all about this: it fell." in listener.user
     assert texts == [("plain", "a?"), ("plain", "b?")]
 
 
@@ -288,7 +288,7 @@ def test_hard_texts_may_be_modelled_on_a_failure() -> None:
         easy=["c"],
     )
     assert 'hard: write 2 of the same kind as "where did I put it"' in listener.user
-    assert "easy: write 1 clear, typical ones" in listener.user
+    assert "easy: write 1, clear and typical, that" in listener.user
     assert "arrival" not in listener.user
     assert texts == [("hard", "a"), ("hard", "b"), ("easy", "c")]
 

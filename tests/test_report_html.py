@@ -22,6 +22,7 @@ from evokd.report_chart import (
 )
 from evokd.report_html import (
     confusion_table,
+    facts,
     headline,
     history_step,
     label_table,
@@ -84,6 +85,7 @@ REPORT: dict[str, Any] = {
     },
     "best_round_rule": "highest probe score, the earliest if equal",
     "calibration": "uncalibrated",
+    "labeler_bias": {"card_arrival": 1.6},
     "init": a_round(0, 0.8317, 0.802),
     "rounds": [
         a_round(1, 0.8529, 0.861),
@@ -383,6 +385,12 @@ def test_unknown_costs_are_not_counted_as_nothing() -> None:
     text = Page(render_html(REPORT)).text
     assert "0.0123" in text
     assert "leaves out the roles whose price is not known" in text
+
+
+def test_labels_said_too_often_or_too_seldom_are_named() -> None:
+    bias = {"a": 1.1, "b": 0.5, "c": 2.04, "d": 0.9}
+    assert ("labeler's bias, taken out", "c × 2.0, b × 0.5") in facts({"labeler_bias": bias})
+    assert facts({"labeler_bias": {"a": 1.1}}) == []
 
 
 def test_the_share_of_neither_teacher_nor_training_is_told() -> None:

@@ -215,6 +215,14 @@ def test_sampled_calls_are_cached_by_slot_not_by_prompt(llm: FakeLLM, log: CallL
     assert len(llm.requests) == 2
 
 
+def test_the_likeliest_words_are_left_out_of_texts_only(llm: FakeLLM, log: CallLog) -> None:
+    heat = {"temperature": 0.9, "xtc_probability": 0.5}
+    make_teacher(llm, log, **heat).ask(ASKED, FixedTexts, Call(1, "c"))
+    assert llm.requests[-1]["xtc_probability"] == 0.5
+    make_teacher(llm, log, xtc_probability=0.5).choose(LABEL, OPTIONS, Call(1, "c"))
+    assert "xtc_probability" not in llm.requests[-1]
+
+
 def test_the_key_reaches_no_file(
     llm: FakeLLM, log: CallLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,24 +139,38 @@ def format_problem(
 
 
 def settle_label(
-    sample: Sample, min_confidence: float, separation: bool, critic_agreed: bool | None = None
+    sample: Sample, min_confidence: float, separation: bool, agreed: bool | None = None
 ) -> Sample:
     """Return the sample with its label settled, or rejected.
 
     Without separation the intended label stands. Where the labeler, unseen, comes to the intended
     label, half of `min_confidence` is enough, for two agree; where it differs, its label stands
-    only at the full confidence and once the critic has agreed.
+    only at the full confidence and once somebody else has agreed (`agreed`; None: not asked yet).
+    Where nothing else speaks against the intended label, an unsure labeler does not either.
     """
     if not separation:
         return sample.model_copy(update={"label": sample.intended_label})
-    if sample.labeler_label is None or sample.labeler_confidence is None:
-        return sample.rejected("label_unusable_reply")
+    sure = sample.labeler_confidence or 0.0
     agrees = sample.labeler_label == sample.intended_label
-    if sample.labeler_confidence < (min_confidence / 2 if agrees else min_confidence):
+    if not sample.checked:
+        if agrees or sure < min_confidence:
+            return sample.model_copy(update={"label": sample.intended_label})
+        sample = sample.model_copy(update={"checked": True})
+    if sample.labeler_label is None:
+        return sample.rejected("label_unusable_reply")
+    if sure < (min_confidence / 2 if agrees else min_confidence):
         return sample.rejected("label_unsure")
-    if not agrees and critic_agreed is False:
+    if not agrees and agreed is False:
         return sample.rejected("label_differs")
     return sample.model_copy(update={"label": sample.labeler_label})
+
+
+def is_outvoted(sample: Sample) -> bool:
+    """Whether labeler and neighbours, or labeler and student, agree against the intended label.
+
+    That settles the label; a small critic, asked with the intended label in mind, knows no better.
+    """
+    return sample.labeler_label != sample.intended_label and sample.labeler_label in sample.guesses
 
 
 def balance(samples: Sequence[Sample], caps: Mapping[str, int]) -> list[Sample]:

@@ -1,0 +1,174 @@
+"""Accepted samples per 1,000 teacher tokens and a minute: ours against distilabel's generator.
+
+    python -m venv OTHER; OTHER/bin/pip install 'distilabel[openai]' requests
+    .venv/bin/python benchmarks/throughput.py --other OTHER/bin/python --data DIR --set banking8
+
+Both have the same model behind the same endpoint, the same task and the same number of output
+tokens. Ours is `evokd`, all roles together; the clock is its teacher's time. distilabel's is
+`GenerateTextClassificationData`, which writes one sample a call and names its label itself; a
+sample of either is accepted when it passes our gates and has a label of the task. How good they
+are: two students on each, scored on the dev cut. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from evokd.bench.cell import Places, cell_config, marks, share
+from evokd.bench.records import Cell
+from evokd.bench.sets import BenchSet, load_set
+from evokd.config import Config
+from evokd.graph.learning import training_rows
+from evokd.graph.session import Session, open_session
+from evokd.graph.teaching import screen_drafts
+from evokd.records import Sample
+from evokd.runner import start_run
+from evokd.store.run_dir import RunDirectory
+from evokd.tasks import load_task_data
+from evokd.tools.packs import fetch_pack
+from evokd.tools.student import cpu_flags, open_student
+from evokd.tools.training import train
+
+TRAININGS = 2
+CHILD = Path(__file__).with_name("distilabel_child.py")
+
+
+def main() -> None:
+    """Print the comparison as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--other", type=Path, required=True, help="python with distilabel")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--set", default="banking8")
+    parser.add_argument("--tokens", type=int, default=2500)
+    arguments = parser.parse_args()
+    bench = load_set(arguments.set, arguments.data)
+    cell = Cell(
+        set=arguments.set, shots=1, strategy="evokd", seed=0, budget=arguments.tokens, split="dev"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        places = Places(arguments.data, root / "work", root / "results", root / "cache")
+        config = cell_config(cell, bench, places)
+        told = {
+            "ours": run_ours(config, bench, root),
+            "distilabel": run_theirs(config, bench, root, arguments.other, arguments.tokens),
+        }
+    print("CPU flags:", " ".join(cpu_flags()))
+    print(json.dumps(told))
+
+
+def run_ours(config: Config, bench: BenchSet, root: Path) -> dict[str, Any]:
+    """Run the loop and return its figures."""
+    result = start_run(
+        config, runs_dir=root, run_id="ours", cache_dir=root / "ours", emit=lambda event: None
+    )
+    samples = [one for one in RunDirectory(result.path).read_samples() if one.accepted]
+    tokens = sum(role["output_tokens"] for role in result.report["teacher"].values())
+    return figures(config, bench, root, samples, tokens, result.report["seconds"]["teacher"])
+
+
+def run_theirs(
+    config: Config, bench: BenchSet, root: Path, other: Path, tokens: int
+) -> dict[str, Any]:
+    """Have distilabel write on the same endpoint, and return its figures."""
+    run = RunDirectory(root / "theirs")
+    run.lock()
+    with open_session(
+        config,
+        load_task_data(config),
+        run,
+        emit=lambda event: None,
+        cache_dir=root / "cache",
+    ) as session:
+        endpoint = session.teachers["generator"].endpoint
+        asked = {
+            "base_url": endpoint.base_url,
+            "model": endpoint.name,
+            "task": in_one_sentence(config),
+            "tokens": tokens,
+            "concurrency": session.teachers["generator"].settings.max_concurrency,
+            "random_seed": config.random_seed,
+        }
+        start = time.perf_counter()
+        written = subprocess.run(
+            [other, CHILD], input=json.dumps(asked), capture_output=True, text=True, check=True
+        ).stdout
+        seconds = time.perf_counter() - start
+        rows = [json.loads(line) for line in written.splitlines() if line.startswith("{")]
+        samples, refused = accept(session, rows)
+    run.unlock()
+    spent = sum(row["tokens"] for row in rows)
+    return figures(config, bench, root, samples, spent, seconds) | {
+        "written": len(rows),
+        "refused": refused,
+    }
+
+
+def in_one_sentence(config: Config) -> str:
+    """Return the task as distilabel wants it: instructions and labels in one text."""
+    labels = "; ".join(f"'{name}' ({meaning})" for name, meaning in config.task.labels.items())
+    return f"{config.task.instructions} The label is exactly one of: {labels}."
+
+
+def accept(session: Session, rows: Sequence[dict[str, Any]]) -> tuple[list[Sample], dict[str, int]]:
+    """Return the rows that pass our gates, with their label, and the others counted by reason."""
+    known = set(session.labels)
+    usable = [row for row in rows if row["text"] and row["label"] in known]
+    drafts = [
+        Sample(
+            id=f"theirs-{place}",
+            text=str(row["text"]),
+            round=0,
+            call="",
+            intended_label=row["label"],
+            label=row["label"],
+            split="train",
+        )
+        for place, row in enumerate(usable)
+    ]
+    screened = screen_drafts(session, drafts, session.data.seed)
+    refused = Counter(one.reason or "" for one in screened if one.accepted is False)
+    refused["no such label"] = len(rows) - len(usable)
+    return [one for one in screened if one.accepted is None], dict(refused)
+
+
+def figures(
+    config: Config,
+    bench: BenchSet,
+    root: Path,
+    samples: Sequence[Sample],
+    tokens: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return samples a token and a minute, and the mean score of students on them."""
+    seeds = list(bench.seed(1, config.random_seed).values())
+    rows = list(bench.rows("dev").values())
+    weights = fetch_pack(config.student.model.partition(":")[2])
+    scores = []
+    for number in range(TRAININGS):
+        folder = root / "student"
+        learned = training_rows(seeds, samples, config.student.seed_weight)
+        train(learned, bench.labels, str(weights), folder, config.student, random_seed=number)
+        scores.append(share(marks(open_student(folder, config.student), rows)))
+    return {
+        "accepted": len(samples),
+        "by_label": dict(Counter(one.label or "" for one in samples)),
+        "output_tokens": tokens,
+        "seconds": round(seconds, 1),
+        "accepted_per_1000_tokens": 1000 * len(samples) / tokens,
+        "accepted_per_minute": 60 * len(samples) / seconds,
+        "dev_score": mean(scores),
+    }
+
+
+if __name__ == "__main__":
+    main()
