@@ -81,7 +81,7 @@ class Critic:
     texts: str | None = None
 
     def judge(self, text: str, label: str, intended: str, call: Call) -> Verdict:
-        """Return the verdict on `text` under `label`; `intended` is what it was written for.
+        """Return the verdict on `text` under `label`; another `intended` label speaks against it.
 
         Raises:
             ReplyError, TeacherError: see `Teacher.choose`.

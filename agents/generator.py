@@ -146,10 +146,8 @@ def _order(prompt: Prompt, task: Assignment, name: str, order: Order) -> str:
         about += prompt.fill("aspect", aspect=order.aspect)
     elif order.attributes:
         about += prompt.fill("attributes", attributes=order.attributes)
-    write = f"write {order.count}"
-    if task.questions:
-        write = f"ask {order.count} question{'s' if order.count > 1 else ''}"
-    said = {"name": name, "write": write, "aspect": about}
+    block = "write" if not task.questions else "ask" if order.count > 1 else "ask_one"
+    said = {"name": name, "write": prompt.fill(block, count=order.count), "about": about}
     if order.example:
         return prompt.fill("like", **said, example=order.example)
     if order.difficulty == "hard":

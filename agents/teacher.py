@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 Message = tuple[Literal["system", "user", "assistant"], str]
 R = TypeVar("R", bound=BaseModel)
 TOP_LOGPROBS = 20
+SAMPLERS = ("xtc_probability", "xtc_threshold")
 XTC_THRESHOLD = 0.1  # the least probability of a likely token; llama.cpp's own default
 # Which parameters a probe tries, in turn: log-probabilities, then temperature and seed.
 PROBED = ((True, True), (False, True), (False, False))
@@ -333,6 +334,8 @@ class Teacher:
             for name in ("presence_penalty", "xtc_probability"):
                 if getattr(self.settings, name) is not None:
                     request[name] = getattr(self.settings, name)
+            if "xtc_probability" in request:
+                request["xtc_threshold"] = XTC_THRESHOLD
         if probs:
             request["top_logprobs"] = TOP_LOGPROBS
         return request
@@ -409,11 +412,7 @@ class Teacher:
             }
         if "grammar" in request:
             extra["grammar"] = request["grammar"]
-        if "xtc_probability" in request:
-            extra |= {
-                "xtc_probability": request["xtc_probability"],
-                "xtc_threshold": XTC_THRESHOLD,
-            }
+        extra |= {name: request[name] for name in SAMPLERS if name in request}
         if extra:
             bound["extra_body"] = extra
         if "presence_penalty" in request:

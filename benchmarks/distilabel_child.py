@@ -1,13 +1,15 @@
 """Write samples with distilabel; run by `throughput.py` in distilabel's own environment.
 
 Reads JSON from standard input: base_url, model, task, tokens, concurrency, random_seed. Prints one
-JSON line a sample (text, label, output tokens) until that many tokens are written.
+JSON line a batch (its samples with text, label and output tokens, and its seconds) until that many
+tokens are written.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 from distilabel.models import OpenAILLM
@@ -31,19 +33,25 @@ def main() -> None:
     step.load()
     spent = 0
     while spent < asked["tokens"]:
+        start = time.perf_counter()
         (rows,) = step.process([{"task": asked["task"]}] * asked["concurrency"])
-        for row in rows:
-            written = _output_tokens(row)
-            spent += written
-            sample = {"text": row["input_text"], "label": row["label"], "tokens": written}
-            print(json.dumps(sample), flush=True)
+        seconds = time.perf_counter() - start
+        samples = [
+            {"text": row["input_text"], "label": row["label"], "tokens": _output_tokens(row)}
+            for row in rows
+        ]
+        written = sum(one["tokens"] for one in samples)
+        if not written:
+            sys.exit("the endpoint counted no tokens; without them there is nothing to compare")
+        spent += written
+        print(json.dumps({"samples": samples, "seconds": seconds}), flush=True)
 
 
 def _output_tokens(row: dict[str, Any]) -> int:
     (counts,) = (
         told for name, told in row["distilabel_metadata"].items() if name.startswith("statistics_")
     )
-    return int(sum(counts["output_tokens"]))
+    return sum(count or 0 for count in counts["output_tokens"])
 
 
 if __name__ == "__main__":

@@ -169,7 +169,9 @@ class StrategySection(Settings):
     easy_share: float = Field(0.5, ge=0, le=1, description="share of easy texts; the paper: half")
     max_weaknesses: int = Field(3, ge=1, le=20, description="named by one analysis")
     max_refills: int = Field(2, ge=0, le=10)
-    topics: bool = Field(True, description="every second text is given one of the task's topics")
+    topics: bool = Field(
+        True, description="every second text of evokd is given one of the task's topics"
+    )
     analyst: bool = True
     labeler_min_confidence: float = Field(
         0.8, ge=0, le=1, description="τ; half of it where labeler and intention agree"
@@ -191,8 +193,9 @@ class StrategySection(Settings):
     separation: bool = Field(True, description="a separate labeler; off: the intended label")
     check: Literal["doubtful", "all"] = Field(
         "doubtful",
-        description="what labeler and critic read: held-out texts and those whose label the "
-        "student or their neighbours would not have guessed, or all (the paper)",
+        description="what labeler and critic read: the labeler the first batch, and both held-out "
+        "texts and those whose label the student or their neighbours would not have guessed; "
+        "or all (the paper)",
     )
     patience: int = Field(3, ge=1, description="rounds without gain before it stops")
     probe_share: float = Field(0.2, gt=0, lt=1)

@@ -52,7 +52,7 @@ class Sample(Record):
         default_factory=list, description="labels its neighbours and the student would give it"
     )
     checked: bool = Field(
-        True, description="the critic reads it; off: nothing speaks against its label"
+        True, description="to be read by the critic; off: nothing speaks against its label"
     )
     labeler_label: str | None = Field(None, description="after calibration, like its confidence")
     labeler_confidence: float | None = None

@@ -102,7 +102,7 @@ def build_report(
         "scores": _scores(session, scores, best_round),
         "best_round_rule": best_round_rule(session),
         "refitted": len(texts_refitted(samples, best_round, config.strategy)),
-        "calibration": "uncalibrated",
+        "calibration": "uncalibrated on gold rows",
         "labeler_bias": labeler_bias(session, samples),
         "init": next((one for one in rounds if one["round"] == 0), None),
         "rounds": [one for one in rounds if one["round"] > 0],

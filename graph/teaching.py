@@ -17,7 +17,6 @@ from evokd.agents.critic import ACCEPT, Critic, Verdict
 from evokd.agents.generator import Assignment, generate_texts
 from evokd.agents.labeler import label_text
 from evokd.agents.teacher import Call
-from evokd.agents.topics import GENERAL as GENERAL_TOPICS
 from evokd.errors import ReplyError
 from evokd.graph.learning import BASELINE, last_round, student_of
 from evokd.graph.planning import (
@@ -37,6 +36,7 @@ from evokd.graph.planning import (
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, WriteTask, read_drafts
 from evokd.graph.strategies import first_round
+from evokd.graph.topics import GENERAL as GENERAL_TOPICS
 from evokd.records import Example, Sample, Weakness
 from evokd.tasks import normalize
 from evokd.tools.calibration import calibrate, label_bias
@@ -162,7 +162,8 @@ def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     strategy = session.config.strategy
     with session.phase("settle", state["round"]):
         drafts = read_drafts(state)
-        bias = labeler_bias(session, [*session.run.read_samples(), *drafts])
+        before = (one for one in session.run.read_samples() if one.round < state["round"])
+        bias = labeler_bias(session, [*before, *drafts])
         settled = [
             settle_label(_unbiased(one, bias), strategy.labeler_min_confidence, strategy.separation)
             if one.accepted is None and one.label is None
@@ -180,10 +181,7 @@ def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] 
     waiting = [
         one
         for one in read_drafts(state)
-        if one.checked
-        and not is_outvoted(one)
-        and one.accepted is None
-        and one.critic_verdict is None
+        if one.checked and one.accepted is None and one.critic_verdict is None
     ]
     return _send_in_batches("critique", state, waiting, session, "critic") or "gate"
 
@@ -529,7 +527,8 @@ def _is_agreed(sample: Sample) -> bool:
 
 def _out_of_budget(sample: Sample) -> Sample:
     """What nobody can be paid to read any more is kept where nothing speaks against its label."""
-    if _is_agreed(sample):
+    doubted = sample.repaired_from or sample.labeler_label not in (None, sample.intended_label)
+    if sample.split == "train" and _is_agreed(sample) and not doubted:
         return sample.model_copy(update={"checked": False, "label": sample.intended_label})
     return sample.rejected("budget")
 
@@ -574,7 +573,8 @@ def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, floa
     call = Call(round, f"critique:{sample.id}")
     critic = _critic(session)
     try:
-        verdict = critic.judge(sample.text, label, sample.intended_label, call)
+        settled = label if is_outvoted(sample) else sample.intended_label
+        verdict = critic.judge(sample.text, label, settled, call)
         if not verdict.repairable:
             return _judged(sample, verdict)
         text = critic.repair(sample.text, verdict.verdict, label, call)
@@ -584,7 +584,7 @@ def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, floa
         if normalize(text) == normalize(sample.text):
             return _judged(repaired, verdict)
         again = Call(round, f"critique-again:{sample.id}")
-        verdict = critic.judge(text, label, sample.intended_label, again)
+        verdict = critic.judge(text, label, settled, again)
     except ReplyError:
         return sample.rejected("critic_unusable_reply")
     judged = _judged(repaired, verdict)

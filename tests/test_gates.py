@@ -240,17 +240,20 @@ def test_only_a_sure_labeler_speaks_against_what_all_others_say(
 @pytest.mark.parametrize(
     ("said", "guesses", "outvoted"),
     [
-        ("card_arrival", ["card_arrival", "lost"], True),
+        ("card_arrival", ["card_arrival", "lost"], False),
         ("card_arrival", ["lost"], False),
+        ("card_arrival", ["card_arrival", "card_arrival"], True),
+        ("card_arrival", ["card_arrival", "exchange_rate"], True),
         ("lost", ["lost"], False),
         ("lost", ["card_arrival"], False),
         (None, ["card_arrival"], False),
     ],
 )
-def test_labeler_and_one_other_outvote_the_intention(
+def test_labeler_and_others_outvote_the_intention_unless_held_out(
     said: str | None, guesses: list[str], outvoted: bool
 ) -> None:
     assert is_outvoted(sample("x", labeler_label=said, guesses=guesses)) is outvoted
+    assert not is_outvoted(sample("x", labeler_label=said, guesses=guesses, split="probe"))
 
 
 def test_without_separation_the_intended_label_stands() -> None:
@@ -263,6 +266,14 @@ def test_without_separation_the_intended_label_stands() -> None:
 
 def labelled(id: str, label: str, sure: float | None, **fields: object) -> Sample:
     return sample(id, label=label, labeler_confidence=sure, **fields)
+
+
+def test_a_label_against_an_unsure_labeler_is_as_sure_as_the_labeler_is_not() -> None:
+    rows = [
+        labelled("a", "lost", 0.7, labeler_label="card_arrival"),
+        labelled("b", "lost", 0.5, labeler_label="lost"),
+    ]
+    assert [one.reason for one in balance(rows, {"lost": 1})] == ["balance", None]
 
 
 def test_beyond_a_labels_cap_the_surest_stay_and_order_is_kept() -> None:

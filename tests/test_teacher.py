@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from evokd.agents.models import resolve_endpoint
 from evokd.agents.parsing import parse_json
-from evokd.agents.teacher import Call, CallLog, Capabilities, Teacher
+from evokd.agents.teacher import XTC_THRESHOLD, Call, CallLog, Capabilities, Teacher
 from evokd.config import AgentsSection, RoleSection, role_settings
 from evokd.errors import EndpointError, ReplyError, TeacherError
 from evokd.store.ledger import Ledger
@@ -219,6 +219,7 @@ def test_the_likeliest_words_are_left_out_of_texts_only(llm: FakeLLM, log: CallL
     heat = {"temperature": 0.9, "xtc_probability": 0.5}
     make_teacher(llm, log, **heat).ask(ASKED, FixedTexts, Call(1, "c"))
     assert llm.requests[-1]["xtc_probability"] == 0.5
+    assert llm.requests[-1]["xtc_threshold"] == XTC_THRESHOLD
     make_teacher(llm, log, xtc_probability=0.5).choose(LABEL, OPTIONS, Call(1, "c"))
     assert "xtc_probability" not in llm.requests[-1]
 

@@ -153,7 +153,7 @@ def settle_label(
     sure = sample.labeler_confidence or 0.0
     agrees = sample.labeler_label == sample.intended_label
     if not sample.checked:
-        if agrees or sure < min_confidence:
+        if agrees or sample.labeler_label is None or sure < min_confidence:
             return sample.model_copy(update={"label": sample.intended_label})
         sample = sample.model_copy(update={"checked": True})
     if sample.labeler_label is None:
@@ -166,11 +166,15 @@ def settle_label(
 
 
 def is_outvoted(sample: Sample) -> bool:
-    """Whether labeler and neighbours, or labeler and student, agree against the intended label.
+    """Whether more of labeler, neighbours and student agree on another label than on the intended.
 
     That settles the label; a small critic, asked with the intended label in mind, knows no better.
+    Held-out texts are to judge the student, so it has no vote on them.
     """
-    return sample.labeler_label != sample.intended_label and sample.labeler_label in sample.guesses
+    other = sample.labeler_label
+    if sample.split == "probe" or other is None or other == sample.intended_label:
+        return False
+    return sample.guesses.count(other) > sample.guesses.count(sample.intended_label)
 
 
 def balance(samples: Sequence[Sample], caps: Mapping[str, int]) -> list[Sample]:
@@ -193,8 +197,11 @@ def balance(samples: Sequence[Sample], caps: Mapping[str, int]) -> list[Sample]:
 
 
 def _sureness(sample: Sample) -> float:
-    """Return the labeler's confidence; what nobody doubted is as sure as can be."""
-    return 1.0 if sample.labeler_confidence is None else sample.labeler_confidence
+    """Return how sure the labeler is of a sample's label; what nobody read is sure as can be."""
+    if sample.labeler_confidence is None:
+        return 1.0
+    agrees = sample.labeler_label in (None, sample.label)
+    return sample.labeler_confidence if agrees else 1.0 - sample.labeler_confidence
 
 
 def _asks(text: str) -> bool:
