@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/throughput.py --other OTHER/bin/python --data DIR --set banking8
 
 Both have the same model behind the same endpoint, the same task and the same number of output
-tokens. Ours is `evokd`, all roles together; the clock is its teacher's time. distilabel's is
+tokens; the clock is the time with a call open. Ours is `evokd`, all roles together, theirs
 `GenerateTextClassificationData`, which writes one sample a call and names its label itself; a
 sample of either is accepted when it passes our gates and has a label of the task. How good they
 are: two students on each, scored on the dev cut. Prints JSON.
@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,14 +62,13 @@ def main() -> None:
             "ours": run_ours(config, bench, root),
             "distilabel": run_theirs(config, bench, root, arguments.other, arguments.tokens),
         }
-    print("CPU flags:", " ".join(cpu_flags()))
-    print(json.dumps(told))
+    print(json.dumps(told | {"cpu_flags": cpu_flags()}))
 
 
 def run_ours(config: Config, bench: BenchSet, root: Path) -> dict[str, Any]:
     """Run the loop and return its figures."""
     result = start_run(
-        config, runs_dir=root, run_id="ours", cache_dir=root / "ours", emit=lambda event: None
+        config, runs_dir=root, run_id="ours", cache_dir=root / "cache", emit=lambda event: None
     )
     samples = [one for one in RunDirectory(result.path).read_samples() if one.accepted]
     tokens = sum(role["output_tokens"] for role in result.report["teacher"].values())
@@ -98,15 +97,17 @@ def run_theirs(
             "concurrency": session.teachers["generator"].settings.max_concurrency,
             "random_seed": config.random_seed,
         }
-        start = time.perf_counter()
         written = subprocess.run(
-            [other, CHILD], input=json.dumps(asked), capture_output=True, text=True, check=True
-        ).stdout
-        seconds = time.perf_counter() - start
-        rows = [json.loads(line) for line in written.splitlines() if line.startswith("{")]
+            [other, CHILD], input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=False
+        )
+        if written.returncode:
+            sys.exit(f"distilabel failed ({written.returncode}); what it said stands above")
+        batches = [json.loads(one) for one in written.stdout.splitlines() if one.startswith("{")]
+        rows = [row for batch in batches for row in batch["samples"]]
         samples, refused = accept(session, rows)
     run.unlock()
     spent = sum(row["tokens"] for row in rows)
+    seconds = sum(batch["seconds"] for batch in batches)
     return figures(config, bench, root, samples, spent, seconds) | {
         "written": len(rows),
         "refused": refused,
