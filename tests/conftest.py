@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 import yaml
 from fake_llm import WORDS, FakeLLM, running_llm, write_text
+from hypothesis import settings
 
 from evokd.tools.packs import models_dir
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# The same cases on every machine, however slow it is.
+settings.register_profile("evokd", deadline=None, derandomize=True, database=None)
+settings.load_profile("evokd")
 MODELS = models_dir()  # only tests with the marker local_llm look there
 
 

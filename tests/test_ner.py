@@ -1,0 +1,243 @@
+"""Entities: tags, offsets, and strings that an LLM named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evokd.errors import DataError
+from evokd.tasks.ner import (
+    Entity,
+    Mention,
+    TaggedText,
+    check_row,
+    from_entities,
+    from_tags,
+    ground,
+    split_tokens,
+    to_tags,
+)
+
+LABELS = ["person", "place"]
+WORDS = st.text(min_size=1, max_size=6).filter(lambda word: word.split() == [word])
+TEXTS = st.text(min_size=1, max_size=40).filter(str.strip)
+
+
+@st.composite
+def tagged(draw: st.DrawFn) -> tuple[list[str], list[str]]:
+    """Any tokens, with any valid tags."""
+    tokens = draw(st.lists(WORDS, min_size=1, max_size=12))
+    tags: list[str] = []
+    for _ in tokens:
+        last = tags[-1] if tags else "O"
+        inside = [f"I-{last[2:]}"] if last != "O" else []
+        tags.append(draw(st.sampled_from(["O", "B-person", "B-place", *inside])))
+    return tokens, tags
+
+
+@st.composite
+def with_entities(draw: st.DrawFn) -> tuple[str, list[Entity]]:
+    """Any text, with any entities that do not overlap and have no white space at their edges."""
+    text = draw(TEXTS)
+    places = sorted(draw(st.sets(st.integers(0, len(text)), max_size=8)))
+    entities = []
+    for start, end in zip(places[::2], places[1::2], strict=False):
+        inside = text[start:end]
+        if inside.strip():
+            first = start + len(inside) - len(inside.lstrip())
+            last = end - len(inside) + len(inside.rstrip())
+            label = draw(st.sampled_from(LABELS))
+            entities.append(Entity(start=first, end=last, label=label))
+    return text, entities
+
+
+# There and back
+
+
+@given(tagged())
+def test_tags_to_entities_to_tags_is_the_identity(row: tuple[list[str], list[str]]) -> None:
+    assert to_tags(from_tags(*row)) == row
+
+
+@given(with_entities())
+def test_entities_to_tags_to_entities_keeps_every_entity(row: tuple[str, list[Entity]]) -> None:
+    text, entities = row
+    there = from_entities(text, entities)
+    tokens, tags = to_tags(there)
+    back = from_tags(tokens, tags)
+    assert (there.text, there.entities) == (text, entities)
+    assert [one.label for one in back.entities] == [one.label for one in entities]
+    without_space = ["".join(text[one.start : one.end].split()) for one in entities]
+    assert without_space == [
+        "".join(back.text[one.start : one.end].split()) for one in back.entities
+    ]
+
+
+@given(TEXTS)
+def test_tokens_hold_all_of_a_text_but_white_space(text: str) -> None:
+    spans = split_tokens(text)
+    assert "".join(text[start:end] for start, end in spans) == "".join(text.split())
+    assert all(text[start:end].split() == [text[start:end]] for start, end in spans)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Where's Rome?", ["Where", "'", "s", "Rome", "?"]),
+        ("50% of_all 3.5", ["50", "%", "of_all", "3", ".", "5"]),
+        ("a cafe\u0301 👍🏽!", ["a", "cafe\u0301", "👍🏽", "!"]),
+        ("👩\u200d🚀 up", ["👩\u200d🚀", "up"]),
+        ("שלום עולם", ["שלום", "עולם"]),
+    ],
+)
+def test_tokens_are_words_and_signs(text: str, tokens: list[str]) -> None:
+    assert [text[start:end] for start, end in split_tokens(text)] == tokens
+
+
+# Rows
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        ({"tokens": ["a"], "tags": []}, "1 tokens but 0 tags"),
+        ({"tokens": [], "tags": []}, "no tokens"),
+        ({"tokens": ["a b"], "tags": ["O"]}, "white space"),
+        ({"tokens": [""], "tags": ["O"]}, "empty"),
+        ({"tokens": ["a"], "tags": ["I-person"]}, "no B-person goes before it"),
+        ({"tokens": ["a", "b"], "tags": ["B-place", "I-person"]}, "tag 2 is 'I-person'"),
+        ({"tokens": ["a"], "tags": ["person"]}, "expected O, B-<type> or I-<type>"),
+        ({"tokens": ["a"], "tags": ["B-"]}, "expected O, B-<type> or I-<type>"),
+        ({"tokens": ["a"], "tags": ["B-persn"]}, "did you mean 'person'"),
+        ({"tokens": "a", "tags": "O"}, "two lists of strings"),
+        ({"text": "a", "label": "b"}, "found text, label"),
+        ({"text": " ", "entities": []}, "the text is empty"),
+        ({"text": "a b", "entities": [{"start": 0, "end": 4, "label": "place"}]}, "not in a text"),
+        ({"text": "a b", "entities": [{"start": 1, "end": 1, "label": "place"}]}, "has to end"),
+        ({"text": "a b", "entities": [{"start": -1, "end": 1, "label": "place"}]}, "has to end"),
+        ({"text": "a b", "entities": [{"start": 0, "end": 2, "label": "place"}]}, "white space"),
+        ({"text": "a b", "entities": [{"start": "0", "end": 1, "label": "x"}]}, "expected start"),
+        (
+            {
+                "text": "New York City",
+                "entities": [
+                    {"start": 0, "end": 8, "label": "place"},
+                    {"start": 4, "end": 13, "label": "place"},
+                ],
+            },
+            "'New York' and 'York City' overlap",
+        ),
+    ],
+)
+def test_a_bad_row_is_refused_with_its_place_and_the_reason(
+    raw: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(DataError) as refusal:
+        check_row(raw, "train.jsonl:7", LABELS)
+    assert str(refusal.value).startswith("train.jsonl:7: ")
+    assert problem in str(refusal.value)
+
+
+def test_both_forms_of_a_row_say_the_same() -> None:
+    tokens = check_row({"tokens": ["In", "Rome"], "tags": ["O", "B-place"]}, "x:1", LABELS)
+    offsets = check_row(
+        {"text": "In Rome", "entities": [{"start": 3, "end": 7, "label": "place"}]}, "x:2", LABELS
+    )
+    assert tokens == offsets
+
+
+@pytest.mark.parametrize(
+    ("entities", "problem"),
+    [
+        ([(0, 2)], "does not begin and end with a token"),
+        ([(0, 4), (0, 4)], "two entities hold the token 'Rome'"),
+    ],
+)
+def test_entities_that_are_no_tags_are_refused(
+    entities: list[tuple[int, int]], problem: str
+) -> None:
+    row = TaggedText(
+        text="Rome",
+        entities=[Entity(start=start, end=end, label="place") for start, end in entities],
+        tokens=[(0, 4)],
+    )
+    with pytest.raises(ValueError, match=problem):
+        to_tags(row)
+
+
+# Grounding
+
+
+def grounded(text: str, *named: tuple[str, str]) -> list[tuple[str, str]]:
+    found = ground(text, [Mention(string, label) for string, label in named])
+    return [(text[one.start : one.end], one.label) for one in found.entities]
+
+
+@pytest.mark.parametrize(
+    ("text", "string", "found"),
+    [
+        ("He lives in Rome.", "Rome", ["Rome"]),
+        ("he lives in rome.", "Rome", ["rome"]),
+        ("He lives in New  York.", "new york", ["New  York"]),
+        ("He lives in Rome.", '"Rome."', ["Rome"]),
+        ("Rome, Romeo and Rome", "Rome", ["Rome", "Rome"]),
+        ("The USA", "US", []),
+        ("In 2010s", "2010", []),
+        ("a cafe\u0301", "cafe", []),
+        ("a cafe\u0301", "café", ["cafe\u0301"]),
+        ("the ﬁle", "file", ["ﬁle"]),
+        ("the ﬁle", "f", []),
+        ("我住在北京。", "北京", ["北京"]),
+        ("גר בתל אביב", "תל אביב", ["תל אביב"]),
+        ("I 👍 Rome👍", "Rome", ["Rome"]),
+        ("Straße", "STRASSE", ["Straße"]),
+        ("He lives in Rome.", "Paris", []),
+        ("He lives in Rome.", " ", []),
+        ("He lives in Rome.", " Rome ", ["Rome"]),
+        ("He lives in Rome.", '""', []),
+    ],
+)
+def test_a_string_is_found_between_word_edges(text: str, string: str, found: list[str]) -> None:
+    assert grounded(text, (string, "place")) == [(one, "place") for one in found]
+    lost = ground(text, [Mention(string, "place")]).lost
+    assert lost == (() if found else (Mention(string, "place"),))
+
+
+def test_a_string_with_two_types_has_them_in_the_order_of_its_places() -> None:
+    text = "Washington left Washington for Washington."
+    assert grounded(text, ("Washington", "person"), ("Washington", "place")) == [
+        ("Washington", "person"),
+        ("Washington", "place"),
+        ("Washington", "place"),
+    ]
+
+
+def test_of_two_that_overlap_the_longer_one_stays_and_the_other_is_lost() -> None:
+    text = "the New York Times"
+    named = [Mention("New York", "place"), Mention("New York Times", "person")]
+    found = ground(text, named)
+    assert [text[one.start : one.end] for one in found.entities] == ["New York Times"]
+    assert found.lost == (named[0],)
+
+
+def test_of_two_types_of_one_place_the_surer_one_stays() -> None:
+    named = [Mention("Rome", "person", 0.3), Mention("rome", "place", 0.9)]
+    found = ground("Rome", named)
+    assert [one.label for one in found.entities] == ["place"]
+    assert found.lost == (named[0],)
+
+
+@given(with_entities(), st.text(max_size=3))
+def test_whatever_is_named_the_entities_found_are_valid(
+    row: tuple[str, list[Entity]], other: str
+) -> None:
+    text, entities = row
+    named = [Mention(text[one.start : one.end], one.label) for one in entities]
+    named.append(Mention(other, "place"))
+    found = ground(text, named)
+    tokens, tags = to_tags(from_entities(text, found.entities))
+    assert len(tokens) == len(tags)
+    assert set(found.lost) <= set(named)
