@@ -388,6 +388,7 @@ def test_unknown_costs_are_not_counted_as_nothing() -> None:
 
 
 def test_labels_said_too_often_or_too_seldom_are_named() -> None:
+    assert "card_arrival × 1.6" in Page(render_html(REPORT)).text.replace("\u200b", "")
     bias = {"a": 1.1, "b": 0.5, "c": 2.04, "d": 0.9}
     assert ("labeler's bias, taken out", "c × 2.0, b × 0.5") in facts({"labeler_bias": bias})
     assert facts({"labeler_bias": {"a": 1.1}}) == []
