@@ -12,7 +12,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from evokd.tools.student import load_libraries, uses_bf16
 MANY_ROWS = 256
 LARGE_BATCH_FACTOR = 4
 BATCHES_DRAWN_TOGETHER = 8
+Loss = Callable[[list[int]], Any]
+"""From the indices of a batch's rows to their loss, a scalar tensor."""
 
 
 @dataclass(frozen=True)
@@ -168,20 +170,25 @@ def train(
         ConfigError: the pretrained weights cannot be loaded.
         StorageError: the student cannot be written.
     """
-    torch, _ = load_libraries()
+    torch, transformers = load_libraries()
     if settings.threads:
         torch.set_num_threads(settings.threads)
     torch.manual_seed(random_seed)
-    model, tokenizer = _load_pretrained(model_folder, labels)
+    model, tokenizer = load_pretrained(
+        transformers.AutoModelForSequenceClassification, model_folder, labels
+    )
     if settings.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
         for parameter in model.base_model.embeddings.parameters():
             parameter.requires_grad_(False)
     schedule = plan_schedule(len(rows), settings, repeat)
     start = time.perf_counter()
-    loss = _fit(model, tokenizer, rows, labels, settings, schedule, random_seed)
+    lengths, loss_of = _text_loss(model, tokenizer, rows, labels, settings)
+    rng = random.Random(random_seed)
+    batches = balanced_batches(rows, lengths, schedule.batch_size, schedule.steps, rng)
+    loss = fit(model, batches, loss_of, settings, schedule)
     seconds = time.perf_counter() - start
-    _save(model, tokenizer, output_dir)
+    save(model, tokenizer, output_dir)
     return TrainingResult(
         rows=len(rows),
         steps=schedule.steps,
@@ -207,7 +214,12 @@ def check_pretrained(model_folder: str) -> None:
         raise _cannot_load(model_folder, error) from None
 
 
-def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a trained student.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     from safetensors import SafetensorError
 
     with storage_errors(folder):
@@ -226,11 +238,19 @@ def _cannot_load(model_folder: str, error: Exception) -> ConfigError:
     )
 
 
-def _load_pretrained(model_folder: str, labels: Sequence[str]) -> tuple[Any, Any]:
+def load_pretrained(kind: Any, model_folder: str, labels: Sequence[str]) -> tuple[Any, Any]:
+    """Return model and tokenizer, with a head for `labels`.
+
+    Args:
+        kind: the auto class of transformers.
+
+    Raises:
+        ConfigError: they cannot be loaded.
+    """
     _, transformers = load_libraries()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        model = kind.from_pretrained(
             model_folder,
             num_labels=len(labels),
             id2label=dict(enumerate(labels)),
@@ -243,20 +263,44 @@ def _load_pretrained(model_folder: str, labels: Sequence[str]) -> tuple[Any, Any
     return model, tokenizer
 
 
-def _fit(
+def _text_loss(
     model: Any,
     tokenizer: Any,
     rows: Sequence[TrainingRow],
     labels: Sequence[str],
     settings: StudentSection,
-    schedule: Schedule,
-    random_seed: int,
-) -> float:
+) -> tuple[list[int], Loss]:
+    """Return the lengths of the rows in tokens, and the cross-entropy of a batch of them."""
     torch, _ = load_libraries()
     encoded = tokenizer(
         [row.text for row in rows], truncation=True, max_length=settings.max_length
     )["input_ids"]
     targets = torch.tensor([labels.index(row.label) for row in rows])
+
+    def loss_of(batch: list[int]) -> Any:
+        inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, return_tensors="pt")
+        with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16(settings.precision)):
+            logits = model(**inputs).logits
+        return torch.nn.functional.cross_entropy(
+            logits.float(), targets[batch], label_smoothing=settings.label_smoothing
+        )
+
+    return [len(tokens) for tokens in encoded], loss_of
+
+
+def fit(
+    model: Any,
+    batches: Iterable[list[int]],
+    loss_of: Loss,
+    settings: StudentSection,
+    schedule: Schedule,
+) -> float:
+    """Take one step of AdamW a batch, and return the mean loss.
+
+    Args:
+        loss_of: see `Loss`.
+    """
+    torch, _ = load_libraries()
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         trainable, lr=schedule.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -264,18 +308,10 @@ def _fit(
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _rate(step, schedule.steps, settings.warmup)
     )
-    bf16 = uses_bf16(settings.precision)
-    rng = random.Random(random_seed)
     model.train()
     total = 0.0
-    lengths = [len(tokens) for tokens in encoded]
-    for batch in balanced_batches(rows, lengths, schedule.batch_size, schedule.steps, rng):
-        inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, return_tensors="pt")
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = model(**inputs).logits
-        loss = torch.nn.functional.cross_entropy(
-            logits.float(), targets[batch], label_smoothing=settings.label_smoothing
-        )
+    for batch in batches:
+        loss = loss_of(batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)

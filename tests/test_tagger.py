@@ -1,0 +1,163 @@
+"""The student for entities, on a tiny uncased body."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_llm import FILLERS, WORDS
+from transformers import AutoTokenizer
+
+from evokd.config import StudentSection
+from evokd.tasks.ner import Entity, TaggedText, from_entities, from_tags, split_tokens
+from evokd.tools.tagger import (
+    TaggedRow,
+    Tagger,
+    case_of,
+    cut_windows,
+    tags_of,
+    train_tagger,
+    words_of,
+)
+
+LABELS = ["fruit", "metal"]
+WINDOW = 16
+
+
+def sentence(rng: random.Random) -> TaggedRow:
+    """A fruit in capitals is an entity, one in small letters is none; so are metals."""
+    label = rng.choice(LABELS)
+    word = rng.choice(WORDS[label])
+    tokens, tags = [rng.choice(FILLERS), word, rng.choice(FILLERS)], ["O", "O", "O"]
+    if rng.random() < 0.7:
+        tokens[1], tags[1] = word.title(), f"B-{label}"
+        if rng.random() < 0.5:
+            tokens[2], tags[2] = rng.choice(WORDS[label]).title(), f"I-{label}"
+    return TaggedRow(from_tags(tokens, tags), label)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_student: Path) -> Path:
+    rng = random.Random(1)
+    folder = tmp_path_factory.mktemp("tagger")
+    settings = StudentSection(
+        model=f"path:{tiny_student}",
+        max_length=WINDOW,
+        min_steps=150,
+        max_steps=150,
+        learning_rate=0.01,
+        freeze_embeddings=False,
+        threads=1,
+    )
+    rows = [sentence(rng) for _ in range(120)]
+    train_tagger(rows, LABELS, str(tiny_student), folder, settings, random_seed=0)
+    return folder
+
+
+@pytest.fixture
+def tagger(trained: Path) -> Tagger:
+    return Tagger(trained, max_length=WINDOW, precision="fp32")
+
+
+def plain(text: str) -> TaggedText:
+    return from_entities(text, [])
+
+
+def found(tagger: Tagger, text: str) -> list[tuple[str, str]]:
+    (entities,) = tagger.predict([plain(text)])
+    return [(text[one.entity.start : one.entity.end], one.entity.label) for one in entities]
+
+
+def test_an_uncased_body_tells_entities_by_their_case(tagger: Tagger) -> None:
+    assert found(tagger, "old Apple new") == [("Apple", "fruit")]
+    assert found(tagger, "old apple new") == []
+    assert found(tagger, "old Iron  Gold") == [("Iron  Gold", "metal")]
+
+
+def test_what_was_learnt_is_told_well_beyond_the_rows(tagger: Tagger) -> None:
+    rng = random.Random(2)
+    rows = [sentence(rng).row for _ in range(60)]
+    said = tagger.predict(rows)
+    right = sum(
+        [one.entity for one in ours] == row.entities for ours, row in zip(said, rows, strict=True)
+    )
+    assert right > 50
+    assert all(0 < one.confidence <= 1 for ours in said for one in ours)
+
+
+def test_a_long_text_is_read_to_its_end(tagger: Tagger) -> None:
+    text = " ".join(["old small"] * 20 + ["Apple"] + ["old small"] * 20 + ["Iron"])
+    assert len(split_tokens(text)) > 5 * WINDOW
+    assert found(tagger, text) == [("Apple", "fruit"), ("Iron", "metal")]
+
+
+def test_every_word_is_in_a_window_and_none_is_too_long(tiny_student: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_student)
+    words = ["apple", "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzz", "\u200b", "x"] * 9
+    windows = cut_windows(tokenizer, words, WINDOW)
+    assert {place for one in windows for place in one.words} == set(range(len(words)))
+    for one in windows:
+        assert len(one.pieces) == len(one.cases) <= WINDOW
+        assert len(one.words) == len(one.heads)
+
+
+def test_equal_rows_and_seed_give_equal_weights(
+    tmp_path: Path, tiny_student: Path, trained: Path
+) -> None:
+    rows = [sentence(random.Random(seed)) for seed in range(20)]
+    settings = StudentSection(model="", min_steps=5, max_steps=5, threads=1)
+    said: list[Any] = []
+    for name in "ab":
+        train_tagger(rows, LABELS, str(tiny_student), tmp_path / name, settings, random_seed=3)
+        said.append(Tagger(tmp_path / name).probabilities([plain("old Apple new")]))
+    assert said[0] == said[1]
+
+
+def test_a_tag_inside_nothing_begins_an_entity(
+    tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = tags_of(LABELS)
+    order = ["I-fruit", "I-fruit", "I-metal", "O", "I-metal", "B-metal"]
+    rows = [[[0.9 if tag == one else 0.02 for tag in tags] for one in order]]
+    monkeypatch.setattr(tagger, "probabilities", lambda texts: rows)
+    row = plain("a b c d e f")
+    (entities,) = tagger.predict([row])
+    assert [(row.text[e.entity.start : e.entity.end], e.entity.label) for e in entities] == [
+        ("a b", "fruit"),
+        ("c", "metal"),
+        ("e", "metal"),
+        ("f", "metal"),
+    ]
+    assert [one.confidence for one in entities] == pytest.approx([0.9] * 4)
+
+
+@pytest.mark.parametrize(
+    ("word", "case"),
+    [
+        ("apple", 0),
+        ("Apple", 1),
+        ("A", 1),
+        ("USA", 2),
+        ("iPhone", 3),
+        ("McX", 3),
+        ("5th", 3),
+        ("北", 0),
+    ],
+)
+def test_case(word: str, case: int) -> None:
+    assert case_of(word) == case
+
+
+def test_the_tagger_loads_with_plain_transformers(trained: Path) -> None:
+    from transformers import AutoModelForTokenClassification
+
+    model = AutoModelForTokenClassification.from_pretrained(trained)
+    assert sorted(model.config.id2label.values()) == sorted(tags_of(LABELS))
+    assert model.config.type_vocab_size == 4
+
+
+def test_words_of_a_text_are_its_tokens() -> None:
+    row = from_entities("In  Rome!", [Entity(start=4, end=8, label="fruit")])
+    assert words_of(row) == ["In", "Rome", "!"]

@@ -1,0 +1,337 @@
+"""The student for entities: a `transformers` token classifier, trained, loaded and asked.
+
+A word's label stands at its first piece. Texts longer than the window are read in windows that
+overlap, and every word is taken from the window in which it has most around it. An uncased body
+(the default) does not see that "Apple" is no "apple", so it is told by the token types: 0 lower
+case, 1 Title, 2 UPPER, 3 mixed or with digits; plain transformers loads such a model, its callers
+have to give the token types.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from evokd.config import StudentSection
+from evokd.tasks.ner import BEGIN, INSIDE, OUTSIDE, Entity, TaggedText, to_tags
+from evokd.tools.student import PREDICT_BATCH, load_libraries, uses_bf16
+from evokd.tools.training import (
+    Loss,
+    TrainingResult,
+    TrainingRow,
+    balanced_batches,
+    fit,
+    load_pretrained,
+    plan_schedule,
+    save,
+)
+
+CASES = 4
+OVERLAP = 4  # a window begins again with a quarter of the last one's words
+IGNORED = -100  # what cross-entropy leaves out
+
+
+@dataclass(frozen=True)
+class TaggedRow:
+    """One row to learn; `label` is what batches are balanced by, `weight` how often it counts."""
+
+    row: TaggedText
+    label: str
+    weight: int = 1
+
+
+@dataclass(frozen=True)
+class FoundEntity:
+    """An entity with the mean probability of its words' labels, in [0, 1]."""
+
+    entity: Entity
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some words of a text as pieces; `words` and `heads` are their places and first pieces."""
+
+    pieces: list[int]
+    cases: list[int]
+    words: list[int]
+    heads: list[int]
+
+
+class Tagger:
+    """A trained student for entities.
+
+    Args:
+        folder: what `save_pretrained` wrote; its config holds the tags.
+    """
+
+    def __init__(self, folder: Path, *, max_length: int = 64, precision: str = "auto") -> None:
+        torch, transformers = load_libraries()
+        self._torch = torch
+        self.folder = folder
+        self._max_length = max_length
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = transformers.AutoModelForTokenClassification.from_pretrained(
+            folder, local_files_only=True
+        )
+        self._model = model.eval()
+        self._bf16 = uses_bf16(precision)
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags, in the order of the logits."""
+        names: dict[int, str] = self._model.config.id2label
+        return [names[index] for index in sorted(names)]
+
+    def predict(self, rows: Sequence[TaggedText]) -> list[list[FoundEntity]]:
+        """Return the entities of every text, in order; those the rows hold are not looked at."""
+        tags = self.tags
+        return [
+            _entities(row, said, tags)
+            for row, said in zip(rows, self.probabilities(rows), strict=True)
+        ]
+
+    def probabilities(self, rows: Sequence[TaggedText]) -> list[list[list[float]]]:
+        """Return one distribution over `tags` per token of every text."""
+        cut = [
+            (place, window)
+            for place, row in enumerate(rows)
+            for window in cut_windows(self._tokenizer, words_of(row), self._max_length)
+        ]
+        order = sorted(range(len(cut)), key=lambda index: len(cut[index][1].pieces))
+        best: list[dict[int, tuple[int, list[float]]]] = [{} for _ in rows]
+        torch = self._torch
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            for start in range(0, len(order), PREDICT_BATCH):
+                part = [cut[index] for index in order[start : start + PREDICT_BATCH]]
+                inputs = collate(self._tokenizer, self._model, [window for _, window in part])
+                said = self._model(**inputs).logits.float().softmax(-1).tolist()
+                for (place, window), pieces in zip(part, said, strict=True):
+                    _keep_most_central(best[place], window, pieces)
+        return [[said[word][1] for word in range(len(said))] for said in best]
+
+
+def train_tagger(
+    rows: Sequence[TaggedRow],
+    labels: Sequence[str],
+    model_folder: str,
+    output_dir: Path,
+    settings: StudentSection,
+    *,
+    random_seed: int,
+    repeat: bool = True,
+) -> TrainingResult:
+    """Fine-tune on `rows` and save model and tokenizer to `output_dir`; as `training.train`.
+
+    Raises:
+        ConfigError: the pretrained weights cannot be loaded.
+        StorageError: the student cannot be written.
+    """
+    torch, transformers = load_libraries()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    torch.manual_seed(random_seed)
+    tags = tags_of(labels)
+    model, tokenizer = load_pretrained(
+        transformers.AutoModelForTokenClassification, model_folder, tags
+    )
+    if settings.freeze_embeddings:
+        for parameter in model.base_model.embeddings.parameters():
+            parameter.requires_grad_(False)
+    if is_uncased(tokenizer):
+        _tell_case(model)
+    start = time.perf_counter()
+    windows, targets, pieces = _learn_from(tokenizer, rows, tags, settings.max_length)
+    schedule = plan_schedule(len(pieces), settings, repeat)
+    batches = balanced_batches(
+        pieces,
+        [len(one.pieces) for one in windows],
+        schedule.batch_size,
+        schedule.steps,
+        random.Random(random_seed),
+    )
+    loss = fit(
+        model, batches, _tag_loss(model, tokenizer, windows, targets, settings), settings, schedule
+    )
+    seconds = time.perf_counter() - start
+    save(model, tokenizer, output_dir)
+    return TrainingResult(
+        rows=len(rows),
+        steps=schedule.steps,
+        batch_size=schedule.batch_size,
+        seconds=seconds,
+        samples_per_second=schedule.steps * schedule.batch_size / seconds,
+        precision="bf16" if uses_bf16(settings.precision) else "fp32",
+        loss=loss,
+    )
+
+
+def tags_of(labels: Iterable[str]) -> list[str]:
+    """Return O, and B- and I- of every type."""
+    return [OUTSIDE, *(kind + label for label in labels for kind in (BEGIN, INSIDE))]
+
+
+def words_of(row: TaggedText) -> list[str]:
+    """Return the tokens of a text as strings."""
+    return [row.text[start:end] for start, end in row.tokens]
+
+
+def case_of(word: str) -> int:
+    """Return 0 for a word in lower case, 1 for Title, 2 for UPPER, 3 for mixed or with digits."""
+    if any(sign.isdigit() for sign in word):
+        return 3
+    if not any(sign.isupper() for sign in word):
+        return 0
+    if word[0].isupper() and not any(sign.isupper() for sign in word[1:]):
+        return 1
+    return 2 if word.isupper() else 3
+
+
+def is_uncased(tokenizer: Any) -> bool:
+    """Whether a tokenizer takes capital and small letters for the same."""
+    capital, small = tokenizer(["A", "a"], add_special_tokens=False)["input_ids"]
+    return bool(capital == small)
+
+
+def cut_windows(tokenizer: Any, words: Sequence[str], max_length: int) -> list[Window]:
+    """Cut words into windows of at most `max_length` pieces, the special two included."""
+    room = max_length - 2
+    unknown = [tokenizer.unk_token_id]
+    split = tokenizer(list(words), add_special_tokens=False)["input_ids"]
+    pieces = [(one or unknown)[:room] for one in split]
+    windows = []
+    first = 0
+    while True:
+        last, used = first, 0
+        while last < len(pieces) and used + len(pieces[last]) <= room:
+            used += len(pieces[last])
+            last += 1
+        windows.append(_window(tokenizer, words, pieces, first, last))
+        if last == len(pieces):
+            return windows
+        first = max(first + 1, last - (last - first) // OVERLAP)
+
+
+def collate(tokenizer: Any, model: Any, windows: Sequence[Window]) -> dict[str, Any]:
+    """Return the model's inputs for some windows, padded, with the case where it is told."""
+    torch, _ = load_libraries()
+    inputs = dict(
+        tokenizer.pad({"input_ids": [one.pieces for one in windows]}, return_tensors="pt")
+    )
+    if getattr(model.config, "type_vocab_size", 0) == CASES:
+        width = inputs["input_ids"].shape[1]
+        inputs["token_type_ids"] = torch.tensor([_padded(one.cases, width, 0) for one in windows])
+    return inputs
+
+
+def _window(
+    tokenizer: Any, words: Sequence[str], pieces: Sequence[list[int]], first: int, last: int
+) -> Window:
+    ids, cases, heads = [tokenizer.cls_token_id], [0], []
+    for place in range(first, last):
+        heads.append(len(ids))
+        ids += pieces[place]
+        cases += [case_of(words[place])] * len(pieces[place])
+    return Window([*ids, tokenizer.sep_token_id], [*cases, 0], list(range(first, last)), heads)
+
+
+def _learn_from(
+    tokenizer: Any, rows: Sequence[TaggedRow], tags: Sequence[str], max_length: int
+) -> tuple[list[Window], list[list[int]], list[TrainingRow]]:
+    """Return all windows of the rows, their targets, and what their batches are balanced by."""
+    number = {tag: index for index, tag in enumerate(tags)}
+    windows: list[Window] = []
+    targets: list[list[int]] = []
+    balance: list[TrainingRow] = []
+    for one in rows:
+        words, gold = to_tags(one.row)
+        for window in cut_windows(tokenizer, words, max_length):
+            target = [IGNORED] * len(window.pieces)
+            for word, head in zip(window.words, window.heads, strict=True):
+                target[head] = number[gold[word]]
+            windows.append(window)
+            targets.append(target)
+            balance.append(TrainingRow(one.row.text, one.label, one.weight))
+    return windows, targets, balance
+
+
+def _tag_loss(
+    model: Any,
+    tokenizer: Any,
+    windows: Sequence[Window],
+    targets: Sequence[Sequence[int]],
+    settings: StudentSection,
+) -> Loss:
+    torch, _ = load_libraries()
+
+    def loss_of(batch: list[int]) -> Any:
+        inputs = collate(tokenizer, model, [windows[index] for index in batch])
+        width = inputs["input_ids"].shape[1]
+        gold = torch.tensor([_padded(targets[index], width, IGNORED) for index in batch])
+        with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16(settings.precision)):
+            logits = model(**inputs).logits
+        return torch.nn.functional.cross_entropy(
+            logits.float().flatten(0, 1),
+            gold.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=settings.label_smoothing,
+        )
+
+    return loss_of
+
+
+def _tell_case(model: Any) -> None:
+    """Give a BERT a token type for each case, all of them as its first one, and let it learn."""
+    torch, _ = load_libraries()
+    embeddings = model.base_model.embeddings
+    known = getattr(embeddings, "token_type_embeddings", None)
+    if known is None:
+        return
+    cases = torch.nn.Embedding(CASES, known.embedding_dim)
+    with torch.no_grad():
+        cases.weight.copy_(known.weight[:1].expand(CASES, -1))
+    embeddings.token_type_embeddings = cases
+    model.config.type_vocab_size = CASES
+
+
+def _padded(row: Sequence[int], width: int, filler: int) -> list[int]:
+    return [*row, *[filler] * (width - len(row))]
+
+
+def _keep_most_central(
+    best: dict[int, tuple[int, list[float]]], window: Window, pieces: Sequence[list[float]]
+) -> None:
+    """Keep a word's answer from the window in which it is farthest from the edges."""
+    for at, (word, head) in enumerate(zip(window.words, window.heads, strict=True)):
+        margin = min(at, len(window.words) - 1 - at)
+        if word not in best or margin > best[word][0]:
+            best[word] = (margin, pieces[head])
+
+
+def _entities(
+    row: TaggedText, probabilities: Sequence[Sequence[float]], tags: Sequence[str]
+) -> list[FoundEntity]:
+    """Read the likeliest tags; an I- that follows nothing of its type begins an entity."""
+    words: list[tuple[int, str, float]] = []  # number of its entity, type, probability
+    number, last = 0, ""
+    for said in probabilities:
+        place = max(range(len(said)), key=said.__getitem__)
+        kind, label = tags[place][:2], tags[place][2:]
+        if kind == BEGIN or label != last:
+            number += 1
+        words.append((number, label, said[place]))
+        last = label
+    found = []
+    for (_, label), group in groupby(enumerate(words), key=lambda pair: pair[1][:2]):
+        places = list(group)
+        if label:
+            first, end = places[0][0], places[-1][0]
+            entity = Entity(start=row.tokens[first][0], end=row.tokens[end][1], label=label)
+            confidence = sum(word[2] for _, word in places) / len(places)
+            found.append(FoundEntity(entity, min(1.0, confidence)))
+    return found
