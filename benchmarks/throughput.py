@@ -23,7 +23,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from evokd.bench.cell import Places, cell_config, marks, share
+from evokd.bench.archive import relearn
+from evokd.bench.cell import Places, cell_config, share
 from evokd.bench.records import Cell
 from evokd.bench.sets import BenchSet, load_set
 from evokd.config import Config
@@ -34,9 +35,7 @@ from evokd.records import Sample
 from evokd.runner import start_run
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import load_task_data
-from evokd.tools.packs import fetch_pack
-from evokd.tools.student import cpu_flags, open_student
-from evokd.tools.training import train
+from evokd.tools.student import cpu_flags
 
 TRAININGS = 2
 CHILD = Path(__file__).with_name("distilabel_child.py")
@@ -72,7 +71,7 @@ def run_ours(config: Config, bench: BenchSet, root: Path) -> dict[str, Any]:
     )
     samples = [one for one in RunDirectory(result.path).read_samples() if one.accepted]
     tokens = sum(role["output_tokens"] for role in result.report["teacher"].values())
-    return figures(config, bench, root, samples, tokens, result.report["seconds"]["teacher"])
+    return figures(config, bench, samples, tokens, result.report["seconds"]["teacher"])
 
 
 def run_theirs(
@@ -108,7 +107,7 @@ def run_theirs(
     run.unlock()
     spent = sum(row["tokens"] for row in rows)
     seconds = sum(batch["seconds"] for batch in batches)
-    return figures(config, bench, root, samples, spent, seconds) | {
+    return figures(config, bench, samples, spent, seconds) | {
         "written": len(rows),
         "refused": refused,
     }
@@ -145,21 +144,17 @@ def accept(session: Session, rows: Sequence[dict[str, Any]]) -> tuple[list[Sampl
 def figures(
     config: Config,
     bench: BenchSet,
-    root: Path,
     samples: Sequence[Sample],
     tokens: int,
     seconds: float,
 ) -> dict[str, Any]:
     """Return samples a token and a minute, and the mean score of students on them."""
     seeds = list(bench.seed(1, config.random_seed).values())
-    rows = list(bench.rows("dev").values())
-    weights = fetch_pack(config.student.model.partition(":")[2])
-    scores = []
-    for number in range(TRAININGS):
-        folder = root / "student"
-        learned = training_rows(seeds, samples, config.student.seed_weight)
-        train(learned, bench.labels, str(weights), folder, config.student, random_seed=number)
-        scores.append(share(marks(open_student(folder, config.student), rows)))
+    learned = training_rows(seeds, samples, config.student.seed_weight)
+    scores = [
+        share(relearn(learned, bench, config.model_copy(update={"random_seed": number}), "dev"))
+        for number in range(TRAININGS)
+    ]
     return {
         "accepted": len(samples),
         "by_label": dict(Counter(one.label or "" for one in samples)),

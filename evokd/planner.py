@@ -136,7 +136,7 @@ def _role_calls(
 
 
 def _texts(calls: list[PlannedCall]) -> int:
-    return sum(sum(call.counts.values()) for call in calls)
+    return sum(call.texts for call in calls)
 
 
 def _read(calls: list[PlannedCall], strategy: StrategySection) -> int:

@@ -12,7 +12,6 @@ trained on the last one. The generator, its prompt, the student and its schedule
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any, Literal
 
 from langgraph.graph import END, START, StateGraph
@@ -106,9 +105,8 @@ def route_after_decide(state: RunState) -> Literal["plan_texts", "finish"]:
 def _with_attributes(session: Session, state: RunState, call: PlannedCall) -> PlannedCall:
     """Draw a topic and a style for every text of a call."""
     known = Attributes(**state["attributes"][call.label])
-    rng = random.Random(f"{session.config.random_seed} {call.id}")  # noqa: S311
-    texts = sum(call.counts.values())
-    return call.model_copy(update={"attributes": [known.draw(rng) for _ in range(texts)]})
+    rng = call.rng(session.config.random_seed)
+    return call.model_copy(update={"attributes": [known.draw(rng) for _ in range(call.texts)]})
 
 
 def _builder() -> StateGraph[RunState, RunContext, RunInput, RunOutput]:

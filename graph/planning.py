@@ -44,6 +44,15 @@ class PlannedCall(BaseModel):
     topics: list[str] = Field(default_factory=list, description="one a text, or '' for none")
     attributes: list[str] = Field(default_factory=list, description="one entry a text, in words")
 
+    @property
+    def texts(self) -> int:
+        """How many texts it asks for."""
+        return sum(self.counts.values())
+
+    def rng(self, random_seed: int) -> random.Random:
+        """Return the randomness of this call, the same in every run of a random seed."""
+        return random.Random(f"{random_seed} {self.id}")  # noqa: S311
+
 
 class Aim(BaseModel):
     """A weakness together with the analyst's plan for it."""
@@ -279,10 +288,10 @@ def with_topics(
         return list(calls)
     given = []
     for call in calls:
-        rng = random.Random(f"{random_seed} {call.id}")  # noqa: S311
-        texts = sum(call.counts.values())
-        drawn = rng.sample(topics, min(math.ceil(texts / 2), len(topics)))
-        named = [drawn[place // 2 % len(drawn)] if place % 2 == 0 else "" for place in range(texts)]
+        drawn = call.rng(random_seed).sample(topics, min(math.ceil(call.texts / 2), len(topics)))
+        named = [
+            drawn[place // 2 % len(drawn)] if place % 2 == 0 else "" for place in range(call.texts)
+        ]
         given.append(call.model_copy(update={"topics": named}))
     return given
 

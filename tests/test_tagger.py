@@ -19,7 +19,6 @@ from evokd.tools.tagger import (
     cut_windows,
     tags_of,
     train_tagger,
-    words_of,
 )
 
 LABELS = ["fruit", "metal"]
@@ -160,4 +159,4 @@ def test_the_tagger_loads_with_plain_transformers(trained: Path) -> None:
 
 def test_words_of_a_text_are_its_tokens() -> None:
     row = from_entities("In  Rome!", [Entity(start=4, end=8, label="fruit")])
-    assert words_of(row) == ["In", "Rome", "!"]
+    assert row.words == ["In", "Rome", "!"]

@@ -1,4 +1,4 @@
-"""The student: a `transformers` sequence classifier, loaded from a folder and asked."""
+"""The student: a `transformers` model, loaded from a folder and asked."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from evokd.records import Prediction
 PREDICT_BATCH = 64
 
 
-class Student:
-    """A trained student.
+class TrainedModel:
+    """What every kind of student is: a model and its tokenizer, loaded for prediction.
 
     Args:
         folder: what `save_pretrained` wrote; its config holds the labels.
     """
+
+    kind: str
+    """The auto class of transformers."""
 
     def __init__(self, folder: Path, *, max_length: int = 64, precision: str = "auto") -> None:
         torch, transformers = load_libraries()
@@ -27,9 +30,7 @@ class Student:
         self.folder = folder
         self._max_length = max_length
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True
-        )
+        model = getattr(transformers, self.kind).from_pretrained(folder, local_files_only=True)
         self._model = model.eval()
         self._bf16 = uses_bf16(precision)
 
@@ -38,6 +39,12 @@ class Student:
         """The labels, in the order of the logits."""
         names: dict[int, str] = self._model.config.id2label
         return [names[index] for index in sorted(names)]
+
+
+class Student(TrainedModel):
+    """A trained student that gives a text one label."""
+
+    kind = "AutoModelForSequenceClassification"
 
     def probabilities(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one distribution over `labels` per text, shape (texts, labels)."""

@@ -9,27 +9,16 @@ have to give the token types.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from evokd.config import StudentSection
 from evokd.tasks.ner import BEGIN, INSIDE, OUTSIDE, Entity, TaggedText, to_tags
-from evokd.tools.student import PREDICT_BATCH, load_libraries, uses_bf16
-from evokd.tools.training import (
-    Loss,
-    TrainingResult,
-    TrainingRow,
-    balanced_batches,
-    fit,
-    load_pretrained,
-    plan_schedule,
-    save,
-)
+from evokd.tools.student import PREDICT_BATCH, TrainedModel, load_libraries
+from evokd.tools.training import Lesson, TrainingResult, TrainingRow, logits_of, train_model
 
 CASES = 4
 OVERLAP = 4  # a window begins again with a quarter of the last one's words
@@ -63,45 +52,25 @@ class Window:
     heads: list[int]
 
 
-class Tagger:
-    """A trained student for entities.
+class Tagger(TrainedModel):
+    """A trained student for entities; its labels are the tags."""
 
-    Args:
-        folder: what `save_pretrained` wrote; its config holds the tags.
-    """
-
-    def __init__(self, folder: Path, *, max_length: int = 64, precision: str = "auto") -> None:
-        torch, transformers = load_libraries()
-        self._torch = torch
-        self.folder = folder
-        self._max_length = max_length
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = transformers.AutoModelForTokenClassification.from_pretrained(
-            folder, local_files_only=True
-        )
-        self._model = model.eval()
-        self._bf16 = uses_bf16(precision)
-
-    @property
-    def tags(self) -> list[str]:
-        """The tags, in the order of the logits."""
-        names: dict[int, str] = self._model.config.id2label
-        return [names[index] for index in sorted(names)]
+    kind = "AutoModelForTokenClassification"
 
     def predict(self, rows: Sequence[TaggedText]) -> list[list[FoundEntity]]:
         """Return the entities of every text, in order; those the rows hold are not looked at."""
-        tags = self.tags
+        tags = self.labels
         return [
             _entities(row, said, tags)
             for row, said in zip(rows, self.probabilities(rows), strict=True)
         ]
 
     def probabilities(self, rows: Sequence[TaggedText]) -> list[list[list[float]]]:
-        """Return one distribution over `tags` per token of every text."""
+        """Return one distribution over the tags per token of every text."""
         cut = [
             (place, window)
             for place, row in enumerate(rows)
-            for window in cut_windows(self._tokenizer, words_of(row), self._max_length)
+            for window in cut_windows(self._tokenizer, row.words, self._max_length)
         ]
         order = sorted(range(len(cut)), key=lambda index: len(cut[index][1].pieces))
         best: list[dict[int, tuple[int, list[float]]]] = [{} for _ in rows]
@@ -132,53 +101,23 @@ def train_tagger(
         ConfigError: the pretrained weights cannot be loaded.
         StorageError: the student cannot be written.
     """
-    torch, transformers = load_libraries()
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    torch.manual_seed(random_seed)
     tags = tags_of(labels)
-    model, tokenizer = load_pretrained(
-        transformers.AutoModelForTokenClassification, model_folder, tags
+    result = train_model(
+        "AutoModelForTokenClassification",
+        tags,
+        lambda model, tokenizer: _read_rows(model, tokenizer, rows, tags, settings),
+        model_folder,
+        output_dir,
+        settings,
+        random_seed=random_seed,
+        repeat=repeat,
     )
-    if settings.freeze_embeddings:
-        for parameter in model.base_model.embeddings.parameters():
-            parameter.requires_grad_(False)
-    if is_uncased(tokenizer):
-        _tell_case(model)
-    start = time.perf_counter()
-    windows, targets, pieces = _learn_from(tokenizer, rows, tags, settings.max_length)
-    schedule = plan_schedule(len(pieces), settings, repeat)
-    batches = balanced_batches(
-        pieces,
-        [len(one.pieces) for one in windows],
-        schedule.batch_size,
-        schedule.steps,
-        random.Random(random_seed),
-    )
-    loss = fit(
-        model, batches, _tag_loss(model, tokenizer, windows, targets, settings), settings, schedule
-    )
-    seconds = time.perf_counter() - start
-    save(model, tokenizer, output_dir)
-    return TrainingResult(
-        rows=len(rows),
-        steps=schedule.steps,
-        batch_size=schedule.batch_size,
-        seconds=seconds,
-        samples_per_second=schedule.steps * schedule.batch_size / seconds,
-        precision="bf16" if uses_bf16(settings.precision) else "fp32",
-        loss=loss,
-    )
+    return replace(result, rows=len(rows))
 
 
 def tags_of(labels: Iterable[str]) -> list[str]:
     """Return O, and B- and I- of every type."""
     return [OUTSIDE, *(kind + label for label in labels for kind in (BEGIN, INSIDE))]
-
-
-def words_of(row: TaggedText) -> list[str]:
-    """Return the tokens of a text as strings."""
-    return [row.text[start:end] for start, end in row.tokens]
 
 
 def case_of(word: str) -> int:
@@ -240,7 +179,34 @@ def _window(
     return Window([*ids, tokenizer.sep_token_id], [*cases, 0], list(range(first, last)), heads)
 
 
-def _learn_from(
+def _read_rows(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[TaggedRow],
+    tags: Sequence[str],
+    settings: StudentSection,
+) -> Lesson:
+    """Return the windows of all rows as what a model is taught."""
+    torch, _ = load_libraries()
+    if is_uncased(tokenizer):
+        _tell_case(model)
+    windows, targets, balance = _cut_rows(tokenizer, rows, tags, settings.max_length)
+
+    def loss_of(batch: list[int]) -> Any:
+        inputs = collate(tokenizer, model, [windows[index] for index in batch])
+        width = inputs["input_ids"].shape[1]
+        gold = torch.tensor([_padded(targets[index], width, IGNORED) for index in batch])
+        return torch.nn.functional.cross_entropy(
+            logits_of(model, inputs, settings).flatten(0, 1),
+            gold.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=settings.label_smoothing,
+        )
+
+    return Lesson(balance, [len(one.pieces) for one in windows], loss_of)
+
+
+def _cut_rows(
     tokenizer: Any, rows: Sequence[TaggedRow], tags: Sequence[str], max_length: int
 ) -> tuple[list[Window], list[list[int]], list[TrainingRow]]:
     """Return all windows of the rows, their targets, and what their batches are balanced by."""
@@ -258,31 +224,6 @@ def _learn_from(
             targets.append(target)
             balance.append(TrainingRow(one.row.text, one.label, one.weight))
     return windows, targets, balance
-
-
-def _tag_loss(
-    model: Any,
-    tokenizer: Any,
-    windows: Sequence[Window],
-    targets: Sequence[Sequence[int]],
-    settings: StudentSection,
-) -> Loss:
-    torch, _ = load_libraries()
-
-    def loss_of(batch: list[int]) -> Any:
-        inputs = collate(tokenizer, model, [windows[index] for index in batch])
-        width = inputs["input_ids"].shape[1]
-        gold = torch.tensor([_padded(targets[index], width, IGNORED) for index in batch])
-        with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16(settings.precision)):
-            logits = model(**inputs).logits
-        return torch.nn.functional.cross_entropy(
-            logits.float().flatten(0, 1),
-            gold.flatten(),
-            ignore_index=IGNORED,
-            label_smoothing=settings.label_smoothing,
-        )
-
-    return loss_of
 
 
 def _tell_case(model: Any) -> None:

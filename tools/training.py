@@ -12,7 +12,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,6 @@ from evokd.tools.student import load_libraries, uses_bf16
 MANY_ROWS = 256
 LARGE_BATCH_FACTOR = 4
 BATCHES_DRAWN_TOGETHER = 8
-Loss = Callable[[list[int]], Any]
-"""From the indices of a batch's rows to their loss, a scalar tensor."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,21 @@ class TrainingRow:
     text: str
     label: str
     weight: int = 1
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Rows as a model reads them.
+
+    Args:
+        rows: what batches are balanced by.
+        lengths: of the rows, in tokens.
+        loss_of: from the indices of a batch's rows to their loss, a scalar tensor.
+    """
+
+    rows: Sequence[TrainingRow]
+    lengths: Sequence[int]
+    loss_of: Callable[[list[int]], Any]
 
 
 @dataclass(frozen=True)
@@ -170,27 +183,53 @@ def train(
         ConfigError: the pretrained weights cannot be loaded.
         StorageError: the student cannot be written.
     """
-    torch, transformers = load_libraries()
+    return train_model(
+        "AutoModelForSequenceClassification",
+        labels,
+        lambda model, tokenizer: _read_texts(model, tokenizer, rows, labels, settings),
+        model_folder,
+        output_dir,
+        settings,
+        random_seed=random_seed,
+        repeat=repeat,
+    )
+
+
+def train_model(
+    kind: str,
+    outputs: Sequence[str],
+    read: Callable[[Any, Any], Lesson],
+    model_folder: str,
+    output_dir: Path,
+    settings: StudentSection,
+    *,
+    random_seed: int,
+    repeat: bool = True,
+) -> TrainingResult:
+    """Fine-tune a model of any kind, and save it and its tokenizer; see `train`.
+
+    Args:
+        kind: the auto class of transformers.
+        outputs: the names of the logits, in their order.
+        read: from the loaded model and its tokenizer to what it is taught.
+    """
+    torch, _ = load_libraries()
     if settings.threads:
         torch.set_num_threads(settings.threads)
     torch.manual_seed(random_seed)
-    model, tokenizer = load_pretrained(
-        transformers.AutoModelForSequenceClassification, model_folder, labels
-    )
+    model, tokenizer = _load_pretrained(kind, model_folder, outputs)
     if settings.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
         for parameter in model.base_model.embeddings.parameters():
             parameter.requires_grad_(False)
-    schedule = plan_schedule(len(rows), settings, repeat)
     start = time.perf_counter()
-    lengths, loss_of = _text_loss(model, tokenizer, rows, labels, settings)
-    rng = random.Random(random_seed)
-    batches = balanced_batches(rows, lengths, schedule.batch_size, schedule.steps, rng)
-    loss = fit(model, batches, loss_of, settings, schedule)
+    lesson = read(model, tokenizer)
+    schedule = plan_schedule(len(lesson.rows), settings, repeat)
+    loss = _fit(model, lesson, settings, schedule, random_seed)
     seconds = time.perf_counter() - start
-    save(model, tokenizer, output_dir)
+    _save(model, tokenizer, output_dir)
     return TrainingResult(
-        rows=len(rows),
+        rows=len(lesson.rows),
         steps=schedule.steps,
         batch_size=schedule.batch_size,
         seconds=seconds,
@@ -198,6 +237,14 @@ def train(
         precision="bf16" if uses_bf16(settings.precision) else "fp32",
         loss=loss,
     )
+
+
+def logits_of(model: Any, inputs: Mapping[str, Any], settings: StudentSection) -> Any:
+    """Return a batch's logits in fp32, computed in the precision of the settings."""
+    torch, _ = load_libraries()
+    with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16(settings.precision)):
+        logits = model(**inputs).logits
+    return logits.float()
 
 
 def check_pretrained(model_folder: str) -> None:
@@ -214,12 +261,7 @@ def check_pretrained(model_folder: str) -> None:
         raise _cannot_load(model_folder, error) from None
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a trained student.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
+def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     from safetensors import SafetensorError
 
     with storage_errors(folder):
@@ -238,19 +280,11 @@ def _cannot_load(model_folder: str, error: Exception) -> ConfigError:
     )
 
 
-def load_pretrained(kind: Any, model_folder: str, labels: Sequence[str]) -> tuple[Any, Any]:
-    """Return model and tokenizer, with a head for `labels`.
-
-    Args:
-        kind: the auto class of transformers.
-
-    Raises:
-        ConfigError: they cannot be loaded.
-    """
+def _load_pretrained(kind: str, model_folder: str, labels: Sequence[str]) -> tuple[Any, Any]:
     _, transformers = load_libraries()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
-        model = kind.from_pretrained(
+        model = getattr(transformers, kind).from_pretrained(
             model_folder,
             num_labels=len(labels),
             id2label=dict(enumerate(labels)),
@@ -263,14 +297,13 @@ def load_pretrained(kind: Any, model_folder: str, labels: Sequence[str]) -> tupl
     return model, tokenizer
 
 
-def _text_loss(
+def _read_texts(
     model: Any,
     tokenizer: Any,
     rows: Sequence[TrainingRow],
     labels: Sequence[str],
     settings: StudentSection,
-) -> tuple[list[int], Loss]:
-    """Return the lengths of the rows in tokens, and the cross-entropy of a batch of them."""
+) -> Lesson:
     torch, _ = load_libraries()
     encoded = tokenizer(
         [row.text for row in rows], truncation=True, max_length=settings.max_length
@@ -279,27 +312,19 @@ def _text_loss(
 
     def loss_of(batch: list[int]) -> Any:
         inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, return_tensors="pt")
-        with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16(settings.precision)):
-            logits = model(**inputs).logits
         return torch.nn.functional.cross_entropy(
-            logits.float(), targets[batch], label_smoothing=settings.label_smoothing
+            logits_of(model, inputs, settings),
+            targets[batch],
+            label_smoothing=settings.label_smoothing,
         )
 
-    return [len(tokens) for tokens in encoded], loss_of
+    return Lesson(rows, [len(tokens) for tokens in encoded], loss_of)
 
 
-def fit(
-    model: Any,
-    batches: Iterable[list[int]],
-    loss_of: Loss,
-    settings: StudentSection,
-    schedule: Schedule,
+def _fit(
+    model: Any, lesson: Lesson, settings: StudentSection, schedule: Schedule, random_seed: int
 ) -> float:
-    """Take one step of AdamW a batch, and return the mean loss.
-
-    Args:
-        loss_of: see `Loss`.
-    """
+    """Take one step of AdamW a batch, and return the mean loss."""
     torch, _ = load_libraries()
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -308,10 +333,13 @@ def fit(
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _rate(step, schedule.steps, settings.warmup)
     )
+    rng = random.Random(random_seed)
     model.train()
     total = 0.0
-    for batch in batches:
-        loss = loss_of(batch)
+    for batch in balanced_batches(
+        lesson.rows, lesson.lengths, schedule.batch_size, schedule.steps, rng
+    ):
+        loss = lesson.loss_of(batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)

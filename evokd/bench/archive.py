@@ -12,14 +12,14 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from evokd.bench.cell import Places, cell_config, marks, run_directory, share
 from evokd.bench.records import Cell, CellResult
 from evokd.bench.sets import BenchSet, copy_key, load_set, read_packed, text_hash
-from evokd.config import StrategySection
+from evokd.config import Config, StrategySection
 from evokd.errors import DataError
 from evokd.graph.learning import texts_refitted, texts_taught, training_rows
 from evokd.records import Sample
@@ -112,6 +112,18 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     if cell.strategy == "fullshot":
         gold = bench.gold(cell.split)
         rows += [TrainingRow(gold[i].text, gold[i].label) for i in gold if i not in seed]
+    correct = relearn(rows, bench, config, cell.split)
+    return result.model_copy(update={"correct": correct, "score": share(correct)})
+
+
+def relearn(
+    rows: Sequence[TrainingRow], bench: BenchSet, config: Config, split: Literal["test", "dev"]
+) -> str:
+    """Train a student on rows and return its marks on a split; nothing of it is kept.
+
+    Raises:
+        StorageError: no room for the student.
+    """
     provider, _, pack = config.student.model.partition(":")
     folders = {pack: fetch_pack(pack)} if provider == "local" else {}
     source = resolve_student(config.student.model, folders)
@@ -126,11 +138,9 @@ def recompute(result: CellResult, places: Places) -> CellResult:
             random_seed=config.random_seed,
             repeat=config.strategy.repeat,
         )
-        student = open_student(folder, config.student)
-        correct = marks(student, list(bench.rows(cell.split).values()))
+        return marks(open_student(folder, config.student), list(bench.rows(split).values()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return result.model_copy(update={"correct": correct, "score": share(correct)})
 
 
 def _taught(

@@ -44,6 +44,11 @@ class TaggedText(Record):
     entities: list[Entity]
     tokens: list[Span]
 
+    @property
+    def words(self) -> list[str]:
+        """The tokens as strings."""
+        return [self.text[start:end] for start, end in self.tokens]
+
 
 @dataclass(frozen=True)
 class Mention:
@@ -94,7 +99,8 @@ def to_tags(row: TaggedText) -> tuple[list[str], list[str]]:
     """
     starts = {start: place for place, (start, _) in enumerate(row.tokens)}
     ends = {end: place for place, (_, end) in enumerate(row.tokens)}
-    tags = [OUTSIDE] * len(row.tokens)
+    words = row.words
+    tags = [OUTSIDE] * len(words)
     for one in row.entities:
         first, last = starts.get(one.start), ends.get(one.end)
         if first is None or last is None:
@@ -103,9 +109,9 @@ def to_tags(row: TaggedText) -> tuple[list[str], list[str]]:
             )
         for place in range(first, last + 1):
             if tags[place] != OUTSIDE:
-                raise ValueError(f"two entities hold the token {_piece(row, place)!r}")
+                raise ValueError(f"two entities hold the token {words[place]!r}")
             tags[place] = (BEGIN if place == first else INSIDE) + one.label
-    return [_piece(row, place) for place in range(len(row.tokens))], tags
+    return words, tags
 
 
 def from_entities(text: str, entities: Iterable[Entity]) -> TaggedText:
@@ -186,9 +192,10 @@ def ground(text: str, mentions: Sequence[Mention]) -> Grounded:
     named: dict[str, list[Mention]] = defaultdict(list)
     for one in mentions:
         named[_folded(one.text)].append(one)
+    folded = _fold(text)
     found: list[tuple[Span, Mention]] = []
     for same in named.values():
-        spans = _places(text, same[0].text)
+        spans = _places(text, folded, same[0].text)
         surest = sorted(same, key=lambda one: -one.confidence)[: len(spans)]
         chosen = [one for one in same if one in surest]
         found += [(span, chosen[min(place, len(chosen) - 1)]) for place, span in enumerate(spans)]
@@ -250,11 +257,6 @@ def _is_strings(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _piece(row: TaggedText, place: int) -> str:
-    start, end = row.tokens[place]
-    return row.text[start:end]
-
-
 def _is_break(text: str, place: int) -> bool:
     """Whether a token may end between the code points before and at `place`."""
     before, after = text[place - 1], text[place]
@@ -295,11 +297,11 @@ def _longest_first(found: tuple[Span, Mention]) -> tuple[int, float, int]:
     return start - end, -one.confidence, start
 
 
-def _places(text: str, wanted: str) -> list[Span]:
-    """Return where a string stands, in order and without overlap."""
+def _places(text: str, folded: tuple[str, list[int]], wanted: str) -> list[Span]:
+    """Return where a string stands, in order and without overlap; `folded` is that of the text."""
     for string in (wanted.strip(), wanted.strip().strip(_QUOTES).strip()):
-        as_it_stands = (text, [*range(len(text) + 1)], string)
-        for hay, origin, needle in (as_it_stands, (*_fold(text), _folded(string))):
+        as_it_stands = (text, range(len(text) + 1), string)
+        for hay, origin, needle in (as_it_stands, (*folded, _folded(string))):
             if found := list(_search(text, hay, origin, needle)):
                 return found
     return []
