@@ -33,6 +33,16 @@ class Prompt:
         """The placeholders of every block."""
         return {block: set(_PLACEHOLDER.findall(body)) for block, body in self._blocks.items()}
 
+    def phrases(self, words: int) -> list[str]:
+        """Return what stands between placeholders, sentence by sentence, from `words` words on."""
+        pieces = [
+            piece.strip(' ,;:"')
+            for body in self._blocks.values()
+            for sentence in re.split(r"[.\n]", body)
+            for piece in _PLACEHOLDER.split(sentence)[::2]
+        ]
+        return [piece for piece in pieces if len(piece.split()) >= words]
+
     def fill(self, block: str, /, **values: object) -> str:
         """Return a block with its placeholders filled.
 

@@ -45,6 +45,7 @@ from evokd.tools.gates import (
     TextIndex,
     asks_questions,
     balance,
+    first_question,
     is_outvoted,
     screen_texts,
     settle_label,
@@ -56,6 +57,7 @@ SHOWN_RIGHT = 3
 NEAREST_TO_AVOID = 2
 CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
 REPLY_TOKENS = 500
+INSTRUCTION_WORDS = 5  # of the prompt in a row are no chance
 
 
 def analyze_student(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -131,6 +133,8 @@ def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     drafts = read_drafts(state)
     with session.phase("screen", state["round"]):
         fresh = [one for one in drafts if one.accepted is None and one.label is None]
+        if _asks_questions(session):
+            fresh = [one.model_copy(update={"text": first_question(one.text)}) for one in fresh]
         known = known_rows(session, state["round"], fresh, drafts)
         screened = screen_drafts(session, fresh, known)
         guessed = _guess(session, state["round"], screened, known)
@@ -481,9 +485,16 @@ def screen_drafts(
     guarded = TextIndex(
         session.embedder, (row.text for row in (*session.data.validation, *session.data.test))
     )
-    questions = _asks_questions(session)
+    phrases = session.prompts["generator"].phrases(INSTRUCTION_WORDS)
     return screen_texts(
-        fresh, gates, session.embedder, index, guarded, session.labels, questions=questions
+        fresh,
+        gates,
+        session.embedder,
+        index,
+        guarded,
+        session.labels,
+        questions=_asks_questions(session),
+        instructions=[normalize(one) for one in phrases],
     )
 
 

@@ -14,6 +14,7 @@ from evokd.tools.gates import (
     TextIndex,
     asks_questions,
     balance,
+    first_question,
     format_problem,
     is_outvoted,
     jaccard,
@@ -74,6 +75,8 @@ def reasons(
         ("thanks, Kind regards", "format_placeholder"),
         ("plain_2", "format_placeholder"),
         ("the plain_2 card", None),
+        (">> question 2: when?", "format_placeholder"),
+        ("my question is: when", None),
         ("my Card_Arrival please", "format_label_name"),
     ],
 )
@@ -115,6 +118,27 @@ def test_in_a_task_of_questions_a_statement_is_rejected() -> None:
     assert format_problem("It is there.", GATES, LABELS, questions=True) == "format_no_question"
     assert format_problem("Where is it?", GATES, LABELS, questions=True) is None
     assert format_problem("It is there.", GATES, LABELS) is None
+
+
+def test_a_text_that_holds_the_instruction_is_rejected() -> None:
+    echo = 'ask a question of the same  kind as "How old is she?"'
+    phrases = ["of the same kind as"]
+    assert format_problem(echo, GATES, LABELS, instructions=phrases) == "format_instruction"
+    assert format_problem("Of what kind is it?", GATES, LABELS, instructions=phrases) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("Why is it so? Because it is. Or not?", "Why is it so?"),
+        ("I lost it. Can you help?? Thanks", "I lost it. Can you help?"),
+        ("誰ですか？私です。", "誰ですか？"),
+        ("It is so.", "It is so."),
+        ("", ""),
+    ],
+)
+def test_of_a_question_nothing_stays_behind_its_mark(text: str, asked: str) -> None:
+    assert first_question(text) == asked
 
 
 def test_texts_that_differ_pass() -> None:

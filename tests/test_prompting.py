@@ -293,6 +293,12 @@ def test_hard_texts_may_be_modelled_on_a_failure() -> None:
     assert texts == [("hard", "a"), ("hard", "b"), ("easy", "c")]
 
 
+def test_phrases_of_a_prompt_are_what_stands_between_placeholders() -> None:
+    prompt = Prompt("p", "=== a\n{{one}} of the same kind as {{two}}. Too short.\n\n=== b\n{{x}}")
+    assert prompt.phrases(5) == ["of the same kind as"]
+    assert prompt.phrases(2) == ["of the same kind as", "Too short"]
+
+
 def test_no_placeholder_is_left_in_any_form() -> None:
     every: dict[Difficulty, int] = {"plain": 1, "easy": 1, "hard": 1}
     for assignment in (

@@ -1,6 +1,7 @@
 """Gates: checks on new samples that need no LLM. Each rejection has a named reason.
 
-format_*          empty, too short, too long, a placeholder, the label's raw name, no question
+format_*          empty, too short, too long, a placeholder, the label's raw name, no question, a
+                  phrase of the generator's prompt
 duplicate         the same text, up to case and spaces
 near_duplicate    almost the same letters (Jaccard of character 4-grams)
 semantic_duplicate  almost the same meaning (cosine of the embeddings)
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 _PLACEHOLDER = re.compile(
     r"\[[^\]]{2,30}\]|<[^>]{2,30}>|\{[^}]{1,30}\}|\b(?:sincerely|best|kind) regards\b|"
     r"^\s*(?:dear\b|sincerely\b)|"
-    r"^(?:plain|hard|easy|question)_\d+$",  # what the generator's lists are called
+    # what the generator's lists are called
+    r"^(?:plain|hard|easy|question)_\d+$|^\W*(?:text|question)s?(?: \d+)?:",
     re.IGNORECASE,
 )
+_QUESTION = re.compile(r".*?[?？؟]")
 _NGRAM = 4
 FEWEST_EXAMPLES = 5  # fewer say little of a task's form
 QUESTION_MARKS = "?？؟"
@@ -87,6 +90,7 @@ def screen_texts(
     labels: Sequence[str],
     *,
     questions: bool = False,
+    instructions: Sequence[str] = (),
 ) -> list[Sample]:
     """Return the samples, those that fail format, duplicate or leak gates marked as rejected.
 
@@ -95,12 +99,15 @@ def screen_texts(
             of two equal drafts the first one stays.
         guarded: validation and test texts.
         questions: the task's texts are questions, see `asks_questions`.
+        instructions: phrases of the generator's prompt, normalized, that no text may hold.
     """
     vectors = embedder.embed([sample.text for sample in samples]) if samples else []
     screened = []
     for sample, vector in zip(samples, vectors, strict=True):
         reason = (
-            format_problem(sample.text, gates, labels, questions=questions)
+            format_problem(
+                sample.text, gates, labels, questions=questions, instructions=instructions
+            )
             or _leak(sample.text, vector, gates, guarded)
             or _duplicate(sample.text, vector, gates, known)
         )
@@ -119,8 +126,22 @@ def asks_questions(examples: Iterable[str]) -> bool:
     return len(rows) >= FEWEST_EXAMPLES and all(map(_asks, rows))
 
 
+def first_question(text: str) -> str:
+    """Return a text up to its first question mark; what asks nothing stays as it is.
+
+    A small generator runs on: it answers its own question, or asks a second one of another label.
+    """
+    asked = _QUESTION.match(text)
+    return asked.group() if asked else text
+
+
 def format_problem(
-    text: str, gates: GatesSection, labels: Sequence[str], *, questions: bool = False
+    text: str,
+    gates: GatesSection,
+    labels: Sequence[str],
+    *,
+    questions: bool = False,
+    instructions: Sequence[str] = (),
 ) -> str | None:
     """Return why a text is no usable text at all, or None."""
     words = len(text.split())
@@ -133,6 +154,8 @@ def format_problem(
     lowered = text.lower()
     if any("_" in label and label.lower() in lowered for label in labels):
         return "format_label_name"
+    if any(phrase in normalize(text) for phrase in instructions):
+        return "format_instruction"
     if questions and not _asks(text):
         return "format_no_question"
     return None
