@@ -32,10 +32,10 @@ _PLACEHOLDER = re.compile(
     r"^(?:plain|hard|easy|question)_\d+$|^\W*(?:text|question)s?(?: \d+)?:",
     re.IGNORECASE,
 )
-_QUESTION = re.compile(r".*?[?？؟]")
 _NGRAM = 4
 FEWEST_EXAMPLES = 5  # fewer say little of a task's form
 QUESTION_MARKS = "?？؟"
+_QUESTION = re.compile(f".*?[{QUESTION_MARKS}]")
 
 
 class TextIndex:
@@ -154,7 +154,8 @@ def format_problem(
     lowered = text.lower()
     if any("_" in label and label.lower() in lowered for label in labels):
         return "format_label_name"
-    if any(phrase in normalize(text) for phrase in instructions):
+    flat = normalize(text)
+    if any(phrase in flat for phrase in instructions):
         return "format_instruction"
     if questions and not _asks(text):
         return "format_no_question"
