@@ -87,7 +87,11 @@ class StudentSection(Settings):
 
     model: str = DEFAULT_EMBEDDER
     max_length: int = Field(64, ge=8, le=8192, description="tokens")
-    learning_rate: float = Field(1e-4, gt=0)
+    pooling: Literal["mean", "own"] = Field(
+        "mean",
+        description="what a text classifier reads: all tokens' mean; own: as the model's does",
+    )
+    learning_rate: float = Field(3e-5, gt=0)
     batch_size: int = Field(16, ge=1, description="rows a step below 256 rows, four times it above")
     passes: float = Field(8, gt=0, description="passes over the rows; `repeat` off makes it 1")
     min_steps: int = Field(120, ge=1)

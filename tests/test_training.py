@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -52,12 +55,12 @@ def weights_of(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("rows", "schedule"),
     [
-        (8, Schedule(8, 120, 1e-4)),  # never more rows a batch than there are
-        (30, Schedule(16, 120, 1e-4)),  # 8·30/16 = 15, raised to 120
-        (255, Schedule(16, 128, 1e-4)),  # ⌈127.5⌉
-        (256, Schedule(64, 120, 2e-4)),  # 8·256/64 = 32; four times the batch, √4 the rate
-        (4000, Schedule(64, 500, 2e-4)),
-        (9000, Schedule(64, 600, 2e-4)),  # 1125, cut to 600
+        (8, Schedule(8, 120, 3e-5)),  # never more rows a batch than there are
+        (30, Schedule(16, 120, 3e-5)),  # 8·30/16 = 15, raised to 120
+        (255, Schedule(16, 128, 3e-5)),  # ⌈127.5⌉
+        (256, Schedule(64, 120, 6e-5)),  # 8·256/64 = 32; four times the batch, √4 the rate
+        (4000, Schedule(64, 500, 6e-5)),
+        (9000, Schedule(64, 600, 6e-5)),  # 1125, cut to 600
     ],
 )
 def test_the_schedule_of_hand_computed_cases(rows: int, schedule: Schedule) -> None:
@@ -137,27 +140,90 @@ def test_equal_seeds_give_equal_weights_bit_for_bit(
     assert not all(first[name].equal(other[name]) for name in first)
 
 
-def test_a_saved_student_loads_with_plain_transformers(taught: Path) -> None:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+LOAD = """
+import sys, json
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+assert "evokd" not in sys.modules
+folder = sys.argv[1]
+model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+batch = AutoTokenizer.from_pretrained(folder)(["apple here"], return_tensors="pt")
+print(json.dumps(model(**batch).logits[0].softmax(-1).tolist()))
+print(json.dumps(model.config.id2label))
+"""
 
-    model = AutoModelForSequenceClassification.from_pretrained(taught)
-    batch = AutoTokenizer.from_pretrained(taught)(["apple here"], return_tensors="pt")
-    best = int(model(**batch).logits.argmax())
-    assert model.config.id2label[best] == Student(taught).predict(["apple here"])[0].label
+
+@pytest.mark.parametrize("pooling", ["mean", "own"])
+def test_a_saved_student_loads_with_plain_transformers(
+    pooling: str, tiny_student: Path, tmp_path: Path
+) -> None:
+    teach(tiny_student, tmp_path / "student", pooling=pooling)
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOAD, str(tmp_path / "student")],
+        env={**os.environ, "HF_HOME": str(tmp_path / "hub")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    probabilities, labels = map(json.loads, loaded.stdout.splitlines()[-2:])
+    assert list(labels.values()) == LABELS
+    expected = Student(tmp_path / "student", precision="fp32").probabilities(["apple here"])[0]
+    assert probabilities == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_student_keeps_no_path_of_the_machine(taught: Path, tiny_student: Path) -> None:
+    written = "".join(
+        one.read_text(encoding="utf-8") for one in taught.iterdir() if one.suffix == ".json"
+    )
+    assert str(tiny_student) not in written
+
+
+def test_the_mean_leaves_padding_out(taught: Path) -> None:
+    text, longer = "apple here", "apple here apple here apple here apple here"
+    student = Student(taught, precision="fp32")
+    alone, padded = student.probabilities([text])[0], student.probabilities([text, longer])[0]
+    assert padded == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_new_head_is_the_labels_centroids(tiny_student: Path) -> None:
+    import torch
+    from transformers import AutoModel
+
+    from evokd.tools.mean_pooling import SHARPNESS, MeanPoolingClassifier
+
+    model = MeanPoolingClassifier.on(AutoModel.from_pretrained(tiny_student), num_labels=3)
+    means = torch.zeros(4, 32)
+    means[0, 0] = means[1, 0] = 5.0  # label 0, twice
+    means[2, 1] = 2.0  # label 1; label 2 has no rows
+    model.imprint(means[:3], torch.tensor([0, 0, 1]))
+    weights = model.classifier.weight * 16 / SHARPNESS
+    # Centroids (1, 0), (0, 1) and none, less their mean (1/3, 1/3).
+    assert weights[:2, :2].flatten().tolist() == pytest.approx([2 / 3, -1 / 3, -1 / 3, 2 / 3])
+    assert weights[2].abs().sum() == 0
+    assert model.classifier.bias.abs().sum() == 0
+
+
+def test_the_head_of_a_student_that_goes_on_is_not_set_anew(taught: Path, tmp_path: Path) -> None:
+    teach(taught, tmp_path / "next", learning_rate=1e-9)
+    before, after = weights_of(taught), weights_of(tmp_path / "next")
+    assert (before["classifier.weight"] - after["classifier.weight"]).abs().max() < 1e-5
 
 
 def test_frozen_embeddings_stay_and_the_rest_moves(tiny_student: Path, tmp_path: Path) -> None:
     teach(tiny_student, tmp_path / "frozen", freeze_embeddings=True)
-    before, after = weights_of(tiny_student), weights_of(tmp_path / "frozen")
-    frozen = [name for name in before if ".embeddings." in name]
+    after = weights_of(tmp_path / "frozen")
+    before = {
+        name.replace("bert.", "encoder.", 1): one for name, one in weights_of(tiny_student).items()
+    }
+    frozen = [name for name in after if ".embeddings." in name]
     assert frozen
     assert all(before[name].equal(after[name]) for name in frozen)
-    assert any(not before[name].equal(after[name]) for name in before if "encoder" in name)
+    assert any(not before[name].equal(after[name]) for name in after if ".layer." in name)
 
 
 def test_embeddings_that_are_not_frozen_move(taught: Path, tiny_student: Path) -> None:
-    name = "bert.embeddings.word_embeddings.weight"
-    assert not weights_of(tiny_student)[name].equal(weights_of(taught)[name])
+    name = "embeddings.word_embeddings.weight"
+    before, after = weights_of(tiny_student)[f"bert.{name}"], weights_of(taught)[f"encoder.{name}"]
+    assert not before.equal(after)
 
 
 def test_the_result_tells_what_was_done(tiny_student: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from evokd.errors import ConfigError
 from evokd.records import Prediction
 
 PREDICT_BATCH = 64
+TEXT_CLASSIFIER = "AutoModelForSequenceClassification"
 
 
 class TrainedModel:
@@ -44,7 +46,7 @@ class TrainedModel:
 class Student(TrainedModel):
     """A trained student that gives a text one label."""
 
-    kind = "AutoModelForSequenceClassification"
+    kind = TEXT_CLASSIFIER
 
     def probabilities(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one distribution over `labels` per text, shape (texts, labels)."""
@@ -93,6 +95,7 @@ def load_libraries() -> tuple[Any, Any]:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    import_module("evokd.tools.mean_pooling")  # tells transformers of its kind of model
     return torch, transformers
 
 

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evokd.config import StudentSection
 from evokd.errors import ConfigError
 from evokd.store.files import storage_errors
-from evokd.tools.student import load_libraries, uses_bf16
+from evokd.tools.student import PREDICT_BATCH, TEXT_CLASSIFIER, load_libraries, uses_bf16
 
 MANY_ROWS = 256
 LARGE_BATCH_FACTOR = 4
@@ -184,7 +184,7 @@ def train(
         StorageError: the student cannot be written.
     """
     return train_model(
-        "AutoModelForSequenceClassification",
+        TEXT_CLASSIFIER,
         labels,
         lambda model, tokenizer: _read_texts(model, tokenizer, rows, labels, settings),
         model_folder,
@@ -217,7 +217,7 @@ def train_model(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     torch.manual_seed(random_seed)
-    model, tokenizer = _load_pretrained(kind, model_folder, outputs)
+    model, tokenizer = _load_pretrained(kind, model_folder, outputs, settings)
     if settings.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
         for parameter in model.base_model.embeddings.parameters():
@@ -280,17 +280,26 @@ def _cannot_load(model_folder: str, error: Exception) -> ConfigError:
     )
 
 
-def _load_pretrained(kind: str, model_folder: str, labels: Sequence[str]) -> tuple[Any, Any]:
+def _load_pretrained(
+    kind: str, model_folder: str, labels: Sequence[str], settings: StudentSection
+) -> tuple[Any, Any]:
     _, transformers = load_libraries()
+    from evokd.tools.mean_pooling import MeanPoolingClassifier, MeanPoolingConfig
+
+    outputs = {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
+        config = transformers.AutoConfig.from_pretrained(model_folder)
+        is_plain = not isinstance(config, MeanPoolingConfig)  # no student of ours to go on from
+        if kind == TEXT_CLASSIFIER and settings.pooling == "mean" and is_plain:
+            encoder = transformers.AutoModel.from_pretrained(model_folder, dtype="float32")
+            return MeanPoolingClassifier.on(encoder, **outputs), tokenizer
         model = getattr(transformers, kind).from_pretrained(
-            model_folder,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={label: index for index, label in enumerate(labels)},
-            ignore_mismatched_sizes=True,
-            dtype="float32",
+            model_folder, **outputs, ignore_mismatched_sizes=True, dtype="float32"
         )
     except (OSError, ValueError) as error:
         raise _cannot_load(model_folder, error) from None
@@ -309,6 +318,8 @@ def _read_texts(
         [row.text for row in rows], truncation=True, max_length=settings.max_length
     )["input_ids"]
     targets = torch.tensor([labels.index(row.label) for row in rows])
+    if getattr(model, "is_new", False):
+        _imprint(model, tokenizer, encoded, targets, settings)
 
     def loss_of(batch: list[int]) -> Any:
         inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, return_tensors="pt")
@@ -319,6 +330,23 @@ def _read_texts(
         )
 
     return Lesson(rows, [len(tokens) for tokens in encoded], loss_of)
+
+
+def _imprint(
+    model: Any, tokenizer: Any, encoded: Sequence[list[int]], targets: Any, settings: StudentSection
+) -> None:
+    """Start a new head from what the encoder makes of the rows."""
+    torch, _ = load_libraries()
+    order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
+    means = torch.zeros(len(encoded), model.classifier.in_features)
+    model.eval()
+    bf16 = uses_bf16(settings.precision)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        for start in range(0, len(order), PREDICT_BATCH):
+            part = order[start : start + PREDICT_BATCH]
+            inputs = tokenizer.pad({"input_ids": [encoded[i] for i in part]}, return_tensors="pt")
+            means[part] = model.embed(**inputs).float()
+    model.imprint(means, targets)
 
 
 def _fit(
