@@ -18,16 +18,23 @@ SHOWN_PER_CONFUSION = 3
 
 @dataclass(frozen=True)
 class Shown:
-    """One text the student was asked about."""
+    """One text the student was asked about, and what it said.
+
+    Args:
+        error: what kind of mistake it is, as the task's kind names it.
+        part: the part of the text it is about; '' for the whole.
+    """
 
     text: str
     label: str
     predicted: str
     confidence: float
+    error: str = "confusion"
+    part: str = ""
 
 
-Confusion = tuple[tuple[str, str], list[Shown]]
-"""(label, what it was taken for), and the texts."""
+Confusion = tuple[tuple[str, str, str], list[Shown]]
+"""(label, what it was taken for, kind of mistake), and the texts."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +102,17 @@ def analyze(
     fields: dict[str, Any] = dict.fromkeys(names, (Plan, ...))
     reply = teacher.ask(messages, create_model("Analysis", **fields), call)
     return [
-        _weakness(getattr(reply, name), labels)
-        for name, (labels, _) in zip(names, confusions, strict=True)
+        _weakness(getattr(reply, name), *about)
+        for name, (about, _) in zip(names, confusions, strict=True)
     ]
 
 
-def _weakness(plan: Plan, labels: tuple[str, str]) -> PlannedWeakness:
+def _weakness(plan: Plan, label: str, predicted: str, error: str) -> PlannedWeakness:
     """Small analysts like to answer with a label's name, which names no pattern."""
-    said = plan.model_dump() | {"labels": list(labels)}
-    if _plain(plan.name) in {_plain(label) for label in labels} | {""}:
-        said["name"] = f"{labels[0]} taken for {labels[1]}"
+    said = plan.model_dump() | {"labels": list(dict.fromkeys([label, predicted]))}
+    if _plain(plan.name) in {_plain(label), _plain(predicted), ""}:
+        taken = f"{label} taken for {predicted}"
+        said["name"] = f"{label}: {error}" if label == predicted else taken
     return PlannedWeakness(**said)
 
 
@@ -113,10 +121,10 @@ def _plain(name: str) -> str:
 
 
 def find_confusions(wrong: Sequence[Shown]) -> list[Confusion]:
-    """Return ((label, what it was taken for), texts), the most frequent first."""
-    groups: dict[tuple[str, str], list[Shown]] = {}
+    """Return ((label, what it was taken for, kind), texts), the most frequent first."""
+    groups: dict[tuple[str, str, str], list[Shown]] = {}
     for row in wrong:
-        groups.setdefault((row.label, row.predicted), []).append(row)
+        groups.setdefault((row.label, row.predicted, row.error), []).append(row)
     return sorted(groups.items(), key=lambda group: -len(group[1]))
 
 
@@ -130,14 +138,14 @@ def _fit(
             "main",
             wrong="\n".join(
                 prompt.fill(
-                    "confusion",
+                    error.replace(" ", "_"),
                     name=f"c{place}",
                     label=label,
                     predicted=predicted,
                     count=len(all_rows),
                     texts=_quoted(rows),
                 )
-                for place, (((label, predicted), all_rows), rows) in enumerate(
+                for place, (((label, predicted, error), all_rows), rows) in enumerate(
                     zip(confusions, wrong, strict=True), 1
                 )
             ),
@@ -154,16 +162,21 @@ def _fit(
 
 
 def _quoted(rows: Sequence[Shown]) -> str:
-    return "\n".join(f'- "{shorten(row.text, SHOWN_CHARS)}" ({row.confidence:.2f})' for row in rows)
+    return "\n".join(f"- {_text(row)} ({row.confidence:.2f})" for row in rows)
 
 
 def _lines(rows: Sequence[Shown]) -> str:
     return "\n".join(
-        f'- "{shorten(row.text, SHOWN_CHARS)}" is {row.label}'
+        f"- {_text(row)} is {row.label}"
         + (
-            f", student said {row.predicted} ({row.confidence:.2f})"
-            if row.predicted != row.label
-            else f" ({row.confidence:.2f})"
+            f" ({row.confidence:.2f})"
+            if row.predicted == row.label and not row.part
+            else f", student said {row.predicted} ({row.confidence:.2f})"
         )
         for row in rows
     )
+
+
+def _text(row: Shown) -> str:
+    part = f': "{row.part}"' if row.part else ""
+    return f'"{shorten(row.text, SHOWN_CHARS)}"{part}'

@@ -22,7 +22,11 @@ def render_card(
     lines = []
     for label, meaning in labels.items():
         lines.append(f"- {label}: {meaning}" if meaning else f"- {label}")
-        gold = [row.text for row in seed if row.label == label][:EXAMPLES_PER_LABEL]
+        gold = [
+            row.text
+            for row in seed
+            if row.label == label or label in {one.label for one in row.entities}
+        ][:EXAMPLES_PER_LABEL]
         lines.extend(f"  Example: {shorten(text, MAX_EXAMPLE_CHARS)}" for text in gold)
     return prompt.fill("main", instructions=instructions.strip(), labels="\n".join(lines))
 

@@ -1,11 +1,17 @@
-"""The labeler: sees a text and nothing else, and says which label it has."""
+"""The labeler: sees a text and nothing else, and says which label or which entities it has."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+from evokd.agents.option_probability import entity_probabilities
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Choice, Message, Teacher
+from evokd.records import Example
+from evokd.tasks.ner import Mention, NamedEntitiesReply, entities_reply, reply_of
+
+SHOWN_CHARS = 300
 
 
 def label_text(
@@ -23,3 +29,53 @@ def label_text(
     """
     messages: list[Message] = [("system", card), ("user", prompt.fill("main", text=text))]
     return teacher.choose(messages, labels, call)
+
+
+def name_entities(
+    teacher: Teacher,
+    prompt: Prompt,
+    card: str,
+    gold: Sequence[Example],
+    labels: Sequence[str],
+    text: str,
+    call: Call,
+) -> list[Mention]:
+    """Return the entities of `text` as strings with their types, and the confidence in each.
+
+    The confidence is the probability of the entity's own tokens; else the share of `samples`
+    answers that name it, and one that fewer than half name is left out.
+
+    Args:
+        gold: rows whose entities are shown as answers, as turns of the conversation.
+
+    Raises:
+        ReplyError, TeacherError: see `Teacher.ask`.
+    """
+    turns: list[Message] = [("system", card)]
+    for row in gold:
+        if len(row.text) <= SHOWN_CHARS:
+            turns.append(("user", _asked(prompt, labels, row.text, first=len(turns) == 1)))
+            turns.append(("assistant", reply_of(row)))
+    turns.append(("user", _asked(prompt, labels, text, first=len(turns) == 1)))
+    form = entities_reply(labels)
+    if not teacher.capabilities.logprobs:
+        return _agree(teacher.ask_often(turns, form, call))
+    reply, raw = teacher.ask_raw(turns, form, call)
+    named = [(one.text, one.type) for one in reply.entities]
+    sure = entity_probabilities(raw.logprobs or [], named, labels)
+    return [Mention(*one, confidence) for one, confidence in zip(named, sure, strict=True)]
+
+
+def _agree(replies: Sequence[NamedEntitiesReply]) -> list[Mention]:
+    """Return what at least half of the replies name, in the order of the first that does."""
+    votes = Counter(one for reply in replies for one in {(e.text, e.type) for e in reply.entities})
+    order = dict.fromkeys((e.text, e.type) for reply in replies for e in reply.entities)
+    return [
+        Mention(*one, votes[one] / len(replies)) for one in order if 2 * votes[one] >= len(replies)
+    ]
+
+
+def _asked(prompt: Prompt, labels: Sequence[str], text: str, *, first: bool) -> str:
+    if first:
+        return prompt.fill("main", types=", ".join(labels), text=text)
+    return prompt.fill("next", text=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -56,6 +57,51 @@ def option_probabilities(
         position = end
     shares[answer] += left
     return {option: max(0.0, min(1.0, share)) for option, share in shares.items()}
+
+
+def entity_probabilities(
+    tokens: Sequence[dict[str, Any]], named: Sequence[tuple[str, str]], types: Sequence[str]
+) -> list[float]:
+    """Return how sure a reply is of the entities it names, in the order in which it does.
+
+    The mean probability (geometric) of the tokens of the entity's string, times that of its type,
+    renormalised over the types. Where the tokens do not spell an entity, the mean over all of them.
+
+    Args:
+        tokens: as in `option_probabilities`.
+        named: (string, type) pairs, in the reply's order.
+    """
+    text = "".join(token["token"] for token in tokens)
+    sure, place = [], 0
+    for string, kind in named:
+        start = text.find(json.dumps(string, ensure_ascii=False)[1:-1], place)
+        ends = start + len(json.dumps(string, ensure_ascii=False)) - 2
+        at = text.find(kind, ends) if start >= 0 else -1
+        if at < 0:
+            sure.append(_mean(tokens))
+            continue
+        place = at + len(kind)
+        options = option_probabilities(_covering(tokens, at, place), kind, types) or {}
+        sure.append(_mean(_covering(tokens, start, ends)) * options.get(kind, 1.0))
+    return sure
+
+
+def _covering(tokens: Sequence[dict[str, Any]], start: int, end: int) -> list[dict[str, Any]]:
+    """Return the tokens that hold any of the characters from `start` to `end`."""
+    covering, place = [], 0
+    for token in tokens:
+        after = place + len(token["token"])
+        if place < end and after > start:
+            covering.append(token)
+        place = after
+    return covering
+
+
+def _mean(tokens: Sequence[dict[str, Any]]) -> float:
+    """Return the geometric mean of the tokens' probabilities; 0.0 for none."""
+    if not tokens:
+        return 0.0
+    return math.exp(min(0.0, sum(token["logprob"] for token in tokens) / len(tokens)))
 
 
 def _heirs(alternative: str, taken: str, so_far: str, lead: str, alive: set[str]) -> list[str]:

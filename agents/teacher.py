@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 Message = tuple[Literal["system", "user", "assistant"], str]
 R = TypeVar("R", bound=BaseModel)
 TOP_LOGPROBS = 20
+SAMPLING_HEAT = 0.7  # the temperature at which answers are compared, where nothing else tells
 SAMPLERS = ("xtc_probability", "xtc_threshold")
 XTC_THRESHOLD = 0.1  # the least probability of a likely token; llama.cpp's own default
 # Which parameters a probe tries, in turn: log-probabilities, then temperature and seed.
@@ -162,6 +163,41 @@ class Teacher:
         )
         return answer
 
+    def ask_raw(self, messages: Sequence[Message], reply: type[R], call: Call) -> tuple[R, Reply]:
+        """Ask as `ask` does, and return the raw reply, too, with its tokens' log-probabilities.
+
+        Raises:
+            ReplyError, TeacherError: as for `ask`.
+        """
+        form = reply.model_json_schema()
+
+        def read(text: str, raw: Reply) -> tuple[R, Reply]:
+            return validated(reply, text), raw
+
+        answer: tuple[R, Reply] = self._traced(
+            call, lambda: self._ladder(messages, form, call, read, tokens=True)
+        )
+        return answer
+
+    def ask_often(self, messages: Sequence[Message], reply: type[R], call: Call) -> list[R]:
+        """Return `samples` sampled replies, those that can be used.
+
+        Raises:
+            ReplyError: none can. TeacherError: as for `ask`.
+        """
+        form = reply.model_json_schema()
+
+        def read(text: str, _: Reply) -> R:
+            return validated(reply, text)
+
+        def again() -> list[R]:
+            return self._sampled(
+                call, lambda one: self._ladder(messages, form, one, read, SAMPLING_HEAT)
+            )
+
+        answers: list[R] = self._traced(call, again)
+        return answers
+
     def choose(self, messages: Sequence[Message], options: Sequence[str], call: Call) -> Choice:
         """Ask for one of `options`, with a confidence.
 
@@ -247,18 +283,30 @@ class Teacher:
         raise refused
 
     def _agree(self, messages: Sequence[Message], options: Sequence[str], call: Call) -> Choice:
-        k = self.settings.samples or 3
-        votes: Counter[str] = Counter()
-        for index in range(k):
-            again = Call(call.round, call.purpose, call.slot * k + index)
-            try:
-                votes[self._choose_once(messages, options, again, 0.7).option] += 1
-            except ReplyError:
-                if index == k - 1 and not votes:
-                    raise
+        answers: list[Choice] = self._sampled(
+            call, lambda one: self._choose_once(messages, options, one, SAMPLING_HEAT)
+        )
+        votes = Counter(one.option for one in answers)
+        k = self._samples
         option, count = votes.most_common(1)[0]
         others = {other: votes[other] / k for other in votes if other != option}
         return Choice(option, count / k, others)
+
+    @property
+    def _samples(self) -> int:
+        return self.settings.samples or 3
+
+    def _sampled(self, call: Call, ask: Callable[[Call], Any]) -> list[Any]:
+        """Ask `samples` times and return the replies that can be used; the last try may raise."""
+        answers = []
+        for index in range(self._samples):
+            again = Call(call.round, call.purpose, call.slot * self._samples + index)
+            try:
+                answers.append(ask(again))
+            except ReplyError:
+                if index == self._samples - 1 and not answers:
+                    raise
+        return answers
 
     def _choose_once(
         self,
@@ -290,6 +338,8 @@ class Teacher:
         call: Call,
         read: Callable[[str, Reply], Any],
         temperature: float | None = None,
+        *,
+        tokens: bool = False,
     ) -> Any:
         heat = self.settings.temperature or 0.0 if temperature is None else temperature
         mode = self.capabilities.schema_mode
@@ -298,7 +348,7 @@ class Teacher:
             turns[-1] = (turns[-1][0], turns[-1][1] + "\n\n" + in_words(form))
         problem, text = "", ""
         for attempt in (0, 1):
-            probs = isinstance(form, list) and self.capabilities.logprobs
+            probs = (tokens or isinstance(form, list)) and self.capabilities.logprobs
             request = self._request(turns, form, mode, heat, probs)
             reply = self._reply(request, call, attempt, heat)
             text = reply.text

@@ -9,10 +9,11 @@ from typing import Any
 from evokd.config import Config, load_config
 from evokd.errors import DataError
 from evokd.planner import Estimate, estimate
-from evokd.records import Prediction
+from evokd.records import Example, Prediction
 from evokd.runner import RunResult, read_run_config, resume_run, start_run
 from evokd.store.run_dir import find_run
-from evokd.tools.student import open_student
+from evokd.tasks import kind_of
+from evokd.tools.students import open_student
 
 __all__ = ["Estimate", "RunResult", "distill", "plan", "predict", "resume"]
 
@@ -91,8 +92,11 @@ def predict(run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs") ->
             f"the run {directory.run_id} has no student yet; "
             f"`evokd resume {directory.run_id}` first"
         )
-    student = open_student(directory.student, read_run_config(directory).student)
-    return student.predict(list(texts)) if texts else []
+    config = read_run_config(directory)
+    kind = kind_of(config)
+    student = open_student(kind.name, directory.student, config.student)
+    rows = [Example(text=text, label="") for text in texts]
+    return student.predict(kind.inputs(rows)) if texts else []
 
 
 def _ignore(event: dict[str, Any]) -> None:

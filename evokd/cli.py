@@ -141,7 +141,10 @@ def predict(
     runs_dir: RunsDir = Path("runs"),
     json_: Json = False,
 ) -> None:
-    """Ask the kept student; one line a text: label, confidence, text."""
+    """Ask the kept student; one line a text: label, confidence, text.
+
+    A student for entities: the text, then a line an entity: offsets, type, confidence, string.
+    """
     from evokd import api
 
     asked = list(texts or ["-"])
@@ -149,9 +152,15 @@ def predict(
         asked = [line.rstrip("\n") for line in sys.stdin if line.strip()]
     for text, answer in zip(asked, api.predict(run, asked, runs_dir=runs_dir), strict=True):
         if json_:
-            print(json.dumps({"text": text} | answer.model_dump(), ensure_ascii=False))
-        else:
+            said = answer.model_dump(exclude_none=True)
+            print(json.dumps({"text": text} | said, ensure_ascii=False))
+        elif answer.entities is None:
             print(f"{answer.label}\t{answer.confidence:.3f}\t{text}")
+        else:
+            print(text)
+            for one in answer.entities:
+                part = text[one.start : one.end]
+                print(f"  {one.start}-{one.end}\t{one.label}\t{one.confidence:.3f}\t{part}")
 
 
 @app.command()

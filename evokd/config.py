@@ -32,7 +32,9 @@ class Settings(BaseModel):
 class TaskSection(Settings):
     """What the student must learn."""
 
-    kind: Literal["classification"] = Field(description="the only kind so far")
+    kind: Literal["classification", "ner"] = Field(
+        description="classification: a text has one label; ner: it holds entities of some types"
+    )
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     instructions: str = Field(min_length=1)
     texts: str | None = Field(
@@ -47,8 +49,9 @@ class TaskSection(Settings):
         "everyday things of all kinds, for texts about the whole world",
     )
     labels: dict[str, str] = Field(
-        description="label → meaning; its parts, between semicolons, are written about in turn",
-        min_length=2,
+        description="label or entity type → meaning; its parts, between semicolons, are written "
+        "about in turn",
+        min_length=1,
     )
 
     @model_validator(mode="after")
@@ -58,6 +61,10 @@ class TaskSection(Settings):
                 raise ValueError(
                     f"label {label!r} is empty or holds a quote, a line break or outer spaces"
                 )
+            if self.kind == "ner" and (label == "none" or label.split() != [label]):
+                raise ValueError(f"entity type {label!r} is the word none, or holds a space")
+        if self.kind == "classification" and len(self.labels) < 2:
+            raise ValueError("labels: expected two or more; with one there is nothing to tell")
         return self
 
     @field_validator("topics", mode="before")
@@ -91,7 +98,9 @@ class StudentSection(Settings):
         "mean",
         description="what a text classifier reads: all tokens' mean; own: as the model's does",
     )
-    learning_rate: float = Field(3e-5, gt=0)
+    learning_rate: float | None = Field(
+        None, gt=0, description="None: 3e-5 for a text classifier, 3e-4 for entities"
+    )
     batch_size: int = Field(16, ge=1, description="rows a step below 256 rows, four times it above")
     passes: float = Field(8, gt=0, description="passes over the rows; `repeat` off makes it 1")
     min_steps: int = Field(120, ge=1)
@@ -224,6 +233,9 @@ class GatesSection(Settings):
     max_cosine: float = Field(0.95, gt=0, le=1, description="nearer than this is a duplicate")
     max_lexical: float = Field(0.85, gt=0, le=1, description="Jaccard of character 4-grams")
     max_leak_cosine: float = Field(0.985, gt=0, le=1, description="to validation and test texts")
+    max_entity_uses: int = Field(
+        4, ge=1, description="a text that names only entities in use so often is rejected"
+    )
 
 
 class MemorySection(Settings):
@@ -275,6 +287,10 @@ class Config(Settings):
             near = nearest(self.strategy.name, STRATEGIES)
             raise ValueError(
                 f"unknown strategy {self.strategy.name!r}{near}; known: {', '.join(STRATEGIES)}"
+            )
+        if self.task.kind == "ner" and not self.strategy.separation:
+            raise ValueError(
+                "strategy.separation is off, but only the labeler knows the entities of a text"
             )
         if self.strategy.name == "fullshot" and not self.data.train:
             raise ValueError("the strategy fullshot learns from gold rows: give them in data.train")

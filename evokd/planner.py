@@ -13,17 +13,18 @@ from evokd.agents.attributes import STYLES, TOPICS
 from evokd.agents.card import render_card
 from evokd.agents.critic import SHOWN_GOOD, read_bad_examples
 from evokd.agents.prompting import Prompt
-from evokd.config import Config, StrategySection, role_settings
+from evokd.config import Config, role_settings
 from evokd.graph.planning import PlannedCall, plan_round, probe_quotas, share_out
 from evokd.graph.session import load_prompts
 from evokd.graph.strategies import first_round, strategy_of, used_roles
-from evokd.tasks import TaskData, load_task_data
+from evokd.tasks import TaskData, kind_of, load_task_data
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_TEXT = 15
 TOKENS_PER_WEAKNESS = 70
 TOKENS_PER_ATTRIBUTE = 6
 TOKENS_PER_LABEL = 5
+TOKENS_PER_ENTITIES = 30  # of a text
 TOKENS_PER_VERDICT = 3
 DOUBTFUL_SHARE = 0.3  # of the texts that are not held out
 TURN = 8  # tokens around every message of a conversation
@@ -93,17 +94,18 @@ def _planned_calls(config: Config, data: TaskData) -> list[list[PlannedCall]]:
     """Return the generator calls, a list a round, every label with an equal share."""
     strategy = config.strategy
     teaches = strategy_of(config).teaches
+    targets = list(kind_of(config).targets(config.task.labels))
     calls: list[list[PlannedCall]] = []
     held_out: dict[str, int] = {}
     for round in range(first_round(config), strategy.rounds + 1):
         total = strategy.init_samples if round == 0 else strategy.samples_per_round
         probes: dict[str, int] = {}
         if teaches and not data.validation:
-            probes = probe_quotas(data.labels, total, strategy, (), held_out)
+            probes = probe_quotas(targets, total, strategy, (), held_out)
         for label, count in probes.items():
             held_out[label] = held_out.get(label, 0) + count
         rest = max(0, total - sum(probes.values()))
-        quotas = share_out(rest, dict.fromkeys(data.labels, 1.0))
+        quotas = share_out(rest, dict.fromkeys(targets, 1.0))
         calls.append(plan_round(round, 0, strategy, quotas, probes, (), {}, plain=not teaches))
     return calls
 
@@ -115,10 +117,12 @@ def _role_calls(
     task, strategy = config.task, config.strategy
     card = _tokens(render_card(prompts["card"], task.instructions, task.labels, data.seed))
     planned = [call for calls in rounds for call in calls]
-    texts, read = _texts(planned), _read(planned, strategy)
+    # What is in a text, if anything, only the labeler knows.
+    everything = strategy.check == "all" or not kind_of(config).exclusive
+    texts, read = _texts(planned), _read(planned, everything)
     labelled = read
     if strategy.calibrate:  # the first batch is read in full
-        labelled = _texts(rounds[0]) + sum(_read(calls, strategy) for calls in rounds[1:])
+        labelled = _texts(rounds[0]) + sum(_read(calls, everything) for calls in rounds[1:])
     per_call = texts / max(1, len(planned))
     shown = [*(row.text for row in data.seed[:SHOWN_GOOD])]
     shown += [text for text, _ in read_bad_examples(prompts["critic"])[: len(shown)]]
@@ -130,7 +134,7 @@ def _role_calls(
     return {
         "analyst": analyst,
         "generator": _Calls(len(planned), card + 180, round(per_call * TOKENS_PER_TEXT)),
-        "labeler": _Calls(labelled, card + 35, TOKENS_PER_LABEL),
+        "labeler": _labeler(config, data, card, labelled),
         "critic": _Calls(read, card + 100 + examples, TOKENS_PER_VERDICT),
     }
 
@@ -139,10 +143,18 @@ def _texts(calls: list[PlannedCall]) -> int:
     return sum(call.texts for call in calls)
 
 
-def _read(calls: list[PlannedCall], strategy: StrategySection) -> int:
+def _labeler(config: Config, data: TaskData, card: int, texts: int) -> _Calls:
+    """Return the labeler's calls: a label a text, or all entities of it, after gold examples."""
+    if kind_of(config).exclusive:
+        return _Calls(texts, card + 35, TOKENS_PER_LABEL)
+    shown = sum(_tokens(row.text) + 2 * TURN + TOKENS_PER_ENTITIES for row in data.seed)
+    return _Calls(texts, card + 60 + shown, TOKENS_PER_ENTITIES)
+
+
+def _read(calls: list[PlannedCall], everything: bool) -> int:
     """Return how many texts are held out or doubtful."""
     texts, held_out = _texts(calls), _texts([call for call in calls if call.probe])
-    if strategy.check == "all":
+    if everything:
         return texts
     return held_out + round(DOUBTFUL_SHARE * (texts - held_out))
 

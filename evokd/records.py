@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Difficulty = Literal["hard", "easy", "plain"]
 WeaknessStatus = Literal["open", "closed", "returned"]
 Split = Literal["train", "probe", ""]
+Span = tuple[int, int]
+"""First code point, one past the last."""
 
 
 class Record(BaseModel):
@@ -22,11 +24,30 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Entity(Record):
+    """One entity of a text; offsets count code points."""
+
+    start: int = Field(ge=0, description="first code point")
+    end: int = Field(gt=0, description="one past the last code point")
+    label: str = Field(description="its type")
+
+
+class FoundEntity(Entity):
+    """An entity that somebody found, and how sure they were."""
+
+    confidence: float = Field(ge=0.0, le=1.0 + 1e-6)
+
+
 class Example(Record):
-    """One gold classification row from the user."""
+    """One gold row from the user.
+
+    Where the task is to find entities, `label` is the type that batches are balanced by.
+    """
 
     text: str
     label: str
+    entities: list[Entity] = Field(default_factory=list)
+    tokens: list[Span] = Field(default_factory=list, description="where its file says they are")
 
 
 class Prediction(Record):
@@ -34,6 +55,9 @@ class Prediction(Record):
 
     label: str
     confidence: float = Field(ge=0.0, le=1.0 + 1e-6)
+    entities: list[FoundEntity] | None = Field(
+        None, description="what was found; None: the task has no entities"
+    )
 
 
 class Sample(Record):
@@ -46,6 +70,9 @@ class Sample(Record):
     role: str = Field("generator", description="the role that wrote the text")
     intended_label: str
     label: str | None = Field(None, description="the label it is trained with, once settled")
+    entities: list[FoundEntity] = Field(
+        default_factory=list, description="what the labeler found, for a task of entities"
+    )
     weakness: str | None = Field(None, description="id of the weakness it aims at")
     difficulty: Difficulty = "plain"
     guesses: list[str] = Field(
@@ -99,6 +126,8 @@ class Failure(Record):
     round: int
     run: str
     weakness: str | None = None
+    error: str = Field("confusion", description="what kind of mistake it is")
+    part: str = Field("", description="the part of the text it is about; '' for the whole")
 
 
 class RoundRecord(Record):
@@ -117,6 +146,9 @@ class RoundRecord(Record):
     score: float | None = Field(None, description="test score, filled in after the loop")
     per_label: dict[str, float] = Field(default_factory=dict)
     weaknesses: dict[str, int] = Field(default_factory=dict)
+    errors: dict[str, int] = Field(
+        default_factory=dict, description="mistakes in the fresh batch before it was taught"
+    )
     refills: int = 0
     output_tokens: int = 0
     seconds: dict[str, float] = Field(default_factory=dict)

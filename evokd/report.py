@@ -12,17 +12,18 @@ from typing import Any
 
 from evokd import __version__
 from evokd.config import config_fingerprint
-from evokd.graph.learning import BASELINE, best_round_rule, texts_refitted
+from evokd.graph.learning import BASELINE, best_round_rule, predict, texts_refitted
 from evokd.graph.session import Session
 from evokd.graph.teaching import labeler_bias
-from evokd.records import Example, RoundRecord, Sample, Weakness
+from evokd.records import Example, Prediction, RoundRecord, Sample, Weakness
 from evokd.report_html import render_html
 from evokd.store.files import write_text
 from evokd.store.ledger import WINDOW, covered_seconds, union_of
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks.classification import METRIC, accuracy, confusion_matrix, recall_by_label
+from evokd.tasks.classification import Classification, confusion_matrix
 from evokd.tools.packs import PACKS
-from evokd.tools.student import cpu_flags, open_student
+from evokd.tools.student import cpu_flags
+from evokd.tools.students import open_student
 
 PACKAGES = (
     "torch",
@@ -35,17 +36,22 @@ PACKAGES = (
 )
 SHOWN_PER_WEAKNESS = 4
 SHOWN_REJECTED = 12
+SHOWN_MARKED = 24
 
 
 @dataclass(frozen=True)
 class TestScores:
     """Test scores of all students of a run; round -1 is the baseline."""
 
-    accuracy: dict[int, float]
+    score: dict[int, float]
     per_label: dict[int, dict[str, float]]
-    predictions: dict[int, list[str]] = field(default_factory=dict)
-    kept: list[str] | None = None
+    predictions: dict[int, list[Prediction]] = field(default_factory=dict)
+    kept: list[Prediction] | None = None
     """What the student in `student/` says; None where a run has none yet."""
+
+    def final(self, best_round: int) -> list[Prediction]:
+        """Return what the student that is kept says."""
+        return self.kept or self.predictions[best_round]
 
 
 def score_students(session: Session) -> TestScores | None:
@@ -56,13 +62,13 @@ def score_students(session: Session) -> TestScores | None:
     session.emit({"kind": "note", "text": "asking the student of every round the test rows"})
     rounds = [BASELINE, *(one.round for one in session.run.read_rounds() if one.trained)]
     said = {number: _predict(session, number, rows) for number in rounds}
-    gold = [row.label for row in rows]
-    kept = session.run.student
+    kept, kind = session.run.student, session.kind
     return TestScores(
         kept=_ask(session, kept, rows) if (kept / "config.json").exists() else None,
-        accuracy={number: accuracy(gold, labels) for number, labels in said.items()},
+        score={number: kind.score(rows, answers) for number, answers in said.items()},
         per_label={
-            number: recall_by_label(gold, labels, session.labels) for number, labels in said.items()
+            number: kind.score_by_label(rows, answers, session.labels)
+            for number, answers in said.items()
         },
         predictions=said,
     )
@@ -92,7 +98,7 @@ def build_report(
             "instructions": config.task.instructions,
             "labels": config.task.labels,
         },
-        "metric": METRIC,
+        "metric": session.kind.metric,
         "status": status,
         "stop_reason": stop,
         "random_seed": config.random_seed,
@@ -117,6 +123,7 @@ def build_report(
         "weaknesses": _statuses(weaknesses),
         "weakness_list": [_weakness(one, samples) for one in weaknesses],
         "samples": _sample_counts(samples),
+        "marked": [] if session.kind.exclusive else _marked(session, samples),
         "packs": _packs(session),
         "cpu_flags": cpu_flags(),
         "warnings": list(session.data.warnings),
@@ -137,13 +144,13 @@ def write_report(run: RunDirectory, report: dict[str, Any]) -> None:
     write_text(run.report_html, render_html(report))
 
 
-def _predict(session: Session, number: int, rows: Sequence[Example]) -> list[str]:
+def _predict(session: Session, number: int, rows: Sequence[Example]) -> list[Prediction]:
     return _ask(session, session.run.student_of_round(number), rows)
 
 
-def _ask(session: Session, folder: Path, rows: Sequence[Example]) -> list[str]:
-    student = open_student(folder, session.config.student)
-    return [one.label for one in student.predict([row.text for row in rows])]
+def _ask(session: Session, folder: Path, rows: Sequence[Example]) -> list[Prediction]:
+    student = open_student(session.kind.name, folder, session.config.student)
+    return predict(session, student, rows)
 
 
 def _rounds_with_scores(session: Session, scores: TestScores | None) -> list[dict[str, Any]]:
@@ -158,7 +165,7 @@ def _rounds_with_scores(session: Session, scores: TestScores | None) -> list[dic
 def _round(one: RoundRecord, student: int, scores: TestScores | None) -> dict[str, Any]:
     row = one.model_dump()
     if scores is not None:
-        row["score"] = scores.accuracy[student]
+        row["score"] = scores.score[student]
         row["per_label"] = scores.per_label[student]
     return row
 
@@ -166,13 +173,12 @@ def _round(one: RoundRecord, student: int, scores: TestScores | None) -> dict[st
 def _scores(session: Session, scores: TestScores | None, best_round: int) -> dict[str, Any]:
     if scores is None:
         return {"baseline": None, "final": None, "best_round": best_round, "per_label": {}}
-    gold = [row.label for row in session.data.test]
-    final = scores.kept or scores.predictions[best_round]
+    rows, final = session.data.test, scores.final(best_round)
     return {
-        "baseline": scores.accuracy[BASELINE],
-        "final": accuracy(gold, final),
+        "baseline": scores.score[BASELINE],
+        "final": session.kind.score(rows, final),
         "best_round": best_round,
-        "per_label": recall_by_label(gold, final, session.labels),
+        "per_label": session.kind.score_by_label(rows, final, session.labels),
         "baseline_per_label": scores.per_label[BASELINE],
     }
 
@@ -180,14 +186,13 @@ def _scores(session: Session, scores: TestScores | None, best_round: int) -> dic
 def _confusion(
     session: Session, scores: TestScores | None, best_round: int
 ) -> dict[str, Any] | None:
-    if scores is None:
+    if scores is None or not isinstance(session.kind, Classification):
         return None
     gold = [row.label for row in session.data.test]
+    said = [one.label for one in scores.final(best_round)]
     return {
         "labels": list(session.labels),
-        "matrix": confusion_matrix(
-            gold, scores.kept or scores.predictions[best_round], session.labels
-        ),
+        "matrix": confusion_matrix(gold, said, session.labels),
         "split": "test",
     }
 
@@ -257,6 +262,25 @@ def _sample_counts(samples: Sequence[Sample]) -> dict[str, Any]:
             for one in shown[:SHOWN_REJECTED]
         ],
     }
+
+
+def _marked(session: Session, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Return accepted texts with their entities and what the student found, wrong ones first."""
+    told = []
+    for one in reversed([one for one in samples if one.accepted]):
+        said = one.prediction
+        mistakes = session.kind.mistakes(one, said) if said else []
+        found = said.entities if said else None
+        told.append(
+            {
+                "text": one.text,
+                "round": one.round,
+                "entities": [entity.model_dump() for entity in one.entities],
+                "found": None if found is None else [entity.model_dump() for entity in found],
+                "mistakes": [mistake.error for mistake in mistakes],
+            }
+        )
+    return sorted(told, key=lambda row: not row["mistakes"])[:SHOWN_MARKED]
 
 
 def _packs(session: Session) -> dict[str, str]:

@@ -10,6 +10,7 @@ users and LLMs.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -39,6 +40,7 @@ from evokd.report_words import (
 )
 
 TOP_CONFUSIONS = 5
+COLOURS = 8  # of entity types; a ninth type has the first one's again
 NOTABLE_BIAS = 1.25  # a label said so many times too often, or too seldom, is worth a word
 STATUS_WORDS = {"finished": "finished", "budget": "stopped at its budget", "failed": "failed"}
 STATUS_ORDER = {"returned": 0, "open": 1, "closed": 2}
@@ -53,6 +55,8 @@ def render_html(report: dict[str, Any]) -> str:
         rounds=round_rows(report),
         labels=label_table(report),
         confusion=confusion_table(report),
+        errors=error_table(report),
+        marked=marked_texts(report),
         weaknesses=weakness_cards(report),
         weakness_counts=weakness_counts(report),
         rejections=rejections(report),
@@ -293,6 +297,64 @@ def top_confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> lis
         if i != j and number
     ]
     return sorted(mistakes, key=lambda mistake: -mistake["count"])[:TOP_CONFUSIONS]
+
+
+# --------------------------------------------------------------------------------------- entities
+
+
+def error_table(report: Json) -> Json | None:
+    """Return the kinds of mistakes by round, where the task has more than one kind."""
+    told = [(stage_name(one), section(one, "errors")) for one in stages(report)]
+    kinds = list(dict.fromkeys(kind for _, errors in told for kind in errors))
+    if len(kinds) < 2:
+        return None
+    most = max((number for _, errors in told for number in errors.values()), default=0) or 1
+    rows = [
+        {
+            "name": kind,
+            "cells": [
+                {"count": errors.get(kind), "tint": tint((errors.get(kind) or 0) / most)}
+                for _, errors in told
+            ],
+        }
+        for kind in kinds
+    ]
+    return {"columns": [name for name, _ in told], "rows": rows}
+
+
+def marked_texts(report: Json) -> Json:
+    """Return texts cut at their entities, as they are and as the student found them."""
+    colours = {label: place % COLOURS for place, label in enumerate(_types(report))}
+    rows = [
+        {
+            "round": one.get("round"),
+            "mistakes": dict(Counter(one.get("mistakes") or [])),
+            "gold": marked(one["text"], one["entities"], colours),
+            "found": marked(one["text"], one["found"], colours) if one.get("mistakes") else None,
+        }
+        for one in report.get("marked") or []
+    ]
+    return {"rows": rows, "types": colours}
+
+
+def marked(text: str, entities: Sequence[Json], colours: Mapping[str, int]) -> list[Json]:
+    """Return a text in pieces: what is an entity has its label and the number of its colour."""
+    pieces: list[Json] = []
+    place = 0
+    for one in sorted(entities, key=lambda entity: int(entity["start"])):
+        if one["start"] > place:
+            pieces.append({"text": text[place : one["start"]], "label": None})
+        label = one["label"]
+        piece = {"text": text[one["start"] : one["end"]], "label": label}
+        pieces.append(piece | {"colour": colours.get(label, 0)})
+        place = one["end"]
+    if place < len(text):
+        pieces.append({"text": text[place:], "label": None})
+    return pieces
+
+
+def _types(report: Json) -> list[str]:
+    return list(section(section(report, "task"), "labels"))
 
 
 # ------------------------------------------------------------------------ weaknesses, rejections

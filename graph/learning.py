@@ -24,14 +24,15 @@ from evokd.memory.weakness import retest
 from evokd.records import Example, Failure, Prediction, RoundRecord, Sample, Weakness
 from evokd.store.files import storage_errors
 from evokd.store.ledger import FIT, union_of
-from evokd.tasks.classification import accuracy, recall_by_label
-from evokd.tools.student import Student, open_student
-from evokd.tools.training import TrainingRow, train_student, write_training_rows
+from evokd.tasks import Mistake, Row, TaskKind
+from evokd.tools.student import Student
+from evokd.tools.students import AnyStudent, open_student, train_student
+from evokd.tools.training import TrainingRow, write_training_rows
 
 BASELINE = -1
 FEWEST_SHARE = 1 / 3  # of a round: fewer samples are not worth their planning and training
 BEST_ROUND_RULE = (
-    "the latest round whose accuracy on {what} is within one standard error of the best; "
+    "the latest round whose {metric} on {what} is within one standard error of the best; "
     "all rounds are asked the same rows, the test split is never touched"
 )
 
@@ -59,11 +60,7 @@ def evaluate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("evaluate", state["round"]):
         student = student_of(session, BASELINE)
         gold = [*session.data.seed, *session.data.validation]
-        rivals = find_rivals(
-            student.labels,
-            [row.label for row in gold],
-            student.probabilities([row.text for row in gold]),
-        )
+        rivals = _rivals(session, student, gold)
         scores = _validation_scores(session, student)
     return {"rivals": rivals, "scores": scores}
 
@@ -108,6 +105,7 @@ def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             fresh=trained["fresh"],
             per_label=trained["per_label"],
             weaknesses=counts,
+            errors=trained["errors"],
             refills=state["refill"],
             output_tokens=session.ledger.tokens_of_round(round),
             seconds=session.ledger.split_seconds(union_of(span)),
@@ -146,7 +144,7 @@ def learn_gold(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     round = state["round"]
     with session.phase("learn_gold", round):
-        gold = [TrainingRow(row.text, row.label) for row in session.data.train]
+        gold = [TrainingRow.of(row) for row in session.data.train]
         rows = [*_seed_rows(session), *gold]
         result = _fit(session, rows, round)
     session.run.write_round(
@@ -260,6 +258,7 @@ def _fit(
     start = time.time()
     result: dict[str, Any] = train_student.invoke(
         {
+            "kind": session.kind.name,
             "rows_file": str(rows_file),
             "labels": list(session.labels),
             "model": _starting_weights(session, round),
@@ -292,8 +291,8 @@ def training_rows(
 ) -> list[TrainingRow]:
     """Return what a student learns from, in the order that decides its batches."""
     return [
-        *(TrainingRow(row.text, row.label, seed_weight) for row in seed),
-        *(TrainingRow(one.text, one.label or "") for one in taught),
+        *(TrainingRow.of(row, seed_weight) for row in seed),
+        *(TrainingRow.of(one) for one in taught),
     ]
 
 
@@ -304,14 +303,28 @@ def _training_rows(session: Session, round: int, fresh: Sequence[Sample]) -> lis
     return training_rows(session.data.seed, taught, session.config.student.seed_weight)
 
 
-def student_of(session: Session, round: int) -> Student:
+def student_of(session: Session, round: int) -> AnyStudent:
     """Load a round's student."""
-    return open_student(session.run.student_of_round(round), session.config.student)
+    folder = session.run.student_of_round(round)
+    return open_student(session.kind.name, folder, session.config.student)
 
 
-def _score(session: Session, round: int, gold: Sequence[str], texts: Sequence[str]) -> float:
-    """Return the accuracy of a round's student."""
-    return accuracy(gold, [one.label for one in student_of(session, round).predict(texts)])
+def predict(session: Session, student: AnyStudent, rows: Sequence[Row]) -> list[Prediction]:
+    """Return what a student says of rows."""
+    return student.predict(session.kind.inputs(rows))
+
+
+def _score(session: Session, round: int, rows: Sequence[Row]) -> float:
+    """Return how good a round's student is on rows, by the task's metric."""
+    return session.kind.score(rows, predict(session, student_of(session, round), rows))
+
+
+def _rivals(session: Session, student: AnyStudent, rows: Sequence[Row]) -> dict[str, str]:
+    """Return what each label is confused with most; entity types are not confused as a whole."""
+    if not isinstance(student, Student):
+        return {}
+    probabilities = student.probabilities([row.text for row in rows])
+    return find_rivals(student.labels, [row.label or "" for row in rows], probabilities)
 
 
 def last_round(session: Session, round: int) -> int:
@@ -326,15 +339,11 @@ def _predict_fresh(
     session: Session, last: int, accepted: Sequence[Sample]
 ) -> tuple[list[Sample], dict[str, str]]:
     student = student_of(session, last)
-    texts = [one.text for one in accepted]
-    probabilities = student.probabilities(texts)
-    predictions = student.likeliest(probabilities)
-    rivals = find_rivals(student.labels, [one.label or "" for one in accepted], probabilities)
     predicted = [
         one.model_copy(update={"prediction": prediction})
-        for one, prediction in zip(accepted, predictions, strict=True)
+        for one, prediction in zip(accepted, predict(session, student, accepted), strict=True)
     ]
-    return predicted, rivals
+    return predicted, _rivals(session, student, accepted)
 
 
 def _train_and_measure(
@@ -344,43 +353,45 @@ def _train_and_measure(
     trains = any(one.split == "train" for one in accepted)
     result = _fit(session, rows, round) if trains else {}
     student = student_of(session, round if trains else last)
-    gold, texts = _held_out(session, round, accepted)
-    said = [one.label for one in student.predict(texts)]
+    held_out = _held_out(session, round, accepted)
+    said = predict(session, student, held_out)
     known = [one for one in accepted if one.prediction]
+    before = [one.prediction for one in known if one.prediction]
     return {
         "trained": trains,
         "train_rows": len(rows),
-        "probe_rows": len(gold),
-        "probe": accuracy(gold, said) if gold else None,
-        "per_label": recall_by_label(gold, said, session.labels),
-        "fresh": accuracy(
-            [one.label or "" for one in known],
-            [one.prediction.label for one in known if one.prediction],
-        )
-        if known
-        else None,
+        "probe_rows": len(held_out),
+        "probe": session.kind.score(held_out, said) if held_out else None,
+        "per_label": session.kind.score_by_label(held_out, said, session.labels),
+        "fresh": session.kind.score(known, before) if known else None,
+        "errors": _count_errors(session, known),
         "samples_per_second": result.get("samples_per_second"),
         "loss": result.get("loss"),
     }
 
 
-def _held_out(
-    session: Session, round: int, fresh: Sequence[Sample] = ()
-) -> tuple[list[str], list[str]]:
-    """Return labels and texts of validation or, without it, of the probe set so far."""
+def _count_errors(session: Session, rows: Sequence[Sample]) -> dict[str, int]:
+    """Return how often the student made each kind of mistake before it was taught the rows."""
+    said = (
+        mistake.error
+        for one in rows
+        if one.prediction
+        for mistake in session.kind.mistakes(one, one.prediction)
+    )
+    counts = Counter(said)
+    return {error: counts[error] for error in session.kind.errors}
+
+
+def _held_out(session: Session, round: int, fresh: Sequence[Sample] = ()) -> Sequence[Row]:
+    """Return the validation rows or, without them, the probe set so far."""
     if session.data.validation:
-        rows = session.data.validation
-        return [row.label for row in rows], [row.text for row in rows]
-    held = [one for one in (*session.accepted(before=round), *fresh) if one.split == "probe"]
-    return [one.label or "" for one in held], [one.text for one in held]
+        return session.data.validation
+    return [one for one in (*session.accepted(before=round), *fresh) if one.split == "probe"]
 
 
-def _validation_scores(session: Session, student: Student) -> dict[str, float]:
+def _validation_scores(session: Session, student: AnyStudent) -> dict[str, float]:
     rows = session.data.validation
-    if not rows:
-        return {}
-    said = [one.label for one in student.predict([row.text for row in rows])]
-    return recall_by_label([row.label for row in rows], said, session.labels)
+    return session.kind.score_by_label(rows, predict(session, student, rows), session.labels)
 
 
 def _remember(session: Session, state: RunState, samples: Sequence[Sample]) -> dict[str, int]:
@@ -389,7 +400,9 @@ def _remember(session: Session, state: RunState, samples: Sequence[Sample]) -> d
     assert memory is not None
     memory.drop_round(run_id, round)
     accepted = [one for one in samples if one.accepted]
-    memory.add_failures([_failure(one, run_id) for one in accepted if _is_wrong(one)])
+    memory.add_failures(
+        [failure for one in accepted for failure in failures_of(session.kind, one, run_id)]
+    )
     memory.index_samples([(one.id, one.text, one.label or "", one.round) for one in accepted])
     new = [_with_probes(Aim(**one).weakness, accepted) for one in state["weaknesses"]]
     known = [*memory.weaknesses(run_id), *new]
@@ -398,22 +411,30 @@ def _remember(session: Session, state: RunState, samples: Sequence[Sample]) -> d
     return {name: status.get(name, 0) for name in ("open", "closed", "returned")}
 
 
-def _is_wrong(sample: Sample) -> bool:
-    return sample.prediction is not None and sample.prediction.label != sample.label
+def failures_of(kind: TaskKind, sample: Sample, run: str) -> list[Failure]:
+    """Return what the student got wrong in a sample, one failure a mistake."""
+    said = sample.prediction
+    mistakes = kind.mistakes(sample, said) if said else []
+    return [
+        Failure(
+            id=failure_id(sample, place),
+            text=sample.text,
+            label=mistake.label,
+            predicted=mistake.predicted,
+            confidence=said.confidence if said else 0.0,
+            round=sample.round,
+            run=run,
+            weakness=sample.weakness,
+            error=mistake.error,
+            part=mistake.part,
+        )
+        for place, mistake in enumerate(mistakes)
+    ]
 
 
-def _failure(sample: Sample, run_id: str) -> Failure:
-    said = sample.prediction or Prediction(label="", confidence=0.0)
-    return Failure(
-        id=sample.id,
-        text=sample.text,
-        label=sample.label or "",
-        predicted=said.label,
-        confidence=said.confidence,
-        round=sample.round,
-        run=run_id,
-        weakness=sample.weakness,
-    )
+def failure_id(sample: Sample, place: int) -> str:
+    """Return the id of a sample's failure: the sample's own for the first one."""
+    return f"{sample.id}#{place}" if place else sample.id
 
 
 def _with_probes(weakness: Weakness, accepted: Sequence[Sample]) -> Weakness:
@@ -431,24 +452,31 @@ def _retest_all(
     ids = sorted({name for one in weaknesses for name in one.probes if name in probes})
     if not ids:
         return list(weaknesses)
-    said = student_of(session, trained).predict([probes[name].text for name in ids])
-    right = {
-        name: answer.label == probes[name].label for name, answer in zip(ids, said, strict=True)
+    said = predict(session, student_of(session, trained), [probes[name] for name in ids])
+    wrong = {
+        name: session.kind.mistakes(probes[name], answer)
+        for name, answer in zip(ids, said, strict=True)
     }
     return [
-        retest(one, [right[name] for name in one.probes if name in right], round)
+        retest(one, [not _shows(one, wrong[name]) for name in one.probes if name in wrong], round)
         for one in weaknesses
     ]
+
+
+def _shows(weakness: Weakness, mistakes: Sequence[Mistake]) -> bool:
+    """Whether mistakes are of this weakness: about a whole text, or about one of its labels."""
+    concerned = set(weakness.labels)
+    return any(not one.part or {one.label, one.predicted} & concerned for one in mistakes)
 
 
 def _gained(session: Session, round: int, state: RunState) -> bool:
     """Whether this round's student beats the best so far on the same held-out rows."""
     if not state["trained"]["trained"]:
         return False
-    gold, texts = _held_out(session, round + 1)
-    if not gold or state["best_round"] == BASELINE:
+    rows = _held_out(session, round + 1)
+    if not rows or state["best_round"] == BASELINE:
         return True
-    now, best = (_score(session, number, gold, texts) for number in (round, state["best_round"]))
+    now, best = (_score(session, number, rows) for number in (round, state["best_round"]))
     return now > best
 
 
@@ -469,15 +497,15 @@ def _all_closed(session: Session) -> bool:
 
 def _final_probe_scores(session: Session) -> dict[int, float]:
     rounds = [one.round for one in session.run.read_rounds() if one.trained]
-    gold, texts = _held_out(session, max(rounds, default=0) + 1)
-    if not gold:
+    rows = _held_out(session, max(rounds, default=0) + 1)
+    if not rows:
         return dict.fromkeys(rounds, 0.0)
-    return {number: _score(session, number, gold, texts) for number in rounds}
+    return {number: _score(session, number, rows) for number in rounds}
 
 
 def _probe_size(session: Session) -> int:
     rounds = [one.round for one in session.run.read_rounds()]
-    return len(_held_out(session, max(rounds, default=0) + 1)[0])
+    return len(_held_out(session, max(rounds, default=0) + 1))
 
 
 def best_round_rule(session: Session) -> str:
@@ -485,4 +513,4 @@ def best_round_rule(session: Session) -> str:
     if not strategy_of(session.config).teaches:
         return "the last round; this strategy holds nothing out"
     what = "the validation rows" if session.data.validation else "the run's held-out probe set"
-    return BEST_ROUND_RULE.format(what=what)
+    return BEST_ROUND_RULE.format(what=what, metric=session.kind.metric)

@@ -3,11 +3,13 @@
 static  one pass of plain texts per label (the style of ZeroGen, Ye et al., 2022)
 attr    the same with attributes drawn for every text (AttrPrompt, Yu et al., 2023)
 
-prepare → (plan_attributes) → plan_texts → generate ⇉ collect → train → record → decide
-                                  ↑_________________________________________________↙
+prepare → (plan_attributes) → plan_texts → generate ⇉ sift → (label ⇉) collect → train → record
+                                  ↑___________________________ decide ______________________↙
 
-The texts come in batches, so that there is a learning curve; a batch knows nothing of the student
-trained on the last one. The generator, its prompt, the student and its schedule are `evokd`'s.
+Where the task is to find entities, somebody has to say where they are: then the labeler reads
+every text, and what it says stands. The texts come in batches, so that there is a learning curve;
+a batch knows nothing of the student trained on the last one. The generator, its prompt, the
+student and its schedule are `evokd`'s.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
+from langgraph.types import Send
 
 from evokd.agents.attributes import Attributes, find_attributes
 from evokd.agents.teacher import Call
@@ -56,7 +59,7 @@ def plan_attributes(state: RunState, runtime: Runtime[RunContext]) -> dict[str, 
     with session.phase("plan_attributes", state["round"]):
         asked = (session.teachers["analyst"], session.prompts["attributes"], session.card)
         labels = {}
-        for label in session.labels:
+        for label in session.targets:
             try:
                 labels[label] = find_attributes(
                     *asked, label, Call(state["round"], f"attributes:{label}")
@@ -72,7 +75,7 @@ def plan_texts(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     strategy = session.config.strategy
     texts = session.affordable(strategy.samples_per_round)
-    wanted = share_out(texts, dict.fromkeys(session.labels, 1.0))
+    wanted = share_out(texts, dict.fromkeys(session.targets, 1.0))
     calls = plan_round(state["round"], 0, strategy, wanted, {}, (), {}, plain=True)
     if state.get("attributes"):
         calls = [_with_attributes(session, state, call) for call in calls]
@@ -80,18 +83,36 @@ def plan_texts(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     return {"assignments": to_plain(calls), "drafts": None}
 
 
-def collect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Keep every text under the label it was written for, but for broken ones and exact copies."""
+def sift(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Reject broken texts and exact copies, and nothing else."""
     session = session_of(state, runtime)
-    with session.phase("collect", state["round"]):
+    with session.phase("sift", state["round"]):
         drafts = read_drafts(state)
         known = teaching.known_rows(session, state["round"], drafts, drafts)
-        screened = teaching.screen_drafts(session, drafts, known, exact=True)
+        sifted = teaching.screen_drafts(session, drafts, known, exact=True)
+    return {"drafts": {one.id: one.model_dump() for one in sifted}}
+
+
+def send_to_labeler(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
+    """Have entities named; a text's one label is known."""
+    session = session_of(state, runtime)
+    if session.kind.exclusive:
+        return "collect"
+    to_labeler = teaching.send_to_labeler(state, runtime)
+    return to_labeler if isinstance(to_labeler, list) else "collect"
+
+
+def collect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Keep every text under the label it was written for, or with the entities that were named."""
+    session = session_of(state, runtime)
+    with session.phase("collect", state["round"]):
         kept = [
-            one.model_copy(update={"accepted": True, "label": one.intended_label})
+            one.model_copy(
+                update={"accepted": True, "label": one.labeler_label or one.intended_label}
+            )
             if one.accepted is None
             else one
-            for one in screened
+            for one in read_drafts(state)
         ]
     session.emit({"kind": "gate", "round": state["round"], **teaching.count_decisions(kept)})
     return {"drafts": {one.id: one.model_dump() for one in kept}}
@@ -116,6 +137,8 @@ def _builder() -> StateGraph[RunState, RunContext, RunInput, RunOutput]:
     builder.add_node("prepare", learning.prepare)
     builder.add_node("plan_texts", plan_texts)
     builder.add_node("generate", teaching.generate)
+    builder.add_node("sift", sift)
+    builder.add_node("label", teaching.label)
     builder.add_node("collect", collect)
     builder.add_node("train", learning.train)
     builder.add_node("record", learning.record)
@@ -123,7 +146,9 @@ def _builder() -> StateGraph[RunState, RunContext, RunInput, RunOutput]:
     builder.add_node("finish", learning.finish)
     builder.add_edge(START, "prepare")
     builder.add_conditional_edges("plan_texts", teaching.send_to_generator, ["generate"])
-    builder.add_edge("generate", "collect")
+    builder.add_edge("generate", "sift")
+    builder.add_conditional_edges("sift", send_to_labeler, ["label", "collect"])
+    builder.add_edge("label", "collect")
     builder.add_edge("collect", "train")
     builder.add_edge("train", "record")
     builder.add_edge("record", "decide")

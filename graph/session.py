@@ -27,7 +27,7 @@ from evokd.records import Embedder, Sample
 from evokd.store.ledger import Ledger
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks import TaskData
+from evokd.tasks import TaskData, TaskKind, kind_of
 from evokd.tools.packs import PACKS, fetch_pack, find_pack, gguf_path, installed
 from evokd.tools.server import LocalServer
 from evokd.tools.student import resolve_student
@@ -65,6 +65,16 @@ class Session:
     def labels(self) -> tuple[str, ...]:
         """The labels of the task."""
         return self.data.labels
+
+    @property
+    def kind(self) -> TaskKind:
+        """The kind of the task."""
+        return kind_of(self.config)
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """What texts are asked for, with its meaning."""
+        return self.kind.targets(self.config.task.labels)
 
     def budget_reached(self) -> str:
         """Return which budget is used up, or ''; calls that are still open count, too."""

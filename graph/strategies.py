@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from evokd.config import ROLES, Config
+from evokd.tasks import kind_of
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -60,7 +61,8 @@ def used_roles(config: Config) -> list[str]:
     """Return the roles a run of this config calls."""
     strategy = strategy_of(config)
     if not strategy.teaches:
-        return list(strategy.roles)
+        names_entities = bool(strategy.roles) and not kind_of(config).exclusive
+        return [*strategy.roles, *(["labeler"] if names_entities else [])]
     switches = {
         "analyst": config.strategy.analyst,
         "critic": config.strategy.critic,

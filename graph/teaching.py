@@ -15,10 +15,10 @@ from langgraph.types import Send
 from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
 from evokd.agents.critic import ACCEPT, Critic, Verdict
 from evokd.agents.generator import Assignment, generate_texts
-from evokd.agents.labeler import label_text
+from evokd.agents.labeler import label_text, name_entities
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
-from evokd.graph.learning import BASELINE, last_round, student_of
+from evokd.graph.learning import BASELINE, failures_of, last_round, predict, student_of
 from evokd.graph.planning import (
     PROBES_PER_TARGET,
     Aim,
@@ -38,7 +38,8 @@ from evokd.graph.state import ReadTask, RunState, WriteTask, read_drafts
 from evokd.graph.strategies import first_round
 from evokd.graph.topics import GENERAL as GENERAL_TOPICS
 from evokd.records import Example, Sample, Weakness
-from evokd.tasks import normalize
+from evokd.tasks import TaskKind, normalize
+from evokd.tasks.ner import NOTHING, ground
 from evokd.tools.calibration import calibrate, label_bias
 from evokd.tools.doubt import leave_one_out
 from evokd.tools.gates import (
@@ -47,6 +48,7 @@ from evokd.tools.gates import (
     balance,
     first_question,
     is_outvoted,
+    reject_worn_entities,
     screen_texts,
     settle_label,
 )
@@ -103,7 +105,7 @@ def generate(state: WriteTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
                 session.teachers["generator"],
                 session.prompts["generator"],
                 session.card,
-                session.config.task.labels,
+                session.targets,
                 _assignment(session, state["round"], call),
                 Call(state["round"], call.id),
                 texts=session.config.task.texts,
@@ -221,8 +223,10 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             else one
             for one in (screened.get(one.id, one) for one in drafts)
         ]
+        earlier = known_rows(session, state["round"], [], [])
+        fresh = reject_worn_entities(settled, earlier, session.config.gates.max_entity_uses)
         wanted, probes = _targets(session, state)
-        capped = _balance_parts(settled, wanted, probes)
+        capped = _balance_parts(fresh, wanted, probes)
         final = [
             one.model_copy(update={"accepted": True}) if one.accepted is None else one
             for one in capped
@@ -268,8 +272,8 @@ def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
         return []
     wrong, right = _last_answers(session, state["round"])
     findings = Findings(
-        wrong=[_shown(one) for one in wrong],
-        right=[_shown(one) for one in right[:SHOWN_RIGHT]] if strategy.correct else [],
+        wrong=[shown for one in wrong for shown in _shown_wrong(session.kind, one)],
+        right=[_shown_right(one) for one in right[:SHOWN_RIGHT]] if strategy.correct else [],
         related=_related(session, wrong[:RELATED_OF]),
         scores=state.get("scores", {}),
         open_weaknesses=_open_names(session),
@@ -300,9 +304,12 @@ def _last_answers(session: Session, round: int) -> tuple[list[Sample], list[Samp
         for one in session.accepted()
         if one.round == round - 1 and one.split == "train" and one.prediction
     ]
+    wrong = {
+        one.id for one in last if one.prediction and session.kind.mistakes(one, one.prediction)
+    }
     return (
-        _hardest_first(one for one in last if one.prediction and one.prediction.label != one.label),
-        _closest_first(one for one in last if one.prediction and one.prediction.label == one.label),
+        _hardest_first(one for one in last if one.id in wrong),
+        _closest_first(one for one in last if one.id not in wrong),
     )
 
 
@@ -324,10 +331,12 @@ def _related(session: Session, wrong: list[Sample]) -> list[Shown]:
     k = session.config.memory.related
     if session.memory is None or not wrong or not k:
         return []
-    found = session.memory.related_failures(
-        [one.text for one in wrong], k, exclude={one.id for one in wrong}
-    )
-    return [Shown(one.text, one.label, one.predicted, one.confidence) for one in found]
+    own = {one.id for sample in wrong for one in failures_of(session.kind, sample, "")}
+    found = session.memory.related_failures([one.text for one in wrong], k, exclude=own)
+    return [
+        Shown(one.text, one.label, one.predicted, one.confidence, one.error, one.part)
+        for one in found
+    ]
 
 
 def _open_names(session: Session) -> list[str]:
@@ -379,7 +388,7 @@ def _quotas(
         one.label or "" for one in session.accepted(before=state["round"]) if one.split == "probe"
     )
     probes = _probe_plan(session, total, aims, held_out)
-    weights = label_weights(session.labels, state.get("scores", {}), aims)
+    weights = label_weights(list(session.targets), state.get("scores", {}), aims)
     return share_out(max(0, total - sum(probes.values())), weights), probes
 
 
@@ -389,7 +398,7 @@ def _probe_plan(
     if session.data.validation:  # validation rows judge the rounds; weaknesses need their own
         firsts = Counter(aim.weakness.labels[0] for aim in aims)
         return {name: PROBES_PER_TARGET * count for name, count in firsts.items()}
-    return probe_quotas(session.labels, total, session.config.strategy, aims, held_out)
+    return probe_quotas(list(session.targets), total, session.config.strategy, aims, held_out)
 
 
 def _targets(session: Session, state: RunState) -> tuple[dict[str, int], dict[str, int]]:
@@ -434,12 +443,12 @@ def _cap(count: int) -> int:
 def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
     avoid: list[str] = []
     if session.memory is not None and round > 0:
-        about = f"{call.label} {session.config.task.labels[call.label]}"
+        about = f"{call.label} {session.targets[call.label]}"
         (near,) = session.memory.nearest_samples([about], NEAREST_TO_AVOID * 4)
         avoid = [one.text for one in near if one.label == call.label][:NEAREST_TO_AVOID]
     return Assignment(
         label=call.label,
-        orders=orders_of(call, session.config.task.labels[call.label]),
+        orders=orders_of(call, session.targets[call.label]),
         length=call.length,
         rival=call.rival,
         vary=call.vary,
@@ -508,7 +517,7 @@ def _guess(
     """
     pending = [one for one in fresh if one.accepted is None]
     strategy = session.config.strategy
-    if strategy.check == "all" or not pending:
+    if strategy.check == "all" or not pending or not session.kind.exclusive:
         return fresh
     intended = [one.intended_label for one in pending]
     texts = [one.text for one in pending]
@@ -519,7 +528,8 @@ def _guess(
         )[len(known) :]
     ]
     if (taught := last_round(session, round)) != BASELINE:  # else it knows the seeds only
-        guesses.append([one.label for one in student_of(session, taught).predict(texts)])
+        said = predict(session, student_of(session, taught), pending)
+        guesses.append([one.label for one in said])
     unread = not strategy.calibrate or round > first_round(session.config)
     guessed = {}
     for one, *said in zip(pending, *guesses, strict=True):
@@ -557,17 +567,18 @@ def _unbiased(sample: Sample, bias: Mapping[str, float]) -> Sample:
 def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
     if session.budget_reached():
         return _out_of_budget(sample)
+    call = Call(round, f"{purpose}:{sample.id}")
     try:
-        choice = label_text(
-            session.teachers["labeler"],
-            session.prompts["labeler"],
-            session.card,
-            session.labels,
-            sample.text,
-            Call(round, f"{purpose}:{sample.id}"),
-        )
+        if session.kind.exclusive:
+            return _label_text(session, sample, call)
+        return _name_entities(session, sample, call)
     except ReplyError:
         return sample.rejected("label_unusable_reply") if sample.checked else sample
+
+
+def _label_text(session: Session, sample: Sample, call: Call) -> Sample:
+    asked = session.teachers["labeler"], session.prompts["labeler"], session.card, session.labels
+    choice = label_text(*asked, sample.text, call)
     return sample.model_copy(
         update={
             "labeler_label": choice.option,
@@ -577,6 +588,25 @@ def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample
     )
 
 
+def _name_entities(session: Session, sample: Sample, call: Call) -> Sample:
+    """Have the entities named, and find them in the text; one that is not there ends the sample.
+
+    The label is the type that was asked for, if there is an entity of it, else that of the first.
+    """
+    asked = session.teachers["labeler"], session.prompts["labeler"], session.card
+    named = name_entities(*asked, session.data.seed, session.labels, sample.text, call)
+    found = ground(sample.text, named)
+    types = [one.label for one in found.entities] or [NOTHING]
+    read = sample.model_copy(
+        update={
+            "entities": list(found.entities),
+            "labeler_label": sample.intended_label if sample.intended_label in types else types[0],
+            "labeler_confidence": min((one.confidence for one in found.entities), default=1.0),
+        }
+    )
+    return read.rejected("entity_not_in_text") if found.lost else read
+
+
 def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, float]) -> Sample:
     if session.budget_reached():
         return _out_of_budget(sample)
@@ -584,7 +614,9 @@ def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, floa
     call = Call(round, f"critique:{sample.id}")
     critic = _critic(session)
     try:
-        settled = label if is_outvoted(sample) else sample.intended_label
+        # The types of entities do not exclude each other, so that no other one speaks against it.
+        alone = is_outvoted(sample) or not session.kind.exclusive
+        settled = label if alone else sample.intended_label
         verdict = critic.judge(sample.text, label, settled, call)
         if not verdict.repairable:
             return _judged(sample, verdict)
@@ -614,7 +646,7 @@ def _critic(session: Session) -> Critic:
         teacher=session.teachers["critic"],
         prompt=session.prompts["critic"],
         card=session.card,
-        labels=session.config.task.labels,
+        labels=session.targets,
         good=[row.text for row in session.data.seed],
         min_confidence=session.config.strategy.critic_min_confidence,
         texts=session.config.task.texts,
@@ -706,8 +738,15 @@ def _closest_first(samples: Iterable[Sample]) -> list[Sample]:
     return sorted(samples, key=lambda one: one.prediction.confidence if one.prediction else 1)
 
 
-def _shown(sample: Sample) -> Shown:
+def _shown_wrong(kind: TaskKind, sample: Sample) -> list[Shown]:
+    """Return a sample's mistakes, one entry each."""
+    return [
+        Shown(one.text, one.label, one.predicted, one.confidence, one.error, one.part)
+        for one in failures_of(kind, sample, "")
+    ]
+
+
+def _shown_right(sample: Sample) -> Shown:
     assert sample.prediction is not None
-    return Shown(
-        sample.text, sample.label or "", sample.prediction.label, sample.prediction.confidence
-    )
+    label = sample.label or ""
+    return Shown(sample.text, label, label, sample.prediction.confidence)

@@ -35,8 +35,14 @@ def true_label(text: str) -> str:
 
 def write_text(label: str, rng: random.Random) -> str:
     """Return a toy text of a label."""
-    word, other = rng.sample(WORDS[label], 2)
+    word, other = rng.sample(WORDS.get(label, FILLERS), 2)
     return f"{rng.choice(FILLERS)} {word} {rng.choice(FILLERS)} and {other} {rng.randrange(1000)}"
+
+
+def true_entities(text: str) -> list[dict[str, str]]:
+    """Return the toy words a text holds, in their order."""
+    known = {word: label for label, words in WORDS.items() for word in words}
+    return [{"text": one, "type": known[one]} for one in text.split() if one in known]
 
 
 class FakeLLM:
@@ -77,6 +83,8 @@ class FakeLLM:
             return json.dumps({name: self._texts(asked, form, name) for name in properties})
         if "c1" in properties:
             return json.dumps({name: self._plan() for name in properties})
+        if "entities" in properties:
+            return json.dumps({"entities": true_entities(asked.rsplit('Text: "', 1)[-1])})
         if "topics" in form.get("properties", {}):
             return json.dumps(
                 {
@@ -101,7 +109,7 @@ class FakeLLM:
         return None
 
     def _texts(self, asked: str, form: dict[str, Any], name: str) -> list[str]:
-        label = re.search(r"[Tt]he label (?:of all of them is )?(\w+)", asked)
+        label = re.search(r"(?:[Tt]he label (?:of all of them is )?|them names: )(\w+)", asked)
         assert label is not None
         count = form["properties"][name]["minItems"]
         with self.lock:

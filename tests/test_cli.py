@@ -141,7 +141,7 @@ def test_a_bad_setting_is_refused_with_one_message(
         (b'{"text": "apple", "label": "fruit"}', r"no seed row for label\(s\) metal, river"),
         (
             b'{"text": "x", "label": "fruit"}\n{"text": "x", "label": "metal"}',
-            "'metal' here and 'fruit' above",
+            "'metal' here and the label 'fruit' above",
         ),
     ],
 )

@@ -12,7 +12,8 @@ import pytest
 from evokd.config import Config, parse_config
 from evokd.errors import EXIT_REFUSED, DataError
 from evokd.tasks import TaskData, load_task_data, normalize
-from evokd.tasks.classification import accuracy, confusion_matrix, read_rows, recall_by_label
+from evokd.tasks.classification import accuracy, confusion_matrix, recall_by_label
+from evokd.tasks.rows import read_rows
 
 Row = tuple[str, str]
 SEED = [("my card was stolen", "lost"), ("where is my new card", "arrival")]
@@ -92,7 +93,7 @@ def test_an_empty_test_file_is_refused_too(tmp_path: Path) -> None:
 def test_one_text_with_two_labels_is_refused(tmp_path: Path) -> None:
     said = refusal(config_over(tmp_path, seed=jsonl([*SEED, ("My  CARD was stolen", "arrival")])))
     assert "seed.jsonl:3" in said
-    assert "'arrival' here and 'lost' above" in said
+    assert "'arrival' here and the label 'lost' above" in said
 
 
 def test_duplicates_are_kept_once_and_warned_about(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from evokd.config import GatesSection
 from evokd.memory.embeddings import HashEmbedder
-from evokd.records import Sample
+from evokd.records import FoundEntity, Sample
 from evokd.tools.gates import (
     TextIndex,
     asks_questions,
@@ -18,6 +18,7 @@ from evokd.tools.gates import (
     format_problem,
     is_outvoted,
     jaccard,
+    reject_worn_entities,
     screen_texts,
     settle_label,
 )
@@ -322,3 +323,30 @@ def test_settled_samples_neither_count_nor_change() -> None:
         labelled("new", "lost", 0.5),
     ]
     assert balance(rows, {"lost": 1}) == rows
+
+
+# Entities
+
+
+def naming(*names: str, id: str = "a", accepted: bool | None = None) -> Sample:
+    text = " and ".join(names)
+    entities = [
+        FoundEntity(
+            start=text.index(one), end=text.index(one) + len(one), label="person", confidence=1.0
+        )
+        for one in names
+    ]
+    return sample(text, id=id, entities=entities, accepted=accepted)
+
+
+def test_a_text_that_names_nothing_but_worn_entities_is_rejected() -> None:
+    known = [naming("Ann"), naming("ANN", "Bob")]
+    drafts = [naming("Ann"), naming("Ann", "Eve"), naming("Bob"), naming("Bob"), naming()]
+    screened = reject_worn_entities(drafts, known, 2)
+    assert [one.reason for one in screened] == ["entity_worn", None, None, "entity_worn", None]
+
+
+def test_accepted_drafts_wear_entities_and_are_never_rejected() -> None:
+    drafts = [naming("Ann", accepted=True), naming("Ann", accepted=True), naming("Ann")]
+    screened = reject_worn_entities(drafts, [], 2)
+    assert [one.reason for one in screened] == [None, None, "entity_worn"]

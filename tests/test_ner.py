@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evokd.errors import DataError
+from evokd.records import Example, FoundEntity, Prediction
+from evokd.tasks import Mistake
 from evokd.tasks.ner import (
     Entity,
     Mention,
+    NamedEntities,
     TaggedText,
-    check_row,
     from_entities,
     from_tags,
     ground,
@@ -21,6 +23,7 @@ from evokd.tasks.ner import (
     to_tags,
 )
 
+KIND = NamedEntities()
 LABELS = ["person", "place"]
 WORDS = st.text(min_size=1, max_size=6).filter(lambda word: word.split() == [word])
 TEXTS = st.text(min_size=1, max_size=40).filter(str.strip)
@@ -136,17 +139,18 @@ def test_a_bad_row_is_refused_with_its_place_and_the_reason(
     raw: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(DataError) as refusal:
-        check_row(raw, "train.jsonl:7", LABELS)
+        KIND.check_row(raw, "train.jsonl:7", LABELS)
     assert str(refusal.value).startswith("train.jsonl:7: ")
     assert problem in str(refusal.value)
 
 
 def test_both_forms_of_a_row_say_the_same() -> None:
-    tokens = check_row({"tokens": ["In", "Rome"], "tags": ["O", "B-place"]}, "x:1", LABELS)
-    offsets = check_row(
+    tokens = KIND.check_row({"tokens": ["In", "Rome"], "tags": ["O", "B-place"]}, "x:1", LABELS)
+    offsets = KIND.check_row(
         {"text": "In Rome", "entities": [{"start": 3, "end": 7, "label": "place"}]}, "x:2", LABELS
     )
-    assert tokens == offsets
+    assert tokens.model_copy(update={"tokens": []}) == offsets
+    assert tokens.label == offsets.label == "place"
 
 
 @pytest.mark.parametrize(
@@ -241,3 +245,83 @@ def test_whatever_is_named_the_entities_found_are_valid(
     tokens, tags = to_tags(from_entities(text, found.entities))
     assert len(tokens) == len(tags)
     assert set(found.lost) <= set(named)
+
+
+# Metric and mistakes
+
+
+def example(text: str, *entities: tuple[str, str]) -> Example:
+    """A gold row whose entities are given as strings."""
+    return Example(text=text, label="", entities=spans(text, *entities))
+
+
+def answer(text: str, *entities: tuple[str, str]) -> Prediction:
+    found = [FoundEntity(**one.model_dump(), confidence=0.9) for one in spans(text, *entities)]
+    return Prediction(label="", confidence=0.9, entities=found)
+
+
+def spans(text: str, *entities: tuple[str, str]) -> list[Entity]:
+    return [
+        Entity(start=text.index(part), end=text.index(part) + len(part), label=label)
+        for part, label in entities
+    ]
+
+
+def test_strict_f1_of_a_hand_computed_case() -> None:
+    one, two = "Ann met Bob Ray in Rome", "nobody was there"
+    rows = [example(one, ("Ann", "person"), ("Bob Ray", "person"), ("Rome", "place")), example(two)]
+    # Right: Ann. Wrong: a boundary, a type, and one from nowhere: precision 1/4, recall 1/3.
+    said = [
+        answer(one, ("Ann", "person"), ("Bob", "person"), ("Rome", "person")),
+        answer(two, ("there", "place")),
+    ]
+    assert KIND.score(rows, said) == pytest.approx(2 / 7)
+    by_label = KIND.score_by_label(rows, said, [*LABELS, "thing"])
+    assert by_label == pytest.approx({"person": 0.4, "place": 0.0})  # 1 of 3 said, 1 of 2 there
+    assert KIND.score([], []) == 0.0
+    assert KIND.score([example(two)], [answer(two)]) == 0.0
+    assert KIND.score_by_label([example(two)], [answer(two)], LABELS) == {}
+
+
+def test_an_entity_within_a_token_of_ours_is_scored() -> None:
+    text = "a Rome-like town"
+    assert KIND.score([example(text, ("Rome", "place"))], [answer(text, ("Rome", "place"))]) == 1.0
+    assert KIND.score([example(text, ("Ro", "place"))], [answer(text, ("Rome", "place"))]) == 0.0
+
+
+def test_every_mistake_is_told_with_its_kind_and_the_part_it_is_about() -> None:
+    text = "Ann met Bob Ray in Rome near Oslo"
+    row = example(
+        text, ("Ann", "person"), ("Bob Ray", "person"), ("Rome", "place"), ("Oslo", "place")
+    )
+    said = answer(text, ("met", "person"), ("Bob", "person"), ("Rome", "person"), ("Oslo", "place"))
+    assert KIND.mistakes(row, said) == [
+        Mistake("person", "none", "missed", "Ann"),
+        Mistake("person", "person", "wrong boundary", "Bob Ray"),
+        Mistake("place", "person", "wrong type", "Rome"),
+        Mistake("none", "person", "spurious", "met"),
+    ]
+    assert (
+        KIND.mistakes(row, answer(text, *[(text[e.start : e.end], e.label) for e in row.entities]))
+        == []
+    )
+
+
+def test_a_student_is_not_told_where_the_entities_of_a_row_are() -> None:
+    text = "a Rome-like town"
+    (asked,) = KIND.inputs([example(text, ("Ro", "place"))])
+    assert asked.entities == []
+    assert asked.words == ["a", "Rome", "-", "like", "town"]
+
+
+@given(tagged())
+def test_rows_with_their_own_tokens_score_one_against_themselves(
+    row: tuple[list[str], list[str]],
+) -> None:
+    read = KIND.check_row({"tokens": row[0], "tags": row[1]}, "x:1", LABELS)
+    found = [FoundEntity(**one.model_dump(), confidence=1.0) for one in read.entities]
+    said = Prediction(label="", confidence=1.0, entities=found)
+    assert KIND.score([read], [said]) == (1.0 if found else 0.0)
+    assert KIND.mistakes(read, said) == []
+    assert [(one.start, one.end) for one in KIND.inputs([read])[0].entities] == []
+    assert KIND.inputs([read])[0].words == row[0]

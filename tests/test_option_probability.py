@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evokd.agents.option_probability import option_probabilities
+from evokd.agents.option_probability import entity_probabilities, option_probabilities
 
 
 def label_probability(tokens: list[dict[str, Any]], label: str, labels: list[str]) -> float | None:
@@ -146,3 +146,47 @@ def test_a_beginning_that_two_others_share_is_split_between_them() -> None:
     tokens = [token("other", p=0.6, top=0.4)]
     found = option_probabilities(tokens, "other", ["top_up", "top_down", "other"])
     assert found == pytest.approx({"other": 0.6, "top_up": 0.2, "top_down": 0.2})
+
+
+# Entities
+
+
+def plain(text: str, p: float = 1.0) -> dict[str, Any]:
+    return spelled(text, p, {})
+
+
+def test_an_entity_is_as_sure_as_its_string_times_its_type() -> None:
+    tokens = [
+        plain('{"entities": [{"text": "'),
+        plain("New ", 0.9),
+        plain("York", 0.4),
+        plain('","type": "'),
+        spelled("place", 0.6, {"person": math.log(0.2), "elsewhere": math.log(0.2)}),
+        plain('"},{"text": "'),
+        plain("Ann", 0.5),
+        plain('","type": "'),
+        spelled("person", 0.8, {}),
+        plain('"}]}'),
+    ]
+    named = [("New York", "place"), ("Ann", "person")]
+    sure = entity_probabilities(tokens, named, ["person", "place"])
+    # Geometric mean of 0.9 and 0.4 is 0.6; of the types, place has 0.6 of 0.8.
+    assert sure == pytest.approx([0.6 * 0.75, 0.5])
+
+
+def test_an_entity_named_twice_has_the_tokens_of_its_own_place() -> None:
+    tokens = [
+        plain('{"entities": [{"text": "'),
+        plain("Ann", 0.9),
+        plain('","type": "person"},{"text": "'),
+        plain("Ann", 0.3),
+        plain('","type": "place"}]}'),
+    ]
+    sure = entity_probabilities(tokens, [("Ann", "person"), ("Ann", "place")], ["person", "place"])
+    assert sure == pytest.approx([0.9, 0.3])
+
+
+def test_an_entity_that_the_tokens_do_not_spell_has_the_mean_of_all() -> None:
+    tokens = [plain('{"entities": ', 0.25), plain("[…]}", 1.0)]
+    assert entity_probabilities(tokens, [("Ann", "person")], ["person"]) == pytest.approx([0.5])
+    assert entity_probabilities([], [("Ann", "person")], ["person"]) == [0.0]

@@ -13,12 +13,15 @@ from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
 from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
 from evokd.agents.critic import ACCEPT, FAULTS, Critic, Verdict
 from evokd.agents.generator import Assignment, Order, generate_texts
-from evokd.agents.labeler import label_text
+from evokd.agents.labeler import label_text, name_entities
 from evokd.agents.prompting import Prompt, load_prompt
-from evokd.agents.teacher import Call, Choice, Message, Teacher
+from evokd.agents.teacher import Call, Capabilities, Choice, Message, Teacher
 from evokd.config import ROLES
 from evokd.errors import ConfigError
-from evokd.records import Difficulty, Example
+from evokd.records import Difficulty, Entity, Example
+from evokd.store.replies import Reply
+from evokd.tasks import KINDS, TaskKind
+from evokd.tasks.ner import BOUNDARY
 
 KIND = "classification"
 LABELS = {"lost": "the card is gone", "arrival": "a card is on its way"}
@@ -34,6 +37,18 @@ class Listener:
         self.options: list[list[str]] = []
         self.forms: list[type[BaseModel]] = []
         self.purposes: list[str] = []
+        self.capabilities = Capabilities(logprobs=True)
+
+    def ask_raw(
+        self, messages: Sequence[Message], reply: type[BaseModel], call: Call
+    ) -> tuple[BaseModel, Reply]:
+        raw = Reply(text="", finish_reason="stop", input_tokens=0, output_tokens=0)
+        return self.ask(messages, reply, call), raw
+
+    def ask_often(
+        self, messages: Sequence[Message], reply: type[BaseModel], call: Call
+    ) -> list[BaseModel]:
+        return [self.ask(messages, reply, call) for _ in list(self.answers)]
 
     def ask(self, messages: Sequence[Message], reply: type[BaseModel], call: Call) -> BaseModel:
         self.asked.append(messages)
@@ -308,6 +323,46 @@ def test_no_placeholder_is_left_in_any_form() -> None:
         assert "{{" not in written(assignment)[1].user
 
 
+# Task kinds
+
+
+@pytest.mark.parametrize("role", ["card", "generator", "critic", "attributes"])
+def test_prompts_that_the_same_code_fills_have_the_same_blocks_in_every_kind(role: str) -> None:
+    assert load_prompt(role, "ner").variables == load_prompt(role, "classification").variables
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
+def test_the_analyst_has_words_for_every_mistake_of_a_kind(kind: TaskKind) -> None:
+    wrong = [Shown("in Oslo", "a", "b", 0.8, error, "Oslo") for error in kind.errors]
+    plans = {f"c{place}": PLAN for place in range(1, len(wrong) + 1)}
+    listener = Listener(plans)
+    planned = analyze(
+        as_teacher(listener),
+        load_prompt("analyst", kind.name),
+        "card",
+        Findings(wrong=wrong, right=[]),
+        max_weaknesses=9,
+        max_chars=9000,
+        call=CALL,
+    )
+    assert len(planned) == len(kind.errors)
+    assert listener.user.count('"in Oslo": "Oslo" (0.80)') == len(kind.errors)
+
+
+def test_a_boundary_is_no_confusion_of_two_labels() -> None:
+    listener = Listener({"c1": PLAN | {"name": "person"}})
+    (planned,) = analyze(
+        as_teacher(listener),
+        load_prompt("analyst", "ner"),
+        "card",
+        Findings(wrong=[Shown("Ann Lee", "person", "person", 0.8, BOUNDARY, "Ann Lee")], right=[]),
+        max_weaknesses=1,
+        max_chars=9000,
+        call=CALL,
+    )
+    assert (planned.labels, planned.name) == (["person"], "person: wrong boundary")
+
+
 # The labeler
 
 
@@ -320,6 +375,47 @@ def test_the_labeler_sees_the_card_and_the_text_alone() -> None:
     assert 'Text: "it is gone"' in listener.user
     assert not any(label in listener.user for label in LABELS)
     assert listener.options == [["lost", "arrival"]]
+
+
+def test_the_labeler_of_entities_is_shown_gold_answers_in_the_form_it_has_to_keep() -> None:
+    gold = [
+        Example(
+            text="Ann is in Oslo and Oslo is cold",
+            label="person",
+            entities=[
+                Entity(start=0, end=3, label="person"),
+                Entity(start=10, end=14, label="place"),
+                Entity(start=19, end=23, label="place"),
+            ],
+        ),
+        Example(text="nobody here", label="none"),
+        Example(text="x" * 1000, label="none"),  # too long to be shown
+    ]
+    listener = Listener({"entities": [{"text": "Bob", "type": "person"}]})
+    prompt = load_prompt("labeler", "ner")
+    types = ["person", "place"]
+    said = name_entities(as_teacher(listener), prompt, "card", gold, types, "Bob ran", CALL)
+    assert [(one.text, one.label) for one in said] == [("Bob", "person")]
+    roles, words = zip(*listener.asked[0], strict=True)
+    assert roles == ("system", "user", "assistant", "user", "assistant", "user")
+    assert words[2] == (
+        '{"entities": [{"text": "Ann","type": "person"},{"text": "Oslo","type": "place"}]}'
+    )
+    assert words[4] == '{"entities": []}'
+    assert words[5] == 'Text: "Bob ran"'
+    with pytest.raises(ValidationError):
+        listener.forms[0].model_validate({"entities": [{"text": "Bob", "type": "animal"}]})
+
+
+def test_without_log_probabilities_entities_are_voted_on() -> None:
+    ann, oslo, bob = ({"text": name, "type": "person"} for name in ("Ann", "Oslo", "Bob"))
+    answers = [{"entities": one} for one in ([ann, oslo], [ann], [bob, ann, oslo, ann])]
+    listener = Listener(*answers)
+    listener.capabilities = Capabilities(logprobs=False)
+    prompt = load_prompt("labeler", "ner")
+    said = name_entities(as_teacher(listener), prompt, "card", [], ["person"], "a text", CALL)
+    assert [one.text for one in said] == ["Ann", "Oslo"]
+    assert [one.confidence for one in said] == pytest.approx([1.0, 2 / 3])
 
 
 # The analyst

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,22 @@ from fake_llm import FILLERS, WORDS
 from transformers import AutoTokenizer
 
 from evokd.config import StudentSection
-from evokd.tasks.ner import Entity, TaggedText, from_entities, from_tags, split_tokens
+from evokd.records import Entity
+from evokd.tasks.ner import NamedEntities, TaggedText, from_entities, split_tokens
 from evokd.tools.tagger import (
-    TaggedRow,
     Tagger,
     case_of,
     cut_windows,
     tags_of,
     train_tagger,
 )
+from evokd.tools.training import TrainingRow
 
 LABELS = ["fruit", "metal"]
 WINDOW = 16
 
 
-def sentence(rng: random.Random) -> TaggedRow:
+def sentence(rng: random.Random) -> TrainingRow:
     """A fruit in capitals is an entity, one in small letters is none; so are metals."""
     label = rng.choice(LABELS)
     word = rng.choice(WORDS[label])
@@ -34,7 +36,8 @@ def sentence(rng: random.Random) -> TaggedRow:
         tokens[1], tags[1] = word.title(), f"B-{label}"
         if rng.random() < 0.5:
             tokens[2], tags[2] = rng.choice(WORDS[label]).title(), f"I-{label}"
-    return TaggedRow(from_tags(tokens, tags), label)
+    row = NamedEntities().check_row({"tokens": tokens, "tags": tags}, "x:1", LABELS)
+    return replace(TrainingRow.of(row), label=label)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +68,8 @@ def plain(text: str) -> TaggedText:
 
 
 def found(tagger: Tagger, text: str) -> list[tuple[str, str]]:
-    (entities,) = tagger.predict([plain(text)])
-    return [(text[one.entity.start : one.entity.end], one.entity.label) for one in entities]
+    (said,) = tagger.predict([plain(text)])
+    return [(text[one.start : one.end], one.label) for one in said.entities]
 
 
 def test_an_uncased_body_tells_entities_by_their_case(tagger: Tagger) -> None:
@@ -77,13 +80,11 @@ def test_an_uncased_body_tells_entities_by_their_case(tagger: Tagger) -> None:
 
 def test_what_was_learnt_is_told_well_beyond_the_rows(tagger: Tagger) -> None:
     rng = random.Random(2)
-    rows = [sentence(rng).row for _ in range(60)]
-    said = tagger.predict(rows)
-    right = sum(
-        [one.entity for one in ours] == row.entities for ours, row in zip(said, rows, strict=True)
-    )
-    assert right > 50
-    assert all(0 < one.confidence <= 1 for ours in said for one in ours)
+    kind = NamedEntities()
+    rows = [sentence(rng).example for _ in range(60)]
+    said = tagger.predict(kind.inputs(rows))
+    assert sum(not kind.mistakes(row, one) for row, one in zip(rows, said, strict=True)) > 50
+    assert all(0 < found.confidence <= 1 for one in said for found in one.entities)
 
 
 def test_a_long_text_is_read_to_its_end(tagger: Tagger) -> None:
@@ -122,14 +123,15 @@ def test_a_tag_inside_nothing_begins_an_entity(
     rows = [[[0.9 if tag == one else 0.02 for tag in tags] for one in order]]
     monkeypatch.setattr(tagger, "probabilities", lambda texts: rows)
     row = plain("a b c d e f")
-    (entities,) = tagger.predict([row])
-    assert [(row.text[e.entity.start : e.entity.end], e.entity.label) for e in entities] == [
+    (said,) = tagger.predict([row])
+    assert [(row.text[e.start : e.end], e.label) for e in said.entities] == [
         ("a b", "fruit"),
         ("c", "metal"),
         ("e", "metal"),
         ("f", "metal"),
     ]
-    assert [one.confidence for one in entities] == pytest.approx([0.9] * 4)
+    assert [one.confidence for one in said.entities] == pytest.approx([0.9] * 4)
+    assert (said.label, said.confidence) == ("fruit", 0.9)
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,17 @@ from fake_llm import WORDS
 
 from evokd.config import StudentSection
 from evokd.errors import ConfigError, StorageError
+from evokd.records import Entity
 from evokd.tools.student import Student, resolve_student, uses_bf16
+from evokd.tools.students import train_student
 from evokd.tools.training import (
     Schedule,
     TrainingResult,
     TrainingRow,
     balanced_batches,
     plan_schedule,
+    read_training_rows,
     train,
-    train_student,
     write_training_rows,
 )
 
@@ -256,6 +258,7 @@ def call_tool(rows: list[TrainingRow], weights: Path, folder: Path) -> dict[str,
     write_training_rows(rows, folder / "rows.jsonl")
     result: dict[str, Any] = train_student.invoke(
         {
+            "kind": "classification",
             "rows_file": str(folder / "rows.jsonl"),
             "labels": LABELS,
             "model": str(weights),
@@ -289,6 +292,17 @@ def test_training_rows_are_one_object_a_line(tmp_path: Path) -> None:
     write_training_rows([TrainingRow("größe", "a", 3)], tmp_path / "deep" / "rows.jsonl")
     line = (tmp_path / "deep" / "rows.jsonl").read_text(encoding="utf-8")
     assert json.loads(line) == {"text": "größe", "label": "a", "weight": 3}
+
+
+def test_training_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
+    rome = Entity(start=3, end=7, label="place")
+    rows = [
+        TrainingRow("größe", "a", 3),
+        TrainingRow("in Rome", "place", 1, (rome,)),
+        TrainingRow("in Rome", "place", 1, (rome,), ((0, 2), (3, 7))),
+    ]
+    write_training_rows(rows, tmp_path / "rows.jsonl")
+    assert read_training_rows(tmp_path / "rows.jsonl") == rows
 
 
 # The student

@@ -8,6 +8,7 @@ semantic_duplicate  almost the same meaning (cosine of the embeddings)
 leak              the same as, or very near to, a validation or test text
 label_*           labeler and intention differ, or the labeler is not sure
 balance           the label already has its share of this round
+entity_*          a named entity is not in the text, or all of a text's entities are used up
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from evokd.config import GatesSection
-from evokd.records import Embedder, Sample
+from evokd.records import Embedder, Example, Sample
 from evokd.tasks import normalize
 
 if TYPE_CHECKING:
@@ -187,6 +188,33 @@ def settle_label(
     if not agrees and agreed is False:
         return sample.rejected("label_differs")
     return sample.model_copy(update={"label": sample.labeler_label})
+
+
+def reject_worn_entities(
+    samples: Sequence[Sample], known: Iterable[Example | Sample], most: int
+) -> list[Sample]:
+    """Return the samples, those rejected that name nothing but entities in use `most` times.
+
+    A small generator writes about the same few names, and a student learns them by heart.
+
+    Args:
+        known: seeds and accepted samples of earlier rounds.
+    """
+    accepted = (one for one in samples if one.accepted)
+    used = Counter(name for row in (*known, *accepted) for name in entity_names(row))
+    result = []
+    for sample in samples:
+        names = entity_names(sample) if sample.accepted is None else set()
+        worn = bool(names) and all(used[name] >= most for name in names)
+        result.append(sample.rejected("entity_worn") if worn else sample)
+        if not worn:
+            used.update(names)
+    return result
+
+
+def entity_names(row: Example | Sample) -> set[str]:
+    """Return the strings of a row's entities, normalized."""
+    return {normalize(row.text[one.start : one.end]) for one in row.entities}
 
 
 def is_outvoted(sample: Sample) -> bool:

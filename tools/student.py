@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from evokd.config import StudentSection, nearest
+from evokd.config import nearest
 from evokd.errors import ConfigError
 from evokd.records import Prediction
 
@@ -80,11 +80,6 @@ class Student(TrainedModel):
             best = max(range(len(row)), key=row.__getitem__)
             predictions.append(Prediction(label=labels[best], confidence=min(1.0, row[best])))
         return predictions
-
-
-def open_student(folder: Path, settings: StudentSection) -> Student:
-    """Load a trained student as its task file says it is to be asked."""
-    return Student(folder, max_length=settings.max_length, precision=settings.precision)
 
 
 def load_libraries() -> tuple[Any, Any]:

@@ -16,30 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from evokd.config import StudentSection
-from evokd.tasks.ner import BEGIN, INSIDE, OUTSIDE, Entity, TaggedText, to_tags
+from evokd.records import FoundEntity, Prediction
+from evokd.tasks.ner import BEGIN, INSIDE, NOTHING, OUTSIDE, TaggedText, tagged, to_tags
 from evokd.tools.student import PREDICT_BATCH, TrainedModel, load_libraries
 from evokd.tools.training import Lesson, TrainingResult, TrainingRow, logits_of, train_model
 
+LEARNING_RATE = 3e-4  # higher than a text classifier's: the head begins at random
 CASES = 4
 OVERLAP = 4  # a window begins again with a quarter of the last one's words
 IGNORED = -100  # what cross-entropy leaves out
-
-
-@dataclass(frozen=True)
-class TaggedRow:
-    """One row to learn; `label` is what batches are balanced by, `weight` how often it counts."""
-
-    row: TaggedText
-    label: str
-    weight: int = 1
-
-
-@dataclass(frozen=True)
-class FoundEntity:
-    """An entity with the mean probability of its words' labels, in [0, 1]."""
-
-    entity: Entity
-    confidence: float
 
 
 @dataclass(frozen=True)
@@ -57,11 +42,14 @@ class Tagger(TrainedModel):
 
     kind = "AutoModelForTokenClassification"
 
-    def predict(self, rows: Sequence[TaggedText]) -> list[list[FoundEntity]]:
-        """Return the entities of every text, in order; those the rows hold are not looked at."""
+    def predict(self, rows: Sequence[TaggedText]) -> list[Prediction]:
+        """Return the entities of every text, in order; those the rows hold are not looked at.
+
+        A prediction's label is the first type, its confidence that of its least sure word.
+        """
         tags = self.labels
         return [
-            _entities(row, said, tags)
+            _prediction(row, said, tags)
             for row, said in zip(rows, self.probabilities(rows), strict=True)
         ]
 
@@ -86,7 +74,7 @@ class Tagger(TrainedModel):
 
 
 def train_tagger(
-    rows: Sequence[TaggedRow],
+    rows: Sequence[TrainingRow],
     labels: Sequence[str],
     model_folder: str,
     output_dir: Path,
@@ -111,6 +99,7 @@ def train_tagger(
         settings,
         random_seed=random_seed,
         repeat=repeat,
+        usual_rate=LEARNING_RATE,
     )
     return replace(result, rows=len(rows))
 
@@ -182,7 +171,7 @@ def _window(
 def _read_rows(
     model: Any,
     tokenizer: Any,
-    rows: Sequence[TaggedRow],
+    rows: Sequence[TrainingRow],
     tags: Sequence[str],
     settings: StudentSection,
 ) -> Lesson:
@@ -207,7 +196,7 @@ def _read_rows(
 
 
 def _cut_rows(
-    tokenizer: Any, rows: Sequence[TaggedRow], tags: Sequence[str], max_length: int
+    tokenizer: Any, rows: Sequence[TrainingRow], tags: Sequence[str], max_length: int
 ) -> tuple[list[Window], list[list[int]], list[TrainingRow]]:
     """Return all windows of the rows, their targets, and what their batches are balanced by."""
     number = {tag: index for index, tag in enumerate(tags)}
@@ -215,14 +204,14 @@ def _cut_rows(
     targets: list[list[int]] = []
     balance: list[TrainingRow] = []
     for one in rows:
-        words, gold = to_tags(one.row)
+        words, gold = to_tags(tagged(one.example))
         for window in cut_windows(tokenizer, words, max_length):
             target = [IGNORED] * len(window.pieces)
             for word, head in zip(window.words, window.heads, strict=True):
                 target[head] = number[gold[word]]
             windows.append(window)
             targets.append(target)
-            balance.append(TrainingRow(one.row.text, one.label, one.weight))
+            balance.append(one)
     return windows, targets, balance
 
 
@@ -254,6 +243,17 @@ def _keep_most_central(
             best[word] = (margin, pieces[head])
 
 
+def _prediction(
+    row: TaggedText, probabilities: Sequence[Sequence[float]], tags: Sequence[str]
+) -> Prediction:
+    found = _entities(row, probabilities, tags)
+    return Prediction(
+        label=found[0].label if found else NOTHING,
+        confidence=min((1.0, *(max(said) for said in probabilities))),
+        entities=found,
+    )
+
+
 def _entities(
     row: TaggedText, probabilities: Sequence[Sequence[float]], tags: Sequence[str]
 ) -> list[FoundEntity]:
@@ -272,7 +272,13 @@ def _entities(
         places = list(group)
         if label:
             first, end = places[0][0], places[-1][0]
-            entity = Entity(start=row.tokens[first][0], end=row.tokens[end][1], label=label)
             confidence = sum(word[2] for _, word in places) / len(places)
-            found.append(FoundEntity(entity, min(1.0, confidence)))
+            found.append(
+                FoundEntity(
+                    start=row.tokens[first][0],
+                    end=row.tokens[end][1],
+                    label=label,
+                    confidence=min(1.0, confidence),
+                )
+            )
     return found

@@ -1,4 +1,4 @@
-"""Training the student: `train` is the core, `train_student` the LangChain tool around it.
+"""Training a student: the schedule all kinds share, and the text classifier.
 
 Schedule (ours, see docs/methods.md): from the pretrained weights, a class-balanced sampler, seeds
 counted several times, steps = clip(passes · rows / batch, min, max). Four levers make it quick on
@@ -13,18 +13,18 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langchain_core.tools import tool
-from pydantic import BaseModel, ConfigDict, Field
-
 from evokd.config import StudentSection
 from evokd.errors import ConfigError
+from evokd.records import Entity, Example, Span
 from evokd.store.files import storage_errors
+from evokd.tasks import Row
 from evokd.tools.student import PREDICT_BATCH, TEXT_CLASSIFIER, load_libraries, uses_bf16
 
+LEARNING_RATE = 3e-5  # of a text classifier; its head begins near where it ends
 MANY_ROWS = 256
 LARGE_BATCH_FACTOR = 4
 BATCHES_DRAWN_TOGETHER = 8
@@ -32,11 +32,29 @@ BATCHES_DRAWN_TOGETHER = 8
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One row to learn; `weight` is how often it counts."""
+    """One row to learn; `weight` is how often it counts.
+
+    Args:
+        label: what is learnt, or, where that is the entities, what batches are balanced by.
+        tokens: where they are, if not where we would cut.
+    """
 
     text: str
     label: str
     weight: int = 1
+    entities: tuple[Entity, ...] = ()
+    tokens: tuple[Span, ...] = ()
+
+    @classmethod
+    def of(cls, row: Row, weight: int = 1) -> TrainingRow:
+        """Return a gold row or a sample as a row to learn."""
+        tokens = tuple(row.tokens) if isinstance(row, Example) else ()
+        return cls(row.text, row.label or "", weight, tuple(row.entities), tokens)
+
+    @property
+    def example(self) -> Example:
+        """The row without its weight."""
+        return Example(text=self.text, label=self.label, entities=self.entities, tokens=self.tokens)
 
 
 @dataclass(frozen=True)
@@ -76,55 +94,48 @@ class TrainingResult:
     loss: float
 
 
-class TrainRequest(BaseModel):
-    """Arguments of the tool `train_student`: paths and settings, so that traces stay small."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    rows_file: str = Field(description="JSONL of text, label, weight")
-    labels: list[str] = Field(description="all labels, in the order of the logits")
-    model: str = Field(description="folder or hub id of the pretrained weights")
-    output_dir: str = Field(description="where the trained student is saved")
-    settings: dict[str, Any] = Field(description="the section `student` of the task file")
-    random_seed: int = 0
-    repeat: bool = Field(True, description="several passes over the rows; off: one")
-
-
-@tool(args_schema=TrainRequest)
-def train_student(
-    rows_file: str,
-    labels: list[str],
-    model: str,
-    output_dir: str,
-    settings: dict[str, Any],
-    random_seed: int = 0,
-    repeat: bool = True,
-) -> dict[str, Any]:
-    """Fine-tune the student on the rows of a file and save it; return rows, steps and speed."""
-    lines = Path(rows_file).read_text(encoding="utf-8").split("\n")
-    rows = [TrainingRow(**json.loads(line)) for line in lines if line]
-    section = StudentSection(**settings)
-    result = train(
-        rows, labels, model, Path(output_dir), section, random_seed=random_seed, repeat=repeat
-    )
-    return asdict(result)
-
-
 def write_training_rows(rows: Sequence[TrainingRow], path: Path) -> None:
     """Write what `train_student` reads."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows]
-        path.write_text("".join(lines), encoding="utf-8")
+        path.write_text("".join(map(_row_to_json, rows)), encoding="utf-8")
 
 
-def plan_schedule(rows: int, settings: StudentSection, repeat: bool = True) -> Schedule:
-    """Return batch size, steps and learning rate for `rows` rows."""
+def read_training_rows(path: Path) -> list[TrainingRow]:
+    """Return what `write_training_rows` wrote."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [_row_from_json(json.loads(line)) for line in lines if line]
+
+
+def _row_to_json(row: TrainingRow) -> str:
+    raw: dict[str, Any] = {"text": row.text, "label": row.label, "weight": row.weight}
+    if row.entities or row.tokens:
+        raw["entities"] = [[one.start, one.end, one.label] for one in row.entities]
+        raw["tokens"] = row.tokens
+    return json.dumps(raw, ensure_ascii=False) + "\n"
+
+
+def _row_from_json(raw: dict[str, Any]) -> TrainingRow:
+    found = raw.pop("entities", [])
+    return TrainingRow(
+        **raw | {"tokens": tuple((start, end) for start, end in raw.get("tokens", []))},
+        entities=tuple(Entity(start=start, end=end, label=label) for start, end, label in found),
+    )
+
+
+def plan_schedule(
+    rows: int, settings: StudentSection, repeat: bool = True, *, usual_rate: float = LEARNING_RATE
+) -> Schedule:
+    """Return batch size, steps and learning rate for `rows` rows.
+
+    Args:
+        usual_rate: the learning rate where the settings give none.
+    """
     many = rows >= MANY_ROWS
     # A balanced batch of more than all rows would hold rows twice.
     batch = min(rows, settings.batch_size * (LARGE_BATCH_FACTOR if many else 1))
     # A batch four times as large takes a step √4 as long (the usual square-root rule).
-    rate = settings.learning_rate * (math.sqrt(LARGE_BATCH_FACTOR) if many else 1.0)
+    rate = (settings.learning_rate or usual_rate) * (math.sqrt(LARGE_BATCH_FACTOR) if many else 1.0)
     if not repeat:
         return Schedule(batch, max(1, math.ceil(rows / batch)), rate)
     steps = math.ceil(settings.passes * rows / batch)
@@ -205,6 +216,7 @@ def train_model(
     *,
     random_seed: int,
     repeat: bool = True,
+    usual_rate: float = LEARNING_RATE,
 ) -> TrainingResult:
     """Fine-tune a model of any kind, and save it and its tokenizer; see `train`.
 
@@ -212,6 +224,7 @@ def train_model(
         kind: the auto class of transformers.
         outputs: the names of the logits, in their order.
         read: from the loaded model and its tokenizer to what it is taught.
+        usual_rate: the learning rate where the settings give none.
     """
     torch, _ = load_libraries()
     if settings.threads:
@@ -224,7 +237,7 @@ def train_model(
             parameter.requires_grad_(False)
     start = time.perf_counter()
     lesson = read(model, tokenizer)
-    schedule = plan_schedule(len(lesson.rows), settings, repeat)
+    schedule = plan_schedule(len(lesson.rows), settings, repeat, usual_rate=usual_rate)
     loss = _fit(model, lesson, settings, schedule, random_seed)
     seconds = time.perf_counter() - start
     _save(model, tokenizer, output_dir)

@@ -25,9 +25,11 @@ from evokd.graph.learning import texts_refitted, texts_taught, training_rows
 from evokd.records import Sample
 from evokd.store.files import write_bytes
 from evokd.store.ledger import Ledger
+from evokd.tasks import kind_of
 from evokd.tools.packs import fetch_pack
-from evokd.tools.student import open_student, resolve_student
-from evokd.tools.training import TrainingRow, train
+from evokd.tools.student import resolve_student
+from evokd.tools.students import TRAINERS, open_student
+from evokd.tools.training import TrainingRow
 
 TEXTS = ("text", "repaired_from")  # fields of a sample that hold a text
 
@@ -111,7 +113,7 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     rows = training_rows(list(seed.values()), taught, config.student.seed_weight)
     if cell.strategy == "fullshot":
         gold = bench.gold(cell.split)
-        rows += [TrainingRow(gold[i].text, gold[i].label) for i in gold if i not in seed]
+        rows += [TrainingRow.of(gold[i]) for i in gold if i not in seed]
     correct = relearn(rows, bench, config, cell.split)
     return result.model_copy(update={"correct": correct, "score": share(correct)})
 
@@ -129,7 +131,8 @@ def relearn(
     source = resolve_student(config.student.model, folders)
     folder = Path(tempfile.mkdtemp(prefix="evokd-"))
     try:
-        train(
+        kind = kind_of(config)
+        TRAINERS[kind.name](
             rows,
             bench.labels,
             source,
@@ -138,7 +141,8 @@ def relearn(
             random_seed=config.random_seed,
             repeat=config.strategy.repeat,
         )
-        return marks(open_student(folder, config.student), list(bench.rows(split).values()))
+        student = open_student(kind.name, folder, config.student)
+        return marks(kind, student, list(bench.rows(split).values()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -22,8 +22,9 @@ from evokd.records import Example
 from evokd.runner import RunResult, fingerprint_parts, read_run_config, resume_run, start_run
 from evokd.store.ledger import Ledger
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks import load_task_data
-from evokd.tools.student import Student, cpu_flags, open_student
+from evokd.tasks import TaskKind, kind_of, load_task_data
+from evokd.tools.student import cpu_flags
+from evokd.tools.students import AnyStudent, open_student
 
 ROUNDS = 100  # the budget ends a cell, not its rounds
 # Beside what a set says of its own. A batch of a one-pass strategy is only a point of its curve.
@@ -134,11 +135,11 @@ def stamped(result: CellResult, command: str) -> CellResult:
     )
 
 
-def marks(student: Student, rows: list[Example]) -> str:
+def marks(kind: TaskKind, student: AnyStudent, rows: list[Example]) -> str:
     """Return one character a row: 1 where the student is right."""
-    said = student.predict([row.text for row in rows])
+    said = student.predict(kind.inputs(rows))
     return "".join(
-        str(int(answer.label == row.label)) for answer, row in zip(said, rows, strict=True)
+        str(int(not kind.mistakes(row, answer))) for answer, row in zip(said, rows, strict=True)
     )
 
 
@@ -183,8 +184,9 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
             f"{cell.budget} generated tokens paid for no accepted sample; give a larger --budget"
         )
     config = read_run_config(RunDirectory(result.path))
-    student = open_student(result.student, config.student)
-    correct = marks(student, list(bench.rows(cell.split).values()))
+    kind = kind_of(config)
+    student = open_student(kind.name, result.student, config.student)
+    correct = marks(kind, student, list(bench.rows(cell.split).values()))
     ledger = Ledger(result.path / "calls.sqlite")
     try:
         roles = {

@@ -30,7 +30,7 @@ from evokd.errors import ConfigError, DataError
 from evokd.records import Example
 from evokd.store.files import write_text
 from evokd.tasks import is_unicode, normalize
-from evokd.tasks.classification import read_rows
+from evokd.tasks.rows import read_rows
 
 DATA_VARIABLE = "EVOKD_DATA"
 DEV_ROWS = 40  # a label
@@ -193,7 +193,8 @@ def load_set(name: str, folder: Path) -> BenchSet:
 
 def write_rows(path: Path, rows: Sequence[Example]) -> None:
     """Write rows as JSONL."""
-    lines = [json.dumps(row.model_dump(), ensure_ascii=False) + "\n" for row in rows]
+    plain = (row.model_dump(exclude_defaults=True) for row in rows)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in plain]
     write_text(path, "".join(lines))
 
 

@@ -1,5 +1,35 @@
 """Task kinds: how rows are read and scored. A new kind is one module here."""
 
-from evokd.tasks.classification import TaskData, is_unicode, load_task_data, normalize
+from evokd.config import Config
+from evokd.tasks.classification import Classification
+from evokd.tasks.kind import Mistake, Row, TaskKind
+from evokd.tasks.ner import NamedEntities
+from evokd.tasks.rows import TaskData, read_task_data
+from evokd.tasks.texts import is_unicode, normalize
 
-__all__ = ["TaskData", "is_unicode", "load_task_data", "normalize"]
+__all__ = [
+    "Mistake",
+    "Row",
+    "TaskData",
+    "TaskKind",
+    "is_unicode",
+    "kind_of",
+    "load_task_data",
+    "normalize",
+]
+
+KINDS: dict[str, TaskKind] = {kind.name: kind for kind in (Classification(), NamedEntities())}
+
+
+def kind_of(config: Config) -> TaskKind:
+    """Return the kind of a task."""
+    return KINDS[config.task.kind]
+
+
+def load_task_data(config: Config) -> TaskData:
+    """Read and check the rows of a task; see `read_task_data`.
+
+    Raises:
+        DataError: see there.
+    """
+    return read_task_data(config, kind_of(config))

@@ -8,33 +8,32 @@ exclusive. An LLM never gives offsets, only strings: `ground` finds them.
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from evokd.config import nearest
 from evokd.errors import DataError
-from evokd.records import Record
+from evokd.records import Entity, Example, FoundEntity, Prediction, Record, Span
+from evokd.tasks.kind import Mistake, Row
+from evokd.tasks.texts import is_unicode
 
 OUTSIDE, BEGIN, INSIDE = "O", "B-", "I-"
 _JOINER = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _QUOTES = "\"'`“”‘’«»„.,;:!?()[]"
 
-Span = tuple[int, int]
-
-
-class Entity(Record):
-    """One entity of a text."""
-
-    start: int = Field(ge=0, description="first code point")
-    end: int = Field(gt=0, description="one past the last code point")
-    label: str = Field(description="its type")
+NOTHING = "none"  # stands for the type of a text without entities
+NOTHING_MEANS = "no entity of any of these types"
+MOST_ENTITIES = 30  # a text
+MISSED, SPURIOUS, WRONG_TYPE, BOUNDARY = "missed", "spurious", "wrong type", "wrong boundary"
 
 
 class TaggedText(Record):
@@ -63,7 +62,7 @@ class Mention:
 class Grounded:
     """Entities found, and mentions that have no place in the text."""
 
-    entities: tuple[Entity, ...]
+    entities: tuple[FoundEntity, ...]
     lost: tuple[Mention, ...]
 
 
@@ -162,23 +161,149 @@ def split_tokens(text: str, cuts: Iterable[int] = ()) -> list[Span]:
     return tokens
 
 
-def check_row(raw: dict[str, Any], where: str, labels: Sequence[str]) -> TaggedText:
-    """Return a row of either form, checked.
+class NamedEntities:
+    """A text holds entities, each of a type; see `TaskKind`.
 
-    Raises:
-        DataError: naming the row, what is wrong with it and what was expected.
+    A row's `label`, by which batches are balanced and texts are asked for, is one of its types, or
+    "none". The metric is strict F1: an entity counts if both ends and its type are right.
     """
-    try:
-        row = _read_row(raw)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
-    for one in row.entities:
-        if one.label not in labels:
-            raise DataError(
-                f"{where}: unknown entity type {one.label!r}{nearest(one.label, labels)}; "
-                f"the task knows {', '.join(labels)}"
-            )
-    return row
+
+    name = "ner"
+    metric = "strict F1"
+    errors = (MISSED, SPURIOUS, WRONG_TYPE, BOUNDARY)
+    exclusive = False
+    form = (
+        '{"tokens": […], "tags": […]} (IOB2) or '
+        '{"text": "…", "entities": [{"start": 0, "end": 5, "label": "…"}]}'
+    )
+
+    def check_row(self, raw: dict[str, Any], where: str, labels: Sequence[str]) -> Example:
+        """Return a row of either form, checked."""
+        try:
+            row = _read_row(raw)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from None
+        if not is_unicode(row.text):
+            raise DataError(f"{where}: the text holds half a surrogate pair; write it as UTF-8")
+        for one in row.entities:
+            if one.label not in labels:
+                raise DataError(
+                    f"{where}: unknown entity type {one.label!r}{nearest(one.label, labels)}; "
+                    f"the task knows {', '.join(labels)}"
+                )
+        tokens = row.tokens if "tokens" in raw else []
+        label = row.entities[0].label if row.entities else NOTHING
+        return Example(text=row.text, label=label, entities=row.entities, tokens=tokens)
+
+    def describe(self, row: Row) -> str:
+        """Return in words which entities a row has."""
+        named = [f"{row.text[one.start : one.end]!r} ({one.label})" for one in row.entities]
+        return f"the entities {', '.join(named)}" if named else "no entities"
+
+    def targets(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Return the types, and that there is no entity."""
+        return {**labels, NOTHING: NOTHING_MEANS}
+
+    def labels_in(self, row: Row) -> AbstractSet[str]:
+        """Return the types of the row's entities."""
+        return {one.label for one in row.entities} or {NOTHING}
+
+    def inputs(self, rows: Sequence[Row]) -> list[TaggedText]:
+        """Return the texts with their file's tokens, or else ours, and no entities."""
+        return [
+            TaggedText(text=row.text, entities=[], tokens=_tokens(row) or split_tokens(row.text))
+            for row in rows
+        ]
+
+    def score(self, rows: Sequence[Row], said: Sequence[Prediction]) -> float:
+        """Return strict F1 over all entities (seqeval); 0.0 where there are none."""
+        from seqeval.metrics import f1_score
+        from seqeval.scheme import IOB2
+
+        gold, found = _tags_of(rows, said)
+        if not any(tag != OUTSIDE for tags in (*gold, *found) for tag in tags):
+            return 0.0
+        return float(f1_score(gold, found, mode="strict", scheme=IOB2, zero_division=0))
+
+    def score_by_label(
+        self, rows: Sequence[Row], said: Sequence[Prediction], labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Return strict F1 of each type that has entities among the rows."""
+        from seqeval.metrics import classification_report
+        from seqeval.scheme import IOB2
+
+        present = {one.label for row in rows for one in row.entities}
+        if not present:
+            return {}
+        gold, found = _tags_of(rows, said)
+        table = classification_report(
+            gold, found, mode="strict", scheme=IOB2, output_dict=True, zero_division=0
+        )
+        return {label: float(table[label]["f1-score"]) for label in labels if label in present}
+
+    def mistakes(self, row: Row, said: Prediction) -> list[Mistake]:
+        """Return what was missed, wrongly found, or found with another type or boundary."""
+        gold = {_key(one) for one in row.entities}
+        found = {_key(one) for one in said.entities or ()}
+        left = sorted(found - gold)
+        mistakes = []
+        for start, end, label in sorted(gold - found):
+            near = [one for one in left if one[0] < end and start < one[1]]
+            # The one with the same ends, else with the same type, else any that overlaps.
+            near.sort(key=lambda one: (one[:2] != (start, end), one[2] != label))
+            part = row.text[start:end]
+            if not near:
+                mistakes.append(Mistake(label, NOTHING, MISSED, part))
+                continue
+            left.remove(near[0])
+            error = BOUNDARY if near[0][2] == label else WRONG_TYPE
+            mistakes.append(Mistake(label, near[0][2], error, part))
+        mistakes += [
+            Mistake(NOTHING, label, SPURIOUS, row.text[start:end]) for start, end, label in left
+        ]
+        return mistakes
+
+
+class NamedEntity(BaseModel):
+    """An entity as an LLM names it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    # Longer than a grammar spells out: thirty times a bounded string is too much for the server.
+    text: str = Field(min_length=1, max_length=400)
+    type: str
+
+
+class NamedEntitiesReply(BaseModel):
+    """The labeler's reply: strings with their types, never offsets."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    entities: list[NamedEntity] = Field(max_length=MOST_ENTITIES)
+
+
+def entities_reply(labels: Sequence[str]) -> type[NamedEntitiesReply]:
+    """Return the reply's model with its types bound to the task's."""
+    kind: Any = Literal[tuple(labels)]
+    named = create_model("Entity", __base__=NamedEntity, type=(kind, ...))
+    entities: Any = (list[named], Field(max_length=MOST_ENTITIES))
+    return create_model("Entities", __base__=NamedEntitiesReply, entities=entities)
+
+
+def reply_of(row: Row) -> str:
+    """Return a row's entities as the labeler is to answer, each string and type once."""
+    named = dict.fromkeys((row.text[one.start : one.end], one.label) for one in row.entities)
+    entities = [{"text": text, "type": label} for text, label in named]
+    # As the grammar of the local server writes it.
+    return json.dumps({"entities": entities}, ensure_ascii=False, separators=(",", ": "))
+
+
+def tagged(row: Row) -> TaggedText:
+    """Return a row with its entities and tokens; where its file has none, ours, cut at entities."""
+    plain = [Entity(start=one.start, end=one.end, label=one.label) for one in row.entities]
+    if tokens := _tokens(row):
+        return TaggedText(text=row.text, entities=plain, tokens=tokens)
+    return from_entities(row.text, plain)
 
 
 def ground(text: str, mentions: Sequence[Mention]) -> Grounded:
@@ -206,11 +331,35 @@ def ground(text: str, mentions: Sequence[Mention]) -> Grounded:
     settled = {(_folded(one.text), one.label) for _, one in kept}
     return Grounded(
         tuple(
-            Entity(start=start, end=end, label=one.label)
+            FoundEntity(start=start, end=end, label=one.label, confidence=one.confidence)
             for (start, end), one in sorted(kept, key=lambda pair: pair[0])
         ),
         tuple(one for one in mentions if (_folded(one.text), one.label) not in settled),
     )
+
+
+def _tokens(row: Row) -> list[Span]:
+    return row.tokens if isinstance(row, Example) else []
+
+
+def _key(one: Entity) -> tuple[int, int, str]:
+    return one.start, one.end, one.label
+
+
+def _tags_of(
+    rows: Sequence[Row], said: Sequence[Prediction]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Return the tags of what is and of what was found, over the same tokens."""
+    gold: list[list[str]] = []
+    found: list[list[str]] = []
+    for row, answer in zip(rows, said, strict=True):
+        both = (row.entities, answer.entities or [])
+        cuts = {place for entities in both for one in entities for place in (one.start, one.end)}
+        tokens = _tokens(row) or split_tokens(row.text, cuts)
+        for tags, entities in ((gold, both[0]), (found, both[1])):
+            plain = [Entity(start=one.start, end=one.end, label=one.label) for one in entities]
+            tags.append(to_tags(TaggedText(text=row.text, entities=plain, tokens=tokens))[1])
+    return gold, found
 
 
 def _runs(tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:

@@ -1,0 +1,178 @@
+"""The gold rows of a task: read from files, checked, and kept apart by split.
+
+Knows nothing of models. What a row of a kind looks like is the kind's business.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evokd.config import Config
+from evokd.errors import DataError
+from evokd.records import Example
+from evokd.tasks.kind import TaskKind
+from evokd.tasks.texts import normalize
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The gold rows of a task, checked.
+
+    `test` serves the final report; its texts also serve the leakage gate, its labels nothing else.
+    `train` holds the gold rows of the ceiling `fullshot`; it is read for that strategy only.
+    """
+
+    labels: tuple[str, ...]
+    seed: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+    warnings: tuple[str, ...] = field(default=())
+    train: tuple[Example, ...] = field(default=())
+
+    @property
+    def digest(self) -> str:
+        """A hash of all rows, part of the run's fingerprint."""
+        rows = [
+            [_identity(row) for row in part]
+            for part in (self.seed, self.validation, self.test, self.train)
+        ]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+
+def read_task_data(config: Config, kind: TaskKind) -> TaskData:
+    """Read and check seed, validation and test rows, and for `fullshot` the train rows.
+
+    Exact duplicates are kept once; rows of any other split that also stand in test are dropped.
+    Both are warned about.
+
+    Raises:
+        DataError: a file that is missing or not UTF-8, a row without text or with an unknown
+            label, one text with two labels, a label without a seed.
+    """
+    labels = tuple(config.task.labels)
+    warnings: list[str] = []
+    seed = _read_split(config.data.seed, "seed", kind, labels, warnings)
+    validation = _read_split(config.data.validation, "validation", kind, labels, warnings)
+    test = _read_split(config.data.test, "test", kind, labels, warnings)
+    seed = _drop_known(seed, "seed", test, "test", warnings)
+    validation = _drop_known(validation, "validation", test, "test", warnings)
+    validation = _drop_known(validation, "validation", seed, "seed", warnings)
+    train: list[Example] = []
+    if config.strategy.name == "fullshot":
+        train = _read_split(config.data.train, "train", kind, labels, warnings)
+        train = _drop_known(train, "train", test, "test", warnings)
+        train = _drop_known(train, "train", seed, "seed", warnings)
+    shown = {label for row in seed for label in kind.labels_in(row)}
+    bare = [label for label in labels if label not in shown]
+    if bare:
+        raise DataError(
+            f"{config.data.seed}: no seed row for label(s) {', '.join(bare)}; "
+            "every label needs at least one gold example that does not stand in test"
+        )
+    return TaskData(
+        labels, tuple(seed), tuple(validation), tuple(test), tuple(warnings), tuple(train)
+    )
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, row) of a JSONL (`.gz` too) or CSV file.
+
+    Raises:
+        DataError: missing, unreadable or not UTF-8 file, or a line that is no JSON object.
+    """
+    text = _read_text(path)
+    if path.name.removesuffix(".gz").endswith(".csv"):
+        reader = csv.DictReader(io.StringIO(text))
+        if not {"text", "label"} <= set(reader.fieldnames or ()):
+            raise DataError(
+                f"{path}: the header is {reader.fieldnames}, expected the columns text and label"
+            )
+        for row in reader:
+            yield reader.line_num, row
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}:{number}: not valid JSON ({error.msg})") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{path}:{number}: expected an object")
+        yield number, row
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        if path.name.endswith(".gz"):
+            data = gzip.decompress(data)
+        return data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"no data file at {path}; check the paths under 'data'") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; give a JSONL or CSV file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 (byte {error.start}); convert it to UTF-8 and try again"
+        ) from None
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise DataError(f"{path} is not a complete gzip file; write it anew") from None
+
+
+def _read_split(
+    path: str | None, split: str, kind: TaskKind, labels: Sequence[str], warnings: list[str]
+) -> list[Example]:
+    if path is None:
+        return []
+    rows: list[Example] = []
+    seen: dict[str, Example] = {}
+    doubles = 0
+    for number, raw in read_rows(Path(path)):
+        row = kind.check_row(raw, f"{path}:{number}", labels)
+        known = seen.get(normalize(row.text))
+        if known is None:
+            seen[normalize(row.text)] = row
+            rows.append(row)
+        elif normalize(kind.describe(known)) == normalize(kind.describe(row)):
+            doubles += 1
+        else:
+            raise DataError(
+                f"{path}:{number}: the text {row.text[:60]!r} has {kind.describe(row)} here "
+                f"and {kind.describe(known)} above; keep one of them"
+            )
+    if not rows:
+        raise DataError(f"{path}: no rows; expected lines such as {kind.form}")
+    if doubles:
+        warnings.append(f"{split}: {doubles} duplicate row(s) kept once")
+    return rows
+
+
+def _drop_known(
+    rows: list[Example],
+    split: str,
+    others: Sequence[Example],
+    other_split: str,
+    warnings: list[str],
+) -> list[Example]:
+    known = {normalize(row.text) for row in others}
+    kept = [row for row in rows if normalize(row.text) not in known]
+    if len(kept) < len(rows):
+        dropped = len(rows) - len(kept)
+        warnings.append(f"{split}: {dropped} row(s) that also stand in {other_split} were dropped")
+    return kept
+
+
+def _identity(row: Example) -> list[Any]:
+    """Return what makes a row what it is, the place of its tokens aside."""
+    found = [one.model_dump() for one in row.entities]
+    return [row.text, row.label, *([found] if found else [])]

@@ -1,0 +1,168 @@
+"""The whole loop over a task of entities, with the scripted teacher."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_task
+from fake_llm import FILLERS, WORDS, FakeLLM, running_llm, true_entities
+
+from evokd import distill
+from evokd.api import plan, predict
+from evokd.cli import app
+from evokd.errors import ConfigError, DataError
+from evokd.records import Sample
+from evokd.runner import RunResult
+from evokd.store.run_dir import RunDirectory
+
+
+def tagged_row(text: str) -> dict[str, Any]:
+    known = {one["text"]: one["type"] for one in true_entities(text)}
+    tokens = text.split()
+    return {
+        "tokens": tokens,
+        "tags": [f"B-{known[token]}" if token in known else "O" for token in tokens],
+    }
+
+
+def sentence(label: str, rng: random.Random) -> str:
+    words = rng.sample(WORDS.get(label, FILLERS), 1)
+    return f"{rng.choice(FILLERS)} {words[0]} {rng.choice(FILLERS)}"
+
+
+def ner_task(folder: Path, llm: FakeLLM, weights: Path, **changes: dict[str, Any]) -> Path:
+    rng = random.Random(5)
+    path = write_task(folder, llm.base_url, weights, {"task": {"kind": "ner"}, **changes})
+    seed = [tagged_row(f"{WORDS[label][0]} here") for label in WORDS]
+    test = [tagged_row(sentence(label, rng)) for label in [*WORDS, "none"] for _ in range(8)]
+    for name, rows in (("seed", seed), ("test", test), ("train", test[::2])):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tiny_student: Path
+) -> tuple[RunResult, list[Sample]]:
+    folder = tmp_path_factory.mktemp("ner")
+    with running_llm() as llm:
+        task = ner_task(folder, llm, tiny_student, student={"min_steps": 40, "max_steps": 60})
+        result = distill(task, runs_dir=folder / "runs", cache_dir=folder / "cache")
+    return result, RunDirectory(result.path).read_samples()
+
+
+def test_the_loop_teaches_entities(finished: tuple[RunResult, list[Sample]]) -> None:
+    report = finished[0].report
+    assert report["metric"] == "strict F1"
+    assert report["scores"]["final"] > report["scores"]["baseline"]
+    assert set(report["scores"]["per_label"]) == set(WORDS)
+    assert report["confusion"] is None
+
+
+def test_samples_hold_what_the_labeler_named_where_it_stands(
+    finished: tuple[RunResult, list[Sample]],
+) -> None:
+    accepted = [one for one in finished[1] if one.accepted]
+    assert {one.label for one in accepted} == {*WORDS, "none"}
+    for one in accepted:
+        named = [(one.text[e.start : e.end], e.label) for e in one.entities]
+        assert named == [(e["text"], e["type"]) for e in true_entities(one.text)]
+        assert bool(named) == (one.label != "none")
+        assert all(0 < e.confidence <= 1 for e in one.entities)
+
+
+def test_mistakes_are_counted_by_kind_and_remembered_by_type(
+    finished: tuple[RunResult, list[Sample]],
+) -> None:
+    first = finished[0].report["init"]
+    assert set(first["errors"]) == {"missed", "spurious", "wrong type", "wrong boundary"}
+    assert sum(first["errors"].values()) > 0
+    for one in finished[0].report["weakness_list"]:
+        assert set(one["labels"]) <= {*WORDS, "none"}
+
+
+def test_the_kept_student_is_asked_for_entities(
+    finished: tuple[RunResult, list[Sample]],
+) -> None:
+    run = finished[0].path
+    (answer, empty) = predict(str(run), ["old apple new", "old new"], runs_dir=run.parent)
+    assert [("old apple new"[e.start : e.end], e.label) for e in answer.entities] == [
+        ("apple", "fruit")
+    ]
+    assert (empty.label, empty.entities) == ("none", [])
+
+
+def test_predict_prints_entities_with_offsets_and_scores(
+    finished: tuple[RunResult, list[Sample]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(finished[0].path)
+    app(["predict", run, "old apple new"], standalone_mode=False)
+    text, line = capsys.readouterr().out.splitlines()
+    offsets, label, score, part = line.split("\t")
+    assert (text, offsets.strip(), label, part) == ("old apple new", "4-9", "fruit", "apple")
+    assert 0 < float(score) <= 1
+    app(["predict", run, "old apple new", "--json"], standalone_mode=False)
+    (found,) = json.loads(capsys.readouterr().out)["entities"]
+    assert (found["start"], found["end"], found["label"]) == (4, 9, "fruit")
+
+
+def test_the_report_shows_marked_texts_and_kinds_of_mistakes(
+    finished: tuple[RunResult, list[Sample]],
+) -> None:
+    page = (finished[0].path / "report.html").read_text(encoding="utf-8")
+    assert "Kinds of mistakes by round" in page
+    assert re.search(r'<mark class="e0">\w+<small>fruit</small></mark>', page)
+    assert "Confusion matrix" not in page
+    wrong = [one for one in finished[0].report["marked"] if one["mistakes"]]
+    assert wrong and page.count("student: ") == len(wrong)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "roles"),
+    [("static", {"generator", "labeler"}), ("attr", {"analyst", "generator", "labeler"})],
+)
+def test_one_pass_strategies_have_the_entities_named(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path, strategy: str, roles: set[str]
+) -> None:
+    task = ner_task(tmp_path, llm, tiny_student, strategy={"name": strategy, "rounds": 1})
+    assert {one.role for one in plan(task).roles} == roles
+    result = distill(task, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
+    assert {role for role, used in result.report["teacher"].items() if used["calls"]} == roles
+    samples = RunDirectory(result.path).read_samples()
+    assert any(one.entities for one in samples if one.accepted)
+
+
+@pytest.mark.parametrize("strategy", ["fewshot", "fullshot"])
+def test_the_ends_of_every_comparison_ask_nobody(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path, strategy: str
+) -> None:
+    task = ner_task(
+        tmp_path, llm, tiny_student, strategy={"name": strategy}, data={"train": "train.jsonl"}
+    )
+    report = distill(task, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache").report
+    assert not report["teacher"]
+    assert report["scores"]["final"] is not None
+
+
+def test_a_type_without_an_example_is_refused(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path
+) -> None:
+    task = ner_task(tmp_path, llm, tiny_student)
+    rows = (tmp_path / "seed.jsonl").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "seed.jsonl").write_text("\n".join(rows[:-1]), encoding="utf-8")
+    with pytest.raises(DataError, match="no seed row for label"):
+        distill(task, runs_dir=tmp_path / "runs")
+
+
+def test_without_a_labeler_nobody_knows_the_entities(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path
+) -> None:
+    task = ner_task(tmp_path, llm, tiny_student, strategy={"separation": False})
+    with pytest.raises(ConfigError, match=r"strategy\.separation is off"):
+        distill(task, runs_dir=tmp_path / "runs")

@@ -1,0 +1,74 @@
+"""The student of each kind of task: how it is opened and how it is trained.
+
+`train_student` is the LangChain tool that the graphs call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from langchain_core.tools import tool
+from pydantic import BaseModel, ConfigDict, Field
+
+from evokd.config import StudentSection
+from evokd.tools.student import Student
+from evokd.tools.tagger import Tagger, train_tagger
+from evokd.tools.training import TrainingResult, read_training_rows, train
+
+AnyStudent = Student | Tagger
+STUDENTS: dict[str, type[AnyStudent]] = {"classification": Student, "ner": Tagger}
+TRAINERS: dict[str, Callable[..., TrainingResult]] = {
+    "classification": train,
+    "ner": train_tagger,
+}
+
+
+def open_student(kind: str, folder: Path, settings: StudentSection) -> AnyStudent:
+    """Load a trained student as its task file says it is to be asked."""
+    opened: AnyStudent = STUDENTS[kind](
+        folder, max_length=settings.max_length, precision=settings.precision
+    )
+    return opened
+
+
+class TrainRequest(BaseModel):
+    """Arguments of the tool `train_student`: paths and settings, so that traces stay small."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str = Field(description="the task's: classification or ner")
+    rows_file: str = Field(description="JSONL of text, label, weight, and entities with tokens")
+    labels: list[str] = Field(description="all labels, in the order of the logits")
+    model: str = Field(description="folder or hub id of the pretrained weights")
+    output_dir: str = Field(description="where the trained student is saved")
+    settings: dict[str, Any] = Field(description="the section `student` of the task file")
+    random_seed: int = 0
+    repeat: bool = Field(True, description="several passes over the rows; off: one")
+
+
+@tool(args_schema=TrainRequest)
+def train_student(
+    kind: str,
+    rows_file: str,
+    labels: list[str],
+    model: str,
+    output_dir: str,
+    settings: dict[str, Any],
+    random_seed: int = 0,
+    repeat: bool = True,
+) -> dict[str, Any]:
+    """Fine-tune the student on the rows of a file and save it; return rows, steps and speed."""
+    section = StudentSection(**settings)
+    result = TRAINERS[kind](
+        read_training_rows(Path(rows_file)),
+        labels,
+        model,
+        Path(output_dir),
+        section,
+        random_seed=random_seed,
+        repeat=repeat,
+    )
+    return asdict(result)
