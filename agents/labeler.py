@@ -59,15 +59,18 @@ def name_entities(
     turns.append(("user", _asked(prompt, labels, text, first=len(turns) == 1)))
     form = entities_reply(labels)
     if not teacher.capabilities.logprobs:
-        return _agree(teacher.ask_often(turns, form, call))
+        return agreed(teacher.ask_often(turns, form, call))
     reply, raw = teacher.ask_raw(turns, form, call)
     named = [(one.text, one.type) for one in reply.entities]
     sure = entity_probabilities(raw.logprobs or [], named, labels)
     return [Mention(*one, confidence) for one, confidence in zip(named, sure, strict=True)]
 
 
-def _agree(replies: Sequence[NamedEntitiesReply]) -> list[Mention]:
-    """Return what at least half of the replies name, in the order of the first that does."""
+def agreed(replies: Sequence[NamedEntitiesReply]) -> list[Mention]:
+    """Return what at least half of the replies name, in the order of the first that does.
+
+    The confidence is the share that does.
+    """
     votes = Counter(one for reply in replies for one in {(e.text, e.type) for e in reply.entities})
     order = dict.fromkeys((e.text, e.type) for reply in replies for e in reply.entities)
     return [

@@ -24,9 +24,10 @@ from statistics import mean
 from typing import Any
 
 from evokd.bench.archive import relearn
-from evokd.bench.cell import Places, cell_config, share
+from evokd.bench.cell import Places, cell_config
 from evokd.bench.records import Cell
 from evokd.bench.sets import BenchSet, load_set
+from evokd.bench.statistics import score_of
 from evokd.config import Config
 from evokd.graph.learning import training_rows
 from evokd.graph.session import Session, open_session
@@ -152,7 +153,7 @@ def figures(
     seeds = list(bench.seed(1, config.random_seed).values())
     learned = training_rows(seeds, samples, config.student.seed_weight)
     scores = [
-        share(relearn(learned, bench, config.model_copy(update={"random_seed": number}), "dev"))
+        score_of(relearn(learned, bench, config.model_copy(update={"random_seed": number}), "dev"))
         for number in range(TRAININGS)
     ]
     return {

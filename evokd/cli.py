@@ -220,7 +220,7 @@ def doctor(task: Task, strategy: Strategy = None, set_: Set = None) -> None:
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(help="core or wide.")],
+    suite: Annotated[str, typer.Argument(help="core, wide or ner.")],
     data: Annotated[
         Path | None, typer.Option(help="Folder of the public sets; default: EVOKD_DATA.")
     ] = None,

@@ -123,7 +123,7 @@ def test_no_cell_of_a_suite_stands_twice(suite: str) -> None:
 
 
 def test_wide_holds_core_and_every_ablation() -> None:
-    core, wide = (cells_of(suite, Choice()) for suite in SUITES)
+    core, wide = (cells_of(suite, Choice()) for suite in ("core", "wide"))
     assert {one.id for one in core} < {one.id for one in wide}
     assert {one.variant for one in wide if one.variant} == set(ABLATIONS)
 
@@ -443,7 +443,7 @@ def test_a_row_without_words_is_named(toy_set: Path, text: object) -> None:
     row = json.dumps({"text": text, "label": "fruit"}).encode()
     (folder / "train.jsonl.gz").write_bytes(gzip.compress(row))
     sets.load_set.cache_clear()
-    with pytest.raises(DataError, match=r"train\.jsonl\.gz:1: the text is"):
+    with pytest.raises(DataError, match=r"train\.jsonl\.gz:1: the text "):
         sets.load_set("trec", toy_set)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from evokd.bench.cell import Places, cell_config, marks, run_directory, share
+from evokd.bench.cell import Places, cell_config, marks, run_directory, scored
 from evokd.bench.records import Cell, CellResult
 from evokd.bench.sets import BenchSet, copy_key, load_set, read_packed, text_hash
 from evokd.config import Config, StrategySection
@@ -114,14 +114,14 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     if cell.strategy == "fullshot":
         gold = bench.gold(cell.split)
         rows += [TrainingRow.of(gold[i]) for i in gold if i not in seed]
-    correct = relearn(rows, bench, config, cell.split)
-    return result.model_copy(update={"correct": correct, "score": share(correct)})
+    found = relearn(rows, bench, config, cell.split)
+    return result.model_copy(update=scored(kind_of(config), found))
 
 
 def relearn(
     rows: Sequence[TrainingRow], bench: BenchSet, config: Config, split: Literal["test", "dev"]
 ) -> str:
-    """Train a student on rows and return its marks on a split; nothing of it is kept.
+    """Train a student on rows and return its marks on a split; nothing else of it is kept.
 
     Raises:
         StorageError: no room for the student.
@@ -142,7 +142,8 @@ def relearn(
             repeat=config.strategy.repeat,
         )
         student = open_student(kind.name, folder, config.student)
-        return marks(kind, student, list(bench.rows(split).values()))
+        scored_rows = list(bench.rows(split).values())
+        return marks(kind, scored_rows, student.predict(kind.inputs(scored_rows)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

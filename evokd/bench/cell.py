@@ -8,23 +8,25 @@ import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost
 from evokd.bench.sets import BenchSet, load_set, write_rows
+from evokd.bench.statistics import score_of
 from evokd.bench.suites import ABLATIONS
 from evokd.config import Config, parse_config
 from evokd.errors import ConfigError, ResumeError
 from evokd.graph.session import Emit
-from evokd.records import Example
+from evokd.records import Example, Prediction
 from evokd.runner import RunResult, fingerprint_parts, read_run_config, resume_run, start_run
 from evokd.store.ledger import Ledger
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskKind, kind_of, load_task_data
 from evokd.tools.student import cpu_flags
-from evokd.tools.students import AnyStudent, open_student
+from evokd.tools.students import open_student
 
 ROUNDS = 100  # the budget ends a cell, not its rounds
 # Beside what a set says of its own. A batch of a one-pass strategy is only a point of its curve.
@@ -104,7 +106,7 @@ def cell_config(cell: Cell, bench: BenchSet, places: Places) -> Config:
     if cell.strategy == "fullshot":
         splits["train"] = bench.gold(cell.split)
     for name, rows in splits.items():
-        write_rows(folder / f"{name}.jsonl", list(rows.values()))
+        write_rows(bench, folder / f"{name}.jsonl", list(rows.values()))
     raw: dict[str, Any] = {
         **bench.settings,
         "task": bench.task,
@@ -135,17 +137,16 @@ def stamped(result: CellResult, command: str) -> CellResult:
     )
 
 
-def marks(kind: TaskKind, student: AnyStudent, rows: list[Example]) -> str:
-    """Return one character a row: 1 where the student is right."""
-    said = student.predict(kind.inputs(rows))
-    return "".join(
-        str(int(not kind.mistakes(row, answer))) for answer, row in zip(said, rows, strict=True)
-    )
+def marks(kind: TaskKind, rows: Sequence[Example], said: Sequence[Prediction]) -> str:
+    """Return what the rows count for in the score, see `CellResult.marks`."""
+    found = [kind.mark(row, answer) for row, answer in zip(rows, said, strict=True)]
+    return ("" if kind.exclusive else " ").join(found)
 
 
-def share(correct: str) -> float:
-    """Return the accuracy behind a string of marks."""
-    return correct.count("1") / len(correct)
+def scored(kind: TaskKind, found: str) -> dict[str, Any]:
+    """Return the fields of a result on its score."""
+    fields = {"kind": kind.name, "metric": kind.metric, "score": score_of(found)}
+    return {**fields, ("correct" if kind.exclusive else "counts"): found}
 
 
 def commit() -> str:
@@ -186,7 +187,8 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
     config = read_run_config(RunDirectory(result.path))
     kind = kind_of(config)
     student = open_student(kind.name, result.student, config.student)
-    correct = marks(kind, student, list(bench.rows(cell.split).values()))
+    rows = list(bench.rows(cell.split).values())
+    found = marks(kind, rows, student.predict(kind.inputs(rows)))
     ledger = Ledger(result.path / "calls.sqlite")
     try:
         roles = {
@@ -199,9 +201,7 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
     return stamped(
         CellResult(
             cell=cell,
-            metric=report["metric"],
-            score=share(correct),
-            correct=correct,
+            **scored(kind, found),
             kept_round=report["scores"]["best_round"],
             curve=curve,
             roles=roles,

@@ -5,27 +5,30 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from evokd.agents.card import render_card
-from evokd.agents.labeler import label_text
-from evokd.agents.parsing import unwrap
+from evokd.agents.labeler import agreed, label_text, name_entities
+from evokd.agents.parsing import unwrap, validated
 from evokd.agents.teacher import Call
 from evokd.bench.archive import calls_file
-from evokd.bench.cell import Places, cell_config, run_directory, share, stamped
+from evokd.bench.cell import Places, cell_config, marks, run_directory, scored, stamped
 from evokd.bench.records import Cell, CellResult, RoleCost
 from evokd.bench.sets import load_set, read_packed
 from evokd.bench.suites import TEACHER_ONE
 from evokd.errors import ConfigError, ReplyError
 from evokd.graph.session import Emit, Session, open_session
-from evokd.records import Example
+from evokd.records import Example, Prediction
 from evokd.store.ledger import OK
-from evokd.tasks import load_task_data
+from evokd.tasks import TaskKind, load_task_data
+from evokd.tasks.ner import entities_reply, found_in
 from evokd.tools.packs import PACKS, fetch_pack
 
 TEACHER_ROWS = 300
 SETFIT_BODY = "all-MiniLM-L6-v2"
+T = TypeVar("T")
 
 
 def run_setfit(cell: Cell, places: Places, command: str) -> CellResult:
@@ -57,13 +60,12 @@ def run_setfit(cell: Cell, places: Places, command: str) -> CellResult:
     arguments = setfit.TrainingArguments(seed=cell.seed, save_strategy="no", report_to="none")
     setfit.Trainer(model=model, args=arguments, train_dataset=data).train()
     seconds = time.perf_counter() - start
-    said = model.predict([row.text for row in rows], show_progress_bar=False)
-    correct = "".join(str(int(str(a) == row.label)) for a, row in zip(said, rows, strict=True))
+    labels = map(str, model.predict([row.text for row in rows], show_progress_bar=False))
+    said = [Prediction(label=label, confidence=1.0) for label in labels]
     return stamped(
         CellResult(
             cell=cell,
-            score=share(correct),
-            correct=correct,
+            **scored(bench.task_kind, marks(bench.task_kind, rows, said)),
             seconds={"teacher": 0.0, "training": round(seconds, 3), "other": 0.0},
             packs={SETFIT_BODY: PACKS[SETFIT_BODY].weights_sha256},
             versions={"setfit": setfit.__version__},
@@ -88,7 +90,7 @@ def run_teacher(cell: Cell, places: Places, command: str, emit: Emit) -> CellRes
         with open_session(config, data, run, emit=emit, cache_dir=places.cache) as session:
             rows = subsample(list(bench.rows(cell.split).values()), cell.set)
             start = time.perf_counter()
-            correct = _ask_all(session, rows, one_shot=cell.strategy == TEACHER_ONE)
+            found = _ask_all(session, rows, one_shot=cell.strategy == TEACHER_ONE)
             seconds = time.perf_counter() - start
             cost = session.ledger.spent_by_role().get("labeler", (0, 0, 0))
     finally:
@@ -97,8 +99,7 @@ def run_teacher(cell: Cell, places: Places, command: str, emit: Emit) -> CellRes
     return stamped(
         CellResult(
             cell=cell,
-            score=share(correct),
-            correct=correct,
+            **scored(bench.task_kind, found),
             roles={
                 "labeler": RoleCost(calls=calls, input_tokens=tokens_in, output_tokens=tokens_out)
             },
@@ -118,17 +119,27 @@ def recompute_teacher(result: CellResult, places: Places) -> CellResult:
     cell = result.cell
     bench = load_set(cell.set, places.data)
     rows = subsample(list(bench.rows(cell.split).values()), cell.set)
-    votes: dict[str, Counter[str]] = {}
+    answers: dict[str, list[str]] = {}
     for call in read_packed(calls_file(places.results, cell)):
         if call["outcome"] == OK and call["reply"]:
-            answer = unwrap(call["reply"], "none")
-            votes.setdefault(call["purpose"], Counter())[answer] += 1
-    said = [votes.get(_purpose(place), Counter([""])) for place in range(len(rows))]
-    correct = "".join(
-        str(int(vote.most_common(1)[0][0] == row.label))
-        for vote, row in zip(said, rows, strict=True)
-    )
-    return result.model_copy(update={"correct": correct, "score": share(correct)})
+            answers.setdefault(call["purpose"], []).append(call["reply"])
+    kind = bench.task_kind
+    said = [
+        _read_answers(kind, row, answers.get(_purpose(place), []), bench.labels)
+        for place, row in enumerate(rows)
+    ]
+    return result.model_copy(update=scored(kind, marks(kind, rows, said)))
+
+
+def _read_answers(
+    kind: TaskKind, row: Example, replies: Sequence[str], labels: Sequence[str]
+) -> Prediction:
+    """Return what the kept replies to one row say; several are voted on."""
+    if kind.exclusive:
+        votes = Counter(unwrap(one, "none") for one in replies) or Counter([""])
+        return Prediction(label=votes.most_common(1)[0][0], confidence=1.0)
+    form = entities_reply(labels)
+    return found_in(row.text, agreed([validated(form, one) for one in replies]))
 
 
 def subsample(rows: list[Example], name: str) -> list[Example]:
@@ -138,12 +149,17 @@ def subsample(rows: list[Example], name: str) -> list[Example]:
 
 
 def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:
-    card = session.card
+    """Return the teacher's marks."""
+    card, gold = session.card, session.data.seed
     if not one_shot:
-        task = session.config.task
+        task, gold = session.config.task, ()
         card = render_card(session.prompts["card"], task.instructions, task.labels, ())
-    said = ask_labeler(session, [row.text for row in rows], card)
-    return "".join(str(int(label == row.label)) for label, row in zip(said, rows, strict=True))
+    if session.kind.exclusive:
+        labels = ask_labeler(session, [row.text for row in rows], card)
+        said = [Prediction(label=label, confidence=1.0) for label in labels]
+    else:
+        said = _ask_for_entities(session, [row.text for row in rows], card, gold)
+    return marks(session.kind, rows, said)
 
 
 def ask_labeler(session: Session, texts: Sequence[str], card: str) -> list[str]:
@@ -152,17 +168,36 @@ def ask_labeler(session: Session, texts: Sequence[str], card: str) -> list[str]:
     Raises:
         TeacherError: the endpoint failed.
     """
-    teacher, prompt = session.teachers["labeler"], session.prompts["labeler"]
+    asked = session.teachers["labeler"], session.prompts["labeler"], card, session.labels
 
     def ask(place: int) -> str:
-        call = Call(0, _purpose(place))
         try:
-            return label_text(teacher, prompt, card, session.labels, texts[place], call).option
+            return label_text(*asked, texts[place], Call(0, _purpose(place))).option
         except ReplyError:
             return ""
 
-    with ThreadPoolExecutor(teacher.settings.max_concurrency or 1) as pool:
-        return list(pool.map(ask, range(len(texts))))
+    return _ask_each(session, ask, len(texts))
+
+
+def _ask_for_entities(
+    session: Session, texts: Sequence[str], card: str, gold: Sequence[Example]
+) -> list[Prediction]:
+    """Return what the labeler finds in the texts; nothing for an unusable reply."""
+    asked = session.teachers["labeler"], session.prompts["labeler"], card, gold, session.labels
+
+    def ask(place: int) -> Prediction:
+        try:
+            named = name_entities(*asked, texts[place], Call(0, _purpose(place)))
+        except ReplyError:
+            named = []
+        return found_in(texts[place], named)
+
+    return _ask_each(session, ask, len(texts))
+
+
+def _ask_each(session: Session, ask: Callable[[int], T], number: int) -> list[T]:
+    with ThreadPoolExecutor(session.teachers["labeler"].settings.max_concurrency or 1) as pool:
+        return list(pool.map(ask, range(number)))
 
 
 def _purpose(place: int) -> str:

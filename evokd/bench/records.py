@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.config import DEFAULT_TEACHER
 
-Kind = Literal["classification"]
+Kind = Literal["classification", "ner"]
 
 
 def file_name(words: str) -> str:
@@ -79,6 +79,9 @@ class CellResult(BenchRecord):
     broken: bool = Field(False, description="the kept file cannot be read; nobody overwrites it")
     score: float | None = Field(None, description="in [0, 1], of the student the run kept")
     correct: str = Field("", description="one character a row of the split: 1 right, 0 wrong")
+    counts: str = Field(
+        "", description="for entities, a row of the split: right/found/gold, rows parted by spaces"
+    )
     kept_round: int | None = None
     curve: list[CurvePoint] = Field(default_factory=list)
     roles: dict[str, RoleCost] = Field(default_factory=dict)
@@ -93,6 +96,11 @@ class CellResult(BenchRecord):
     versions: dict[str, str] = Field(default_factory=dict)
     machine: str = ""
     command: str = ""
+
+    @property
+    def marks(self) -> str:
+        """What the score is computed from: `correct` or `counts`."""
+        return self.correct or self.counts
 
     @property
     def input_tokens(self) -> int:

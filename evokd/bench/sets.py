@@ -29,15 +29,15 @@ from evokd.config import nearest
 from evokd.errors import ConfigError, DataError
 from evokd.records import Example
 from evokd.store.files import write_text
-from evokd.tasks import is_unicode, normalize
+from evokd.tasks import KINDS, TaskKind, normalize
 from evokd.tasks.rows import read_rows
 
 DATA_VARIABLE = "EVOKD_DATA"
 DEV_ROWS = 40  # a label
-SETS = ("banking8", "trec", "clinc10", "sst2", "csabstruct")
+SETS = ("banking8", "trec", "clinc10", "sst2", "csabstruct", "wikigold", "conll2004", "wnut17")
 DATA_HINT = (
-    "give the folder that holds classification/<set>/train.jsonl.gz and test.jsonl.gz with --data "
-    f'or {DATA_VARIABLE}; each line is {{"text": …, "label": …}} (sources: docs/benchmark.md)'
+    "give the folder that holds classification/<set>/ and ner/<set>/, each with train.jsonl.gz and "
+    f"test.jsonl.gz, with --data or {DATA_VARIABLE} (form and sources: docs/benchmark.md)"
 )
 
 
@@ -75,12 +75,17 @@ class BenchSet:
         """The labels, in the order of the task."""
         return list(self.task["labels"])
 
+    @property
+    def task_kind(self) -> TaskKind:
+        """The kind of its task."""
+        return KINDS[self.kind]
+
     def dev(self) -> dict[int, Example]:
         """Return the dev cut: up to 40 train rows a label, at most half of them."""
         rng = random.Random(f"{self.name} dev")  # noqa: S311
-        return dict(
-            sorted(self._draw(self.train, lambda rows: min(DEV_ROWS, rows // 2), rng).items())
-        )
+        labels = list(self.task_kind.targets(self.task["labels"]))
+        drawn = self._draw(self.train, labels, lambda rows: min(DEV_ROWS, rows // 2), rng)
+        return dict(sorted(drawn.items()))
 
     def seed(self, shots: int, random_seed: int) -> dict[int, Example]:
         """Return `shots` gold examples a label, drawn from train without the dev cut.
@@ -91,7 +96,7 @@ class BenchSet:
         dev = self.dev()
         free = {index: row for index, row in self.train.items() if index not in dev}
         rng = random.Random(f"{self.name} seed {random_seed}")  # noqa: S311
-        drawn = self._draw(free, lambda rows: min(shots, rows), rng)
+        drawn = self._draw(free, self.labels, lambda rows: min(shots, rows), rng)
         if len(drawn) < shots * len(self.labels):
             raise ConfigError(f"{self.name} has fewer than {shots} free rows for some label")
         return drawn
@@ -122,11 +127,15 @@ class BenchSet:
         return row
 
     def _draw(
-        self, rows: dict[int, Example], count: Callable[[int], int], rng: random.Random
+        self,
+        rows: dict[int, Example],
+        labels: Sequence[str],
+        count: Callable[[int], int],
+        rng: random.Random,
     ) -> dict[int, Example]:
         """Draw from each label; `count` says how many of its rows."""
         drawn: dict[int, Example] = {}
-        for label in self.labels:
+        for label in labels:
             places = [index for index, row in rows.items() if row.label == label]
             for index in rng.sample(places, count(len(places))):
                 drawn[index] = rows[index]
@@ -176,9 +185,10 @@ def load_set(name: str, folder: Path) -> BenchSet:
         ConfigError: the set is unknown. DataError: its files are missing or broken.
     """
     file = _set_file(check_set(name))
+    kind = KINDS[file.task["kind"]]
     labels = list(file.task["labels"])
-    test = _read(folder / file.source / "test.jsonl.gz", labels)
-    train = _read(folder / file.source / "train.jsonl.gz", labels)
+    test = _read(folder / file.source / "test.jsonl.gz", kind, labels)
+    train = _read(folder / file.source / "train.jsonl.gz", kind, labels)
     known = {normalize(row.text) for row in test.values()}
     train = {index: row for index, row in train.items() if normalize(row.text) not in known}
     places = {
@@ -187,13 +197,13 @@ def load_set(name: str, folder: Path) -> BenchSet:
         for index, row in rows.items()
     }
     return BenchSet(
-        name, "classification", file.copyable, file.task, file.settings, train, test, places
+        name, file.task["kind"], file.copyable, file.task, file.settings, train, test, places
     )
 
 
-def write_rows(path: Path, rows: Sequence[Example]) -> None:
+def write_rows(bench: BenchSet, path: Path, rows: Sequence[Example]) -> None:
     """Write rows as JSONL."""
-    plain = (row.model_dump(exclude_defaults=True) for row in rows)
+    plain = map(bench.task_kind.raw, rows)
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in plain]
     write_text(path, "".join(lines))
 
@@ -211,30 +221,23 @@ def read_packed(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path} cannot be read: {error}") from None
 
 
-def _example(row: dict[str, Any], where: str) -> Example:
-    text = row.get("text")
-    if not isinstance(text, str) or not text.strip() or not is_unicode(text):
-        raise DataError(f"{where}: the text is {str(text)[:40]!a}, expected words in UTF-8")
-    return Example(text=text.strip(), label=row["label"])
-
-
 def _set_file(name: str) -> SetFile:
     text = resources.files("evokd.bench").joinpath(f"tasks/{name}.yaml").read_text("utf-8")
     return SetFile.model_validate(yaml.safe_load(text))
 
 
-def _read(path: Path, labels: Sequence[str]) -> dict[int, Example]:
+def _read(path: Path, kind: TaskKind, labels: Sequence[str]) -> dict[int, Example]:
     """Return the rows with one of the labels; doubles once, texts with two labels not at all."""
     if not path.exists():
         raise DataError(f"no file {path}: {DATA_HINT}")
     rows = {
-        index: _example(row, f"{path}:{line}")
+        index: kind.check_row(row, f"{path}:{line}", labels)
         for index, (line, row) in enumerate(read_rows(path))
-        if row.get("label") in labels and row.get("text") != ""
+        if row.get("label", labels[0]) in labels and row.get("text") != ""
     }
     if not rows:
         raise DataError(f"{path} holds no row with a label of the task ({', '.join(labels)})")
-    pairs = {(normalize(row.text), row.label) for row in rows.values()}
+    pairs = {(normalize(row.text), normalize(kind.describe(row))) for row in rows.values()}
     labels_of = Counter(text for text, _ in pairs)
     first: dict[str, int] = {}
     for index, row in rows.items():

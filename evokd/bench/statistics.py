@@ -26,17 +26,17 @@ Key = tuple[str, int, str, str]  # set, shots, strategy, variant
 # ------------------------------------------------------------------------------------- intervals
 
 
-def row_interval(correct: Sequence[str]) -> tuple[float, float]:
+def row_interval(marks: Sequence[str]) -> tuple[float, float]:
     """Return the interval of the mean score over seeds and rows; rows are resampled.
 
     Args:
-        correct: one string of 0 and 1 a random seed, all over the same rows. A resample has the
-            same rows for all seeds.
+        marks: one string a random seed, see `CellResult.marks`, all over the same rows. A resample
+            has the same rows for all seeds.
 
     Raises:
-        ValueError: no string, no rows, or strings of different lengths.
+        ValueError: no string, no rows, or strings over different numbers of rows.
     """
-    return _interval(_marks(correct), resample_seeds=False)
+    return _interval([_tallies(marks)], resample_seeds=False)
 
 
 def paired_difference(first: Mapping[int, str], second: Mapping[int, str]) -> Difference | None:
@@ -47,7 +47,7 @@ def paired_difference(first: Mapping[int, str], second: Mapping[int, str]) -> Di
     sampled). It is paired: a drawn row and seed count for both strategies.
 
     Args:
-        first: random seed → string of 0 and 1, one character a row.
+        first: random seed → marks, see `CellResult.marks`.
         second: the same for the other strategy, over the same rows in the same order.
 
     Returns:
@@ -57,35 +57,61 @@ def paired_difference(first: Mapping[int, str], second: Mapping[int, str]) -> Di
     strings = [first[seed] for seed in seeds] + [second[seed] for seed in seeds]
     if not _share_rows(strings):
         return None
-    marks = _marks(strings)
-    differences = marks[: len(seeds)] - marks[len(seeds) :]
-    low, high = _interval(differences, resample_seeds=True)
-    return Difference(mean=float(differences.mean()), low=low, high=high)
+    tallies = _tallies(strings)
+    parts = [tallies[: len(seeds)], tallies[len(seeds) :]]
+    means = [float(_scores_of(part.sum(axis=1)).mean()) for part in parts]
+    low, high = _interval(parts, resample_seeds=True)
+    return Difference(mean=means[0] - means[1], low=low, high=high)
 
 
-def _share_rows(correct: Sequence[str]) -> bool:
-    return bool(correct) and all(correct) and len({len(one) for one in correct}) == 1
+def score_of(marks: str) -> float:
+    """Return the score behind a cell's marks, in [0, 1]: accuracy, or F1 over all entities."""
+    return float(_scores_of(np.array(_read_marks(marks)).sum(axis=0)))
 
 
-def _marks(correct: Sequence[str]) -> NDArray[np.int64]:
-    """Return an array of 0 and 1, seeds × rows."""
-    if not _share_rows(correct):
-        lengths = [len(one) for one in correct]
-        raise ValueError(f"expected strings over the same rows, found lengths {lengths}")
-    return np.array([[int(mark) for mark in one] for one in correct], dtype=np.int64)
+def _read_marks(marks: str) -> list[tuple[int, int]]:
+    """Return (twice what is right, found + gold) a row; the ratio of their sums is the score."""
+    if "/" not in marks:
+        return [(2 * int(mark), 2) for mark in marks]
+    rows = (map(int, mark.split("/")) for mark in marks.split())
+    return [(2 * right, found + gold) for right, found, gold in rows]
 
 
-def _interval(values: NDArray[np.int64], *, resample_seeds: bool) -> tuple[float, float]:
-    """Return the interval of the mean of `values` (seeds × rows)."""
-    seeds, rows = values.shape
+def _share_rows(marks: Sequence[str]) -> bool:
+    return bool(marks) and all(marks) and len({len(_read_marks(one)) for one in marks}) == 1
+
+
+def _tallies(marks: Sequence[str]) -> NDArray[np.int64]:
+    """Return what `_read_marks` says, seeds × rows × 2."""
+    if not _share_rows(marks):
+        rows = [len(_read_marks(one)) for one in marks]
+        raise ValueError(f"expected marks over the same rows, found numbers of rows {rows}")
+    return np.array([_read_marks(one) for one in marks], dtype=np.int64)
+
+
+def _scores_of(sums: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the ratio of the two sums in the last axis; 0 where there is nothing."""
+    scores: NDArray[np.float64] = sums[..., 0] / np.maximum(sums[..., 1], 1)
+    return scores
+
+
+def _interval(parts: Sequence[NDArray[np.int64]], *, resample_seeds: bool) -> tuple[float, float]:
+    """Return the interval of the first part's mean score over seeds, less the second's if given."""
+    seeds, rows, _ = parts[0].shape
     rng = np.random.default_rng(RANDOM_SEED)
     # Rows of equal values are alike: drawing how often each pattern comes is drawing rows.
+    values = np.stack(parts).transpose(0, 1, 3, 2).reshape(-1, rows)
     patterns, counts = np.unique(values, axis=1, return_counts=True)
     drawn = rng.multinomial(rows, counts / rows, size=RESAMPLES)
-    sums = drawn @ patterns.T  # resamples × seeds
+    sums = (drawn @ patterns.T).reshape(RESAMPLES, len(parts), seeds, 2)
+    scores = _scores_of(sums)  # resamples × parts × seeds
+    differences = scores[:, 0] - (scores[:, 1] if len(parts) > 1 else 0.0)
     if resample_seeds:
-        sums = sums * rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
-    low, high = np.percentile(sums.sum(axis=1) / (seeds * rows), PERCENTILES)
+        weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
+        means = (differences * weights).sum(axis=1) / seeds
+    else:
+        means = differences.mean(axis=1)
+    low, high = np.percentile(means, PERCENTILES)
     return float(low), float(high)
 
 
@@ -231,14 +257,14 @@ def _difference(
 
 
 def _marks_by_seed(results: Sequence[CellResult] | None) -> dict[int, str]:
-    return {one.cell.seed: one.correct for one in results or () if _is_scored(one) and one.correct}
+    return {one.cell.seed: one.marks for one in results or () if _is_scored(one) and one.marks}
 
 
 def _scores(scored: Sequence[CellResult]) -> dict[str, Any]:
     """Return the fields on the scores; no interval where the seeds do not share their rows."""
     scores = [one.score for one in scored if one.score is not None]
-    correct = [one.correct for one in scored]
-    low, high = row_interval(correct) if _share_rows(correct) else (None, None)
+    marks = [one.marks for one in scored]
+    low, high = row_interval(marks) if _share_rows(marks) else (None, None)
     return {
         "mean": _mean(scores) if scores else None,
         "std": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,

@@ -26,10 +26,10 @@ ABLATIONS: dict[str, dict[str, bool]] = {
     for name in ("analyst", "critic", "memory", "easy", "review", "separation", "topics")
 }
 ABLATED_SETS = {"no topics": "trec"}  # the others on banking8, whose texts have no topics
-SUITES = ("core", "wide")
 CORE_SETS = ("banking8", "trec", "clinc10")
 MORE_SETS = ("sst2", "csabstruct")
 FIVE_SHOT_SETS = ("banking8", "trec")
+ENTITY_SETS = ("wikigold", "conll2004", "wnut17")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def cells_of(suite: str, choice: Choice) -> list[Cell]:
             f"unknown suite {suite!r}{nearest(suite, SUITES)}; known: {', '.join(SUITES)}"
         )
     _check(choice)
-    cells = _quick() if choice.quick else _core() if suite == "core" else _wide()
+    cells = _quick() if choice.quick else GRIDS[suite]()
     wanted = [_changed(cell, choice) for cell in cells if _is_wanted(cell, choice)]
     if not wanted:
         raise ConfigError(f"the suite {suite} has no cell with these sets, strategies and seeds")
@@ -93,6 +93,11 @@ def _wide() -> list[Cell]:
             for seed, variant in product(range(2), ABLATIONS)
         ),
     ]
+
+
+def _ner() -> list[Cell]:
+    learned = ("fewshot", "static", "evokd", "fullshot", TEACHER_ONE)
+    return _grid(ENTITY_SETS, 1, learned, range(2))
 
 
 def _quick() -> list[Cell]:
@@ -150,3 +155,7 @@ def _check(choice: Choice) -> None:
             f"a budget of {choice.budget} tokens is too small for one round; "
             f"give at least {FEWEST_TOKENS}"
         )
+
+
+GRIDS = {"core": _core, "wide": _wide, "ner": _ner}
+SUITES = tuple(GRIDS)

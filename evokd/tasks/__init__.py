@@ -8,6 +8,7 @@ from evokd.tasks.rows import TaskData, read_task_data
 from evokd.tasks.texts import is_unicode, normalize
 
 __all__ = [
+    "KINDS",
     "Mistake",
     "Row",
     "TaskData",

@@ -45,6 +45,14 @@ class Classification:
             )
         return Example(text=text.strip(), label=label)
 
+    def raw(self, row: Example) -> dict[str, Any]:
+        """Return the row as it stands in a file."""
+        return {"text": row.text, "label": row.label}
+
+    def mark(self, row: Row, said: Prediction) -> str:
+        """Return 1 where the label was found, else 0."""
+        return str(int(said.label == row.label))
+
     def describe(self, row: Row) -> str:
         """Return in words what a row is labelled with."""
         return f"the label {row.label!r}"

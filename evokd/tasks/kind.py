@@ -65,6 +65,14 @@ class TaskKind(Protocol):
         """
         ...
 
+    def raw(self, row: Example) -> dict[str, Any]:
+        """Return a row as it stands in a file; `check_row` reads it back."""
+        ...
+
+    def mark(self, row: Row, said: Prediction) -> str:
+        """Return what a row counts for in the score: 1 or 0, or right/found/gold entities."""
+        ...
+
     def describe(self, row: Row) -> str:
         """Return in words what a row is labelled with."""
         ...

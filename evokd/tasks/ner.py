@@ -195,6 +195,20 @@ class NamedEntities:
         label = row.entities[0].label if row.entities else NOTHING
         return Example(text=row.text, label=label, entities=row.entities, tokens=tokens)
 
+    def raw(self, row: Example) -> dict[str, Any]:
+        """Return the row as it stands in a file, in the form it had."""
+        if row.tokens:
+            tokens, tags = to_tags(tagged(row))
+            return {"tokens": tokens, "tags": tags}
+        return {"text": row.text, "entities": [one.model_dump() for one in row.entities]}
+
+    def mark(self, row: Row, said: Prediction) -> str:
+        """Return right/found/gold entities."""
+        gold, found = (
+            {_key(one) for one in entities or ()} for entities in (row.entities, said.entities)
+        )
+        return f"{len(gold & found)}/{len(found)}/{len(gold)}"
+
     def describe(self, row: Row) -> str:
         """Return in words which entities a row has."""
         named = [f"{row.text[one.start : one.end]!r} ({one.label})" for one in row.entities]
@@ -262,6 +276,16 @@ class NamedEntities:
             Mistake(NOTHING, label, SPURIOUS, row.text[start:end]) for start, end, label in left
         ]
         return mistakes
+
+
+def found_in(text: str, named: Sequence[Mention]) -> Prediction:
+    """Return what an LLM named as a prediction; what is not in the text is left out."""
+    found = list(ground(text, named).entities)
+    return Prediction(
+        label=found[0].label if found else NOTHING,
+        confidence=min((one.confidence for one in found), default=1.0),
+        entities=found,
+    )
 
 
 class NamedEntity(BaseModel):
