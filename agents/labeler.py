@@ -9,7 +9,14 @@ from evokd.agents.option_probability import entity_probabilities
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Choice, Message, Teacher
 from evokd.records import Example
-from evokd.tasks.ner import Mention, NamedEntitiesReply, entities_reply, reply_of
+from evokd.tasks.ner import (
+    Mention,
+    NamedEntitiesReply,
+    are_names,
+    entities_reply,
+    is_lowered,
+    reply_of,
+)
 
 SHOWN_CHARS = 300
 
@@ -43,7 +50,8 @@ def name_entities(
     """Return the entities of `text` as strings with their types, and the confidence in each.
 
     The confidence is the probability of the entity's own tokens; else the share of `samples`
-    answers that name it, and one that fewer than half name is left out.
+    answers that name it, and one that fewer than half name is left out. Where no gold entity is
+    written in small letters, none is let through.
 
     Args:
         gold: rows whose entities are shown as answers, as turns of the conversation.
@@ -51,12 +59,27 @@ def name_entities(
     Raises:
         ReplyError, TeacherError: see `Teacher.ask`.
     """
+    only_names = are_names(gold)
+
+    def asked(text: str, *, first: bool) -> Message:
+        if not first:
+            return "user", prompt.fill("next", text=text)
+        names = "\n" + prompt.fill("names") if only_names else ""
+        return "user", prompt.fill("main", types=", ".join(labels), names=names, text=text)
+
     turns: list[Message] = [("system", card)]
     for row in gold:
         if len(row.text) <= SHOWN_CHARS:
-            turns.append(("user", _asked(prompt, labels, row.text, first=len(turns) == 1)))
+            turns.append(asked(row.text, first=len(turns) == 1))
             turns.append(("assistant", reply_of(row)))
-    turns.append(("user", _asked(prompt, labels, text, first=len(turns) == 1)))
+    turns.append(asked(text, first=len(turns) == 1))
+    named = _ask(teacher, turns, labels, call)
+    return [one for one in named if not (only_names and is_lowered(one.text))]
+
+
+def _ask(
+    teacher: Teacher, turns: Sequence[Message], labels: Sequence[str], call: Call
+) -> list[Mention]:
     form = entities_reply(labels)
     if not teacher.capabilities.logprobs:
         return agreed(teacher.ask_often(turns, form, call))
@@ -76,9 +99,3 @@ def agreed(replies: Sequence[NamedEntitiesReply]) -> list[Mention]:
     return [
         Mention(*one, votes[one] / len(replies)) for one in order if 2 * votes[one] >= len(replies)
     ]
-
-
-def _asked(prompt: Prompt, labels: Sequence[str], text: str, *, first: bool) -> str:
-    if first:
-        return prompt.fill("main", types=", ".join(labels), text=text)
-    return prompt.fill("next", text=text)

@@ -44,6 +44,7 @@ from evokd.tools.calibration import calibrate, label_bias
 from evokd.tools.doubt import leave_one_out
 from evokd.tools.gates import (
     TextIndex,
+    are_sentences,
     asks_questions,
     balance,
     first_question,
@@ -495,6 +496,7 @@ def screen_drafts(
         session.embedder, (row.text for row in (*session.data.validation, *session.data.test))
     )
     phrases = session.prompts["generator"].phrases(INSTRUCTION_WORDS)
+    gold = [row.text for row in session.data.seed]
     return screen_texts(
         fresh,
         gates,
@@ -503,6 +505,7 @@ def screen_drafts(
         guarded,
         session.labels,
         questions=_asks_questions(session),
+        sentences=not session.kind.exclusive and are_sentences(gold),
         instructions=[normalize(one) for one in phrases],
     )
 

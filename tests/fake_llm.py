@@ -109,7 +109,9 @@ class FakeLLM:
         return None
 
     def _texts(self, asked: str, form: dict[str, Any], name: str) -> list[str]:
-        label = re.search(r"(?:[Tt]he label (?:of all of them is )?|them names: )(\w+)", asked)
+        label = re.search(
+            r"(?:[Tt]he label (?:of all of them is )?|names in passing: )(\w+)", asked
+        )
         assert label is not None
         count = form["properties"][name]["minItems"]
         with self.lock:

@@ -12,6 +12,7 @@ from evokd.memory.embeddings import HashEmbedder
 from evokd.records import FoundEntity, Sample
 from evokd.tools.gates import (
     TextIndex,
+    are_sentences,
     asks_questions,
     balance,
     first_question,
@@ -323,6 +324,20 @@ def test_settled_samples_neither_count_nor_change() -> None:
         labelled("new", "lost", 0.5),
     ]
     assert balance(rows, {"lost": 1}) == rows
+
+
+def test_where_all_gold_texts_end_with_a_mark_one_that_breaks_off_is_rejected() -> None:
+    gold = ["It rains.", "Does it?", 'He said "no."', "So it ends !"]
+    assert are_sentences(gold)
+    assert not are_sentences(gold[:3])  # too few to tell
+    assert not are_sentences([*gold, "no mark"])
+    for text, problem in (
+        ("He is remembered as the", "format_cut_off"),
+        ("He is remembered (as a poet.)", None),
+        ("彼は詩人だった。", None),
+    ):
+        assert format_problem(text, GATES, [], sentences=True) == problem
+        assert format_problem(text, GATES, []) is None
 
 
 # Entities

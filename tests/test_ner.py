@@ -16,9 +16,11 @@ from evokd.tasks.ner import (
     Mention,
     NamedEntities,
     TaggedText,
+    are_names,
     from_entities,
     from_tags,
     ground,
+    is_lowered,
     split_tokens,
     to_tags,
 )
@@ -325,3 +327,18 @@ def test_rows_with_their_own_tokens_score_one_against_themselves(
     assert KIND.mistakes(read, said) == []
     assert [(one.start, one.end) for one in KIND.inputs([read])[0].entities] == []
     assert KIND.inputs([read])[0].words == row[0]
+
+
+def test_entities_are_names_where_no_gold_one_is_in_small_letters() -> None:
+    names = [example("Ann met Bob", ("Ann", "person"), ("Bob", "person"))] * 2
+    assert are_names(names)
+    assert not are_names(names[:1])  # too few to tell
+    assert not are_names([*names, example("in town", ("town", "place"))])
+
+
+@pytest.mark.parametrize(
+    ("string", "lowered"),
+    [("common noun", True), ("iPhone", False), ("Ann", False), ("747", False), ("東京", False)],
+)
+def test_small_letters_are_told_where_letters_know_case(string: str, lowered: bool) -> None:
+    assert is_lowered(string) is lowered

@@ -1,7 +1,7 @@
 """Gates: checks on new samples that need no LLM. Each rejection has a named reason.
 
 format_*          empty, too short, too long, a placeholder, the label's raw name, no question, a
-                  phrase of the generator's prompt
+                  phrase of the generator's prompt, cut off
 duplicate         the same text, up to case and spaces
 near_duplicate    almost the same letters (Jaccard of character 4-grams)
 semantic_duplicate  almost the same meaning (cosine of the embeddings)
@@ -35,7 +35,10 @@ _PLACEHOLDER = re.compile(
 )
 _NGRAM = 4
 FEWEST_EXAMPLES = 5  # fewer say little of a task's form
+FEWEST_SENTENCES = 4
 QUESTION_MARKS = "?？؟"
+SENTENCE_MARKS = (*".!…。！।۔", *QUESTION_MARKS)
+CLOSING = "\"'”’»)] "
 _QUESTION = re.compile(f".*?[{QUESTION_MARKS}]")
 
 
@@ -91,6 +94,7 @@ def screen_texts(
     labels: Sequence[str],
     *,
     questions: bool = False,
+    sentences: bool = False,
     instructions: Sequence[str] = (),
 ) -> list[Sample]:
     """Return the samples, those that fail format, duplicate or leak gates marked as rejected.
@@ -100,6 +104,7 @@ def screen_texts(
             of two equal drafts the first one stays.
         guarded: validation and test texts.
         questions: the task's texts are questions, see `asks_questions`.
+        sentences: they end with a mark, see `are_sentences`.
         instructions: phrases of the generator's prompt, normalized, that no text may hold.
     """
     vectors = embedder.embed([sample.text for sample in samples]) if samples else []
@@ -107,7 +112,12 @@ def screen_texts(
     for sample, vector in zip(samples, vectors, strict=True):
         reason = (
             format_problem(
-                sample.text, gates, labels, questions=questions, instructions=instructions
+                sample.text,
+                gates,
+                labels,
+                questions=questions,
+                sentences=sentences,
+                instructions=instructions,
             )
             or _leak(sample.text, vector, gates, guarded)
             or _duplicate(sample.text, vector, gates, known)
@@ -127,6 +137,15 @@ def asks_questions(examples: Iterable[str]) -> bool:
     return len(rows) >= FEWEST_EXAMPLES and all(map(_asks, rows))
 
 
+def are_sentences(examples: Iterable[str]) -> bool:
+    """Whether all gold examples, four or more, end with the mark of a sentence.
+
+    A small generator breaks off now and then ("… is often remembered as the").
+    """
+    rows = list(examples)
+    return len(rows) >= FEWEST_SENTENCES and all(map(_ends, rows))
+
+
 def first_question(text: str) -> str:
     """Return a text up to its first question mark; what asks nothing stays as it is.
 
@@ -142,6 +161,7 @@ def format_problem(
     labels: Sequence[str],
     *,
     questions: bool = False,
+    sentences: bool = False,
     instructions: Sequence[str] = (),
 ) -> str | None:
     """Return why a text is no usable text at all, or None."""
@@ -160,6 +180,8 @@ def format_problem(
         return "format_instruction"
     if questions and not _asks(text):
         return "format_no_question"
+    if sentences and not _ends(text):
+        return "format_cut_off"
     return None
 
 
@@ -254,6 +276,10 @@ def _sureness(sample: Sample) -> float:
         return 1.0
     agrees = sample.labeler_label in (None, sample.label)
     return sample.labeler_confidence if agrees else 1.0 - sample.labeler_confidence
+
+
+def _ends(text: str) -> bool:
+    return text.rstrip(CLOSING)[-1:] in SENTENCE_MARKS
 
 
 def _asks(text: str) -> bool:

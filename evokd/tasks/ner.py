@@ -33,6 +33,7 @@ _QUOTES = "\"'`“”‘’«»„.,;:!?()[]"
 NOTHING = "none"  # stands for the type of a text without entities
 NOTHING_MEANS = "no entity of any of these types"
 MOST_ENTITIES = 30  # a text
+FEWEST_NAMES = 4  # fewer say little of how entities are written
 MISSED, SPURIOUS, WRONG_TYPE, BOUNDARY = "missed", "spurious", "wrong type", "wrong boundary"
 
 
@@ -276,6 +277,20 @@ class NamedEntities:
             Mistake(NOTHING, label, SPURIOUS, row.text[start:end]) for start, end, label in left
         ]
         return mistakes
+
+
+def are_names(rows: Iterable[Row]) -> bool:
+    """Whether entities are written like names: of four or more gold ones, none in small letters.
+
+    A small labeler takes common nouns for entities now and then.
+    """
+    strings = [row.text[one.start : one.end] for row in rows for one in row.entities]
+    return len(strings) >= FEWEST_NAMES and not any(map(is_lowered, strings))
+
+
+def is_lowered(string: str) -> bool:
+    """Whether a string has letters that know case, all of them small, and no digit."""
+    return string.islower() and not any(sign.isdigit() for sign in string)
 
 
 def found_in(text: str, named: Sequence[Mention]) -> Prediction:
