@@ -73,14 +73,17 @@ def name_entities(
             turns.append(asked(row.text, first=len(turns) == 1))
             turns.append(("assistant", reply_of(row)))
     turns.append(asked(text, first=len(turns) == 1))
-    named = _ask(teacher, turns, labels, call)
+    named = _ask(teacher, turns, entities_reply(labels, text), labels, call)
     return [one for one in named if not (only_names and is_lowered(one.text))]
 
 
 def _ask(
-    teacher: Teacher, turns: Sequence[Message], labels: Sequence[str], call: Call
+    teacher: Teacher,
+    turns: Sequence[Message],
+    form: type[NamedEntitiesReply],
+    labels: Sequence[str],
+    call: Call,
 ) -> list[Mention]:
-    form = entities_reply(labels)
     if not teacher.capabilities.logprobs:
         return agreed(teacher.ask_often(turns, form, call))
     reply, raw = teacher.ask_raw(turns, form, call)

@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from evokd.errors import DataError
 from evokd.records import Example, FoundEntity, Prediction
 from evokd.tasks import Mistake
 from evokd.tasks.ner import (
+    MOST_ENTITIES,
     Entity,
     Mention,
     NamedEntities,
     TaggedText,
     are_names,
+    entities_reply,
     from_entities,
     from_tags,
     ground,
@@ -342,3 +345,13 @@ def test_entities_are_names_where_no_gold_one_is_in_small_letters() -> None:
 )
 def test_small_letters_are_told_where_letters_know_case(string: str, lowered: bool) -> None:
     assert is_lowered(string) is lowered
+
+
+def test_a_reply_names_no_more_than_half_of_the_words_and_one() -> None:
+    form = entities_reply(LABELS, "Ann met Bob")
+    two = [{"text": "Ann", "type": "person"}, {"text": "Bob", "type": "person"}]
+    assert [one.text for one in form.model_validate({"entities": two}).entities] == ["Ann", "Bob"]
+    with pytest.raises(ValidationError):
+        form.model_validate({"entities": [*two, two[0]]})
+    many = entities_reply(LABELS, "word " * 500).model_json_schema()
+    assert many["properties"]["entities"]["maxItems"] == MOST_ENTITIES

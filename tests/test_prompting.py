@@ -26,6 +26,7 @@ from evokd.tasks.ner import BOUNDARY
 KIND = "classification"
 LABELS = {"lost": "the card is gone", "arrival": "a card is on its way"}
 CALL = Call(1, "c1")
+TEXT = "a text of quite some words about nothing"
 
 
 class Listener:
@@ -417,7 +418,7 @@ def test_where_gold_entities_are_names_common_words_are_none() -> None:
     answer = [{"text": one, "type": "person"} for one in ("Ann", "the town", "iPhone")]
     listener = Listener({"entities": answer})
     prompt = load_prompt("labeler", "ner")
-    said = name_entities(as_teacher(listener), prompt, "card", gold, ["person"], "a text", CALL)
+    said = name_entities(as_teacher(listener), prompt, "card", gold, ["person"], TEXT, CALL)
     assert [one.text for one in said] == ["Ann", "iPhone"]
     assert "written with a capital letter" in listener.asked[0][1][1]
 
@@ -428,7 +429,7 @@ def test_without_log_probabilities_entities_are_voted_on() -> None:
     listener = Listener(*answers)
     listener.capabilities = Capabilities(logprobs=False)
     prompt = load_prompt("labeler", "ner")
-    said = name_entities(as_teacher(listener), prompt, "card", [], ["person"], "a text", CALL)
+    said = name_entities(as_teacher(listener), prompt, "card", [], ["person"], TEXT, CALL)
     assert [one.text for one in said] == ["Ann", "Oslo"]
     assert [one.confidence for one in said] == pytest.approx([1.0, 2 / 3])
 

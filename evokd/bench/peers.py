@@ -138,7 +138,7 @@ def _read_answers(
     if kind.exclusive:
         votes = Counter(unwrap(one, "none") for one in replies) or Counter([""])
         return Prediction(label=votes.most_common(1)[0][0], confidence=1.0)
-    form = entities_reply(labels)
+    form = entities_reply(labels, row.text)
     return found_in(row.text, agreed([validated(form, one) for one in replies]))
 
 

@@ -321,11 +321,16 @@ class NamedEntitiesReply(BaseModel):
     entities: list[NamedEntity] = Field(max_length=MOST_ENTITIES)
 
 
-def entities_reply(labels: Sequence[str]) -> type[NamedEntitiesReply]:
-    """Return the reply's model with its types bound to the task's."""
+def entities_reply(labels: Sequence[str], text: str) -> type[NamedEntitiesReply]:
+    """Return the reply's model with its types bound to the task's.
+
+    A small labeler that does not know when to end names every word: so no more entities than half
+    of the words, and one.
+    """
+    most = min(MOST_ENTITIES, len(text.split()) // 2 + 1)
     kind: Any = Literal[tuple(labels)]
     named = create_model("Entity", __base__=NamedEntity, type=(kind, ...))
-    entities: Any = (list[named], Field(max_length=MOST_ENTITIES))
+    entities: Any = (list[named], Field(max_length=most))
     return create_model("Entities", __base__=NamedEntitiesReply, entities=entities)
 
 
