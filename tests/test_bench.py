@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_llm import WORDS, FakeLLM, write_text
+from fake_llm import FILLERS, WORDS, FakeLLM, write_text
 from typer.testing import CliRunner
 
 from evokd.bench import archive, cell, sets
@@ -62,7 +62,27 @@ def toy_set(
     return tmp_path / "data"
 
 
-def write_set(data: Path, train: list[dict[str, str]], test: list[dict[str, str]]) -> None:
+@pytest.fixture
+def toy_entities(toy_set: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same with a task of entities; returns the data folder."""
+    file = sets._set_file("any").model_copy(update={"task": TOY_TASK | {"kind": "ner"}})
+    monkeypatch.setattr(sets, "_set_file", lambda name: file)
+    sets.load_set.cache_clear()
+    rng = random.Random(6)
+    words = [(label, word) for label in WORDS for word in WORDS[label]]
+    rows = []
+    for _ in range(120):
+        label, word = rng.choice(words)
+        tokens = [rng.choice(FILLERS), word, rng.choice(FILLERS), str(rng.randrange(1000))]
+        tags = ["O", f"B-{label}", "O", "O"]
+        if rng.random() < 0.2:
+            tokens[1], tags[1] = rng.choice(FILLERS), "O"
+        rows.append({"tokens": tokens, "tags": tags})
+    write_set(toy_set, rows[::2], rows[1::2])
+    return toy_set
+
+
+def write_set(data: Path, train: list[dict[str, Any]], test: list[dict[str, Any]]) -> None:
     folder = data / "classification" / "toy"
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in (("train", train), ("test", test)):
@@ -375,6 +395,26 @@ def test_samples_of_other_gold_rows_are_refused(toy_set: Path) -> None:
     path.write_bytes(gzip.compress("\n".join([json.dumps(header), *lines[1:]]).encode()))
     with pytest.raises(DataError, match="gold rows"):
         archive.read_samples(toy_set.parent / "results", toy_cell("static"), loaded)
+
+
+def test_entities_are_scored_by_f1_and_recomputed_from_what_is_kept(toy_entities: Path) -> None:
+    strategies = ["fewshot", "static", "evokd", "fullshot", "teacher_one_shot"]
+    options: dict[str, Any] = {"suite": "ner", "sets": ["wikigold"], "strategies": strategies}
+    failed, said = bench(toy_entities, **options)
+    assert not failed, said
+    results = toy_entities.parent / "results"
+    suite = json.loads((results / f"ner-{BUDGET}tokens-openai-scripted.json").read_text())
+    rows = {row["strategy"]: row for row in suite["rows"]}
+    assert set(rows) == set(strategies)
+    for row in rows.values():
+        assert (row["kind"], row["metric"]) == ("ner", "strict F1")
+        assert row["ci_low"] <= row["mean"] <= row["ci_high"]
+    assert rows["teacher_one_shot"]["mean"] == 1.0  # the scripted one knows them all
+    assert rows["evokd"]["diff_static"] is not None
+    _, said = bench(toy_entities, **options, from_samples=True)
+    told = [text for text in said if "recomputed" in text]
+    assert len(told) == len(strategies)
+    assert not [text for text in told if "differs" in text]
 
 
 def test_a_recomputed_fullshot_is_the_same(toy_set: Path) -> None:
