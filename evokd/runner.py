@@ -42,7 +42,7 @@ class RunResult:
 
     @property
     def student(self) -> Path:
-        """The folder of the kept student, loadable with plain `transformers`."""
+        """The folder of the kept student: what `transformers` loads, with `trust_remote_code`."""
         return self.path / "student"
 
 
