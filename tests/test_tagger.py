@@ -12,7 +12,7 @@ from fake_llm import FILLERS, WORDS
 from transformers import AutoTokenizer
 
 from evokd.config import StudentSection
-from evokd.records import Entity
+from evokd.records import Entity, Example
 from evokd.tasks.ner import NamedEntities, TaggedText, from_entities, split_tokens
 from evokd.tools.tagger import (
     Tagger,
@@ -162,3 +162,11 @@ def test_the_tagger_loads_with_plain_transformers(trained: Path) -> None:
 def test_words_of_a_text_are_its_tokens() -> None:
     row = from_entities("In  Rome!", [Entity(start=4, end=8, label="fruit")])
     assert row.words == ["In", "Rome", "!"]
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\u200b"])
+def test_in_a_text_without_words_nothing_is_found(tagger: Tagger, text: str) -> None:
+    (asked,) = NamedEntities().inputs([Example(text=text, label="")])
+    (said, other) = tagger.predict([asked, plain("old Apple new")])
+    assert said.entities == []
+    assert other.entities

@@ -130,7 +130,8 @@ def cut_windows(tokenizer: Any, words: Sequence[str], max_length: int) -> list[W
     """Cut words into windows of at most `max_length` pieces, the special two included."""
     room = max_length - 2
     unknown = [tokenizer.unk_token_id]
-    split = tokenizer(list(words), add_special_tokens=False)["input_ids"]
+    # A tokenizer takes no empty list.
+    split = tokenizer(list(words), add_special_tokens=False)["input_ids"] if words else []
     pieces = [(one or unknown)[:room] for one in split]
     windows = []
     first = 0
