@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from evokd.agents.option_probability import entity_probabilities
+from evokd.agents.option_probability import entity_probabilities, mean_probability
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Choice, Message, Teacher
 from evokd.records import Example
@@ -18,7 +19,8 @@ from evokd.tasks.ner import (
     reply_of,
 )
 
-SHOWN_CHARS = 300
+SHOWN_GOLD = 8
+SHOWN_CHARS = 240
 
 
 def label_text(
@@ -38,6 +40,14 @@ def label_text(
     return teacher.choose(messages, labels, call)
 
 
+@dataclass(frozen=True)
+class NamedInText:
+    """What the labeler named, and how sure the reply as a whole is, in [0, 1]."""
+
+    mentions: list[Mention]
+    confidence: float
+
+
 def name_entities(
     teacher: Teacher,
     prompt: Prompt,
@@ -46,15 +56,15 @@ def name_entities(
     labels: Sequence[str],
     text: str,
     call: Call,
-) -> list[Mention]:
+) -> NamedInText:
     """Return the entities of `text` as strings with their types, and the confidence in each.
 
-    The confidence is the probability of the entity's own tokens; else the share of `samples`
-    answers that name it, and one that fewer than half name is left out. Where no gold entity is
-    written in small letters, none is let through.
+    The confidence is the probability of the entity's own tokens, of a reply that names nothing
+    that of all its tokens; else the share of `samples` answers that say the same. What fewer than
+    half name is left out. Where no gold entity is written in small letters, none is let through.
 
     Args:
-        gold: rows whose entities are shown as answers, as turns of the conversation.
+        gold: some of these rows' entities are shown as answers, as turns of the conversation.
 
     Raises:
         ReplyError, TeacherError: see `Teacher.ask`.
@@ -68,37 +78,47 @@ def name_entities(
         return "user", prompt.fill("main", types=", ".join(labels), names=names, text=text)
 
     turns: list[Message] = [("system", card)]
-    for row in gold:
-        if len(row.text) <= SHOWN_CHARS:
-            turns.append(asked(row.text, first=len(turns) == 1))
-            turns.append(("assistant", reply_of(row)))
+    for row in shown_gold(gold):
+        turns.append(asked(row.text, first=len(turns) == 1))
+        turns.append(("assistant", reply_of(row)))
     turns.append(asked(text, first=len(turns) == 1))
-    named = _ask(teacher, turns, entities_reply(labels, text), labels, call)
-    return [one for one in named if not (only_names and is_lowered(one.text))]
-
-
-def _ask(
-    teacher: Teacher,
-    turns: Sequence[Message],
-    form: type[NamedEntitiesReply],
-    labels: Sequence[str],
-    call: Call,
-) -> list[Mention]:
+    form = entities_reply(labels, text)
     if not teacher.capabilities.logprobs:
-        return agreed(teacher.ask_often(turns, form, call))
+        replies = teacher.ask_often(turns, form, call)
+        mentions = agreed(replies, teacher.samples)
+        silent = sum(not reply.entities for reply in replies) / teacher.samples
+        return NamedInText(let_through(mentions, gold), silent)
     reply, raw = teacher.ask_raw(turns, form, call)
     named = [(one.text, one.type) for one in reply.entities]
     sure = entity_probabilities(raw.logprobs or [], named, labels)
-    return [Mention(*one, confidence) for one, confidence in zip(named, sure, strict=True)]
+    mentions = [Mention(*one, confidence) for one, confidence in zip(named, sure, strict=True)]
+    return NamedInText(let_through(mentions, gold), mean_probability(raw.logprobs or []))
 
 
-def agreed(replies: Sequence[NamedEntitiesReply]) -> list[Mention]:
-    """Return what at least half of the replies name, in the order of the first that does.
+def shown_gold(gold: Sequence[Example]) -> list[Example]:
+    """Return the gold rows that are shown: few and short, for a local model's context is small."""
+    types_seen: set[str] = set()
+    rows = [row for row in gold if len(row.text) <= SHOWN_CHARS]
+    firsts = []
+    for row in rows:
+        types = {one.label for one in row.entities}
+        if types - types_seen or not types:
+            firsts.append(row)
+            types_seen |= types
+    others = [row for row in rows if row not in firsts]
+    return [*firsts, *others][:SHOWN_GOLD]
+
+
+def let_through(named: Sequence[Mention], gold: Sequence[Example]) -> list[Mention]:
+    """Leave common words out where all gold entities are names."""
+    return [one for one in named if not (are_names(gold) and is_lowered(one.text))]
+
+
+def agreed(replies: Sequence[NamedEntitiesReply], samples: int) -> list[Mention]:
+    """Return what at least half of `samples` replies name, in the order of the first that does.
 
     The confidence is the share that does.
     """
     votes = Counter(one for reply in replies for one in {(e.text, e.type) for e in reply.entities})
     order = dict.fromkeys((e.text, e.type) for reply in replies for e in reply.entities)
-    return [
-        Mention(*one, votes[one] / len(replies)) for one in order if 2 * votes[one] >= len(replies)
-    ]
+    return [Mention(*one, votes[one] / samples) for one in order if 2 * votes[one] >= samples]

@@ -78,11 +78,11 @@ def entity_probabilities(
         ends = start + len(json.dumps(string, ensure_ascii=False)) - 2
         at = text.find(kind, ends) if start >= 0 else -1
         if at < 0:
-            sure.append(_mean(tokens))
+            sure.append(mean_probability(tokens))
             continue
         place = at + len(kind)
         options = option_probabilities(_covering(tokens, at, place), kind, types) or {}
-        sure.append(_mean(_covering(tokens, start, ends)) * options.get(kind, 1.0))
+        sure.append(mean_probability(_covering(tokens, start, ends)) * options.get(kind, 1.0))
     return sure
 
 
@@ -97,7 +97,7 @@ def _covering(tokens: Sequence[dict[str, Any]], start: int, end: int) -> list[di
     return covering
 
 
-def _mean(tokens: Sequence[dict[str, Any]]) -> float:
+def mean_probability(tokens: Sequence[dict[str, Any]]) -> float:
     """Return the geometric mean of the tokens' probabilities; 0.0 for none."""
     if not tokens:
         return 0.0

@@ -287,24 +287,25 @@ class Teacher:
             call, lambda one: self._choose_once(messages, options, one, SAMPLING_HEAT)
         )
         votes = Counter(one.option for one in answers)
-        k = self._samples
+        k = self.samples
         option, count = votes.most_common(1)[0]
         others = {other: votes[other] / k for other in votes if other != option}
         return Choice(option, count / k, others)
 
     @property
-    def _samples(self) -> int:
+    def samples(self) -> int:
+        """How many answers are compared where nothing else tells how sure one is."""
         return self.settings.samples or 3
 
     def _sampled(self, call: Call, ask: Callable[[Call], Any]) -> list[Any]:
         """Ask `samples` times and return the replies that can be used; the last try may raise."""
         answers = []
-        for index in range(self._samples):
-            again = Call(call.round, call.purpose, call.slot * self._samples + index)
+        for index in range(self.samples):
+            again = Call(call.round, call.purpose, call.slot * self.samples + index)
             try:
                 answers.append(ask(again))
             except ReplyError:
-                if index == self._samples - 1 and not answers:
+                if index == self.samples - 1 and not answers:
                     raise
         return answers
 

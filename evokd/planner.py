@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from evokd.agents.attributes import STYLES, TOPICS
 from evokd.agents.card import render_card
 from evokd.agents.critic import SHOWN_GOOD, read_bad_examples
+from evokd.agents.labeler import shown_gold
 from evokd.agents.prompting import Prompt
 from evokd.config import Config, role_settings
 from evokd.graph.planning import PlannedCall, plan_round, probe_quotas, share_out
@@ -147,7 +148,7 @@ def _labeler(config: Config, data: TaskData, card: int, texts: int) -> _Calls:
     """Return the labeler's calls: a label a text, or all entities of it, after gold examples."""
     if kind_of(config).exclusive:
         return _Calls(texts, card + 35, TOKENS_PER_LABEL)
-    shown = sum(_tokens(row.text) + 2 * TURN + TOKENS_PER_ENTITIES for row in data.seed)
+    shown = sum(_tokens(row.text) + 2 * TURN + TOKENS_PER_ENTITIES for row in shown_gold(data.seed))
     return _Calls(texts, card + 60 + shown, TOKENS_PER_ENTITIES)
 
 

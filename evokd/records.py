@@ -139,10 +139,8 @@ class RoundRecord(Record):
     rejected: dict[str, int]
     train_rows: int
     probe_rows: int
-    probe: float | None = Field(None, description="accuracy on the run's own probe or validation")
-    fresh: float | None = Field(
-        None, description="accuracy on the fresh batch before training on it"
-    )
+    probe: float | None = Field(None, description="score on the run's own probe or validation")
+    fresh: float | None = Field(None, description="score on the fresh batch before training on it")
     score: float | None = Field(None, description="test score, filled in after the loop")
     per_label: dict[str, float] = Field(default_factory=dict)
     weaknesses: dict[str, int] = Field(default_factory=dict)

@@ -25,6 +25,7 @@ from evokd.records import Example, Failure, Prediction, RoundRecord, Sample, Wea
 from evokd.store.files import storage_errors
 from evokd.store.ledger import FIT, union_of
 from evokd.tasks import Mistake, Row, TaskKind
+from evokd.tasks.ner import NOTHING
 from evokd.tools.student import Student
 from evokd.tools.students import AnyStudent, open_student, train_student
 from evokd.tools.training import TrainingRow, write_training_rows
@@ -458,14 +459,14 @@ def _retest_all(
         for name, answer in zip(ids, said, strict=True)
     }
     return [
-        retest(one, [not _shows(one, wrong[name]) for name in one.probes if name in wrong], round)
+        retest(one, [not shows(one, wrong[name]) for name in one.probes if name in wrong], round)
         for one in weaknesses
     ]
 
 
-def _shows(weakness: Weakness, mistakes: Sequence[Mistake]) -> bool:
+def shows(weakness: Weakness, mistakes: Sequence[Mistake]) -> bool:
     """Whether mistakes are of this weakness: about a whole text, or about one of its labels."""
-    concerned = set(weakness.labels)
+    concerned = set(weakness.labels) - {NOTHING}
     return any(not one.part or {one.label, one.predicted} & concerned for one in mistakes)
 
 

@@ -55,7 +55,7 @@ class RunState(TypedDict, total=False):
     rivals: dict[str, str]
     """Label → the label the student confuses it with most. Written by `evaluate`, `train`."""
     scores: dict[str, float]
-    """Label → recall on what the run may see. Written by `evaluate`, `train`."""
+    """Label → recall or F1 on what the run may see. Written by `evaluate`, `train`."""
     trained: dict[str, Any]
     """What `train` reports of this round, read by `record` and `decide`."""
     best_round: int

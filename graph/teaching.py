@@ -575,7 +575,8 @@ def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample
         if session.kind.exclusive:
             return _label_text(session, sample, call)
         return _name_entities(session, sample, call)
-    except ReplyError:
+    except ReplyError as error:
+        session.emit({"kind": "note", "text": str(error)})
         return sample.rejected("label_unusable_reply") if sample.checked else sample
 
 
@@ -598,13 +599,15 @@ def _name_entities(session: Session, sample: Sample, call: Call) -> Sample:
     """
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card
     named = name_entities(*asked, session.data.seed, session.labels, sample.text, call)
-    found = ground(sample.text, named)
+    found = ground(sample.text, named.mentions)
     types = [one.label for one in found.entities] or [NOTHING]
     read = sample.model_copy(
         update={
             "entities": list(found.entities),
             "labeler_label": sample.intended_label if sample.intended_label in types else types[0],
-            "labeler_confidence": min((one.confidence for one in found.entities), default=1.0),
+            "labeler_confidence": min(
+                (one.confidence for one in found.entities), default=named.confidence
+            ),
         }
     )
     return read.rejected("entity_not_in_text") if found.lost else read

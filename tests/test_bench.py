@@ -21,6 +21,7 @@ from evokd.bench.records import Cell
 from evokd.bench.suites import ABLATIONS, SUITES, Choice, cells_of, suite_name
 from evokd.cli import app
 from evokd.errors import ConfigError, DataError
+from evokd.records import Sample
 from evokd.store.files import write_text as write_file
 
 BUDGET = 600
@@ -413,8 +414,40 @@ def test_entities_are_scored_by_f1_and_recomputed_from_what_is_kept(toy_entities
     assert rows["evokd"]["diff_static"] is not None
     _, said = bench(toy_entities, **options, from_samples=True)
     told = [text for text in said if "recomputed" in text]
-    assert len(told) == len(strategies)
+    assert len(told) == len(strategies) - 1  # the teacher's answers quote rows: they are not kept
     assert not [text for text in told if "differs" in text]
+
+
+def test_entities_of_a_hidden_text_are_found_again_in_the_sets_spelling(
+    toy_entities: Path,
+) -> None:
+    bench_set = sets.load_set("wikigold", toy_entities)
+    row = next(one for one in bench_set.train.values() if one.entities)
+    (gold,) = row.entities
+    squeezed = row.text.replace(" ", "", 1)  # the first space; the entity moves by one
+    moved = {"start": gold.start - 1, "end": gold.end - 1, "label": gold.label, "confidence": 1.0}
+    sample = Sample(
+        id="a", text=squeezed, round=0, call="c", intended_label=gold.label, entities=[moved]
+    )
+    hidden = archive._hide_sample(sample.model_dump(), bench_set)
+    assert hidden["text"] == ""
+    shown = archive._show_sample(hidden, bench_set)
+    (found,) = shown.entities
+    assert (shown.text, found.start, found.end) == (row.text, gold.start, gold.end)
+
+
+def test_answers_that_quote_a_set_that_may_not_be_copied_are_not_kept(toy_entities: Path) -> None:
+    options: dict[str, Any] = {
+        "suite": "ner",
+        "sets": ["wikigold"],
+        "strategies": ["teacher_one_shot"],
+    }
+    bench(toy_entities, **options)
+    (kept,) = (toy_entities.parent / "results" / "calls").iterdir()
+    words = gzip.decompress(kept.read_bytes()).decode()
+    assert not any(f'"{word}' in words for group in WORDS.values() for word in group)
+    _, said = bench(toy_entities, **options, from_samples=True)
+    assert not [text for text in said if "differs" in text]
 
 
 def test_a_recomputed_fullshot_is_the_same(toy_set: Path) -> None:

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from evokd.graph.learning import BASELINE, choose_best, find_rivals, route_after_decide
+from evokd.graph.learning import (
+    BASELINE,
+    choose_best,
+    find_rivals,
+    route_after_decide,
+    shows,
+)
 from evokd.graph.state import merge_drafts
+from evokd.records import Weakness
+from evokd.tasks import Mistake
 
 
 def test_a_rival_is_the_other_label_with_most_probability_over_a_labels_rows() -> None:
@@ -78,3 +86,21 @@ def test_none_clears_the_drafts_and_an_empty_branch_keeps_them() -> None:
     assert merge_drafts(ONE, None) == {}
     assert merge_drafts(ONE, {}) == ONE
     assert merge_drafts(None, TWO) == TWO
+
+
+@pytest.mark.parametrize(
+    ("labels", "mistake", "shown"),
+    [
+        (["a", "b"], Mistake("a", "b", "confusion"), True),
+        (["a", "b"], Mistake("c", "a", "confusion"), True),  # its probe is wrong, however
+        (["person", "none"], Mistake("person", "none", "missed", "Ann"), True),
+        (["person", "none"], Mistake("place", "person", "wrong type", "Oslo"), True),
+        (["person", "none"], Mistake("place", "none", "missed", "Oslo"), False),
+    ],
+)
+def test_a_probe_shows_a_weakness_by_mistakes_about_its_labels(
+    labels: list[str], mistake: Mistake, shown: bool
+) -> None:
+    weakness = Weakness(id="w", name="n", description="d", labels=labels, round=1)
+    assert shows(weakness, [mistake]) is shown
+    assert not shows(weakness, [])

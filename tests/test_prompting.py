@@ -13,7 +13,7 @@ from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
 from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
 from evokd.agents.critic import ACCEPT, FAULTS, Critic, Verdict
 from evokd.agents.generator import Assignment, Order, generate_texts
-from evokd.agents.labeler import label_text, name_entities
+from evokd.agents.labeler import SHOWN_GOLD, label_text, name_entities, shown_gold
 from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import Call, Capabilities, Choice, Message, Teacher
 from evokd.config import ROLES
@@ -39,6 +39,7 @@ class Listener:
         self.forms: list[type[BaseModel]] = []
         self.purposes: list[str] = []
         self.capabilities = Capabilities(logprobs=True)
+        self.samples = 3
 
     def ask_raw(
         self, messages: Sequence[Message], reply: type[BaseModel], call: Call
@@ -395,7 +396,8 @@ def test_the_labeler_of_entities_is_shown_gold_answers_in_the_form_it_has_to_kee
     listener = Listener({"entities": [{"text": "Bob", "type": "person"}]})
     prompt = load_prompt("labeler", "ner")
     types = ["person", "place"]
-    said = name_entities(as_teacher(listener), prompt, "card", gold, types, "Bob ran", CALL)
+    named = name_entities(as_teacher(listener), prompt, "card", gold, types, "Bob ran", CALL)
+    said = named.mentions
     assert [(one.text, one.label) for one in said] == [("Bob", "person")]
     roles, words = zip(*listener.asked[0], strict=True)
     assert roles == ("system", "user", "assistant", "user", "assistant", "user")
@@ -418,7 +420,8 @@ def test_where_gold_entities_are_names_common_words_are_none() -> None:
     answer = [{"text": one, "type": "person"} for one in ("Ann", "the town", "iPhone")]
     listener = Listener({"entities": answer})
     prompt = load_prompt("labeler", "ner")
-    said = name_entities(as_teacher(listener), prompt, "card", gold, ["person"], TEXT, CALL)
+    asked = as_teacher(listener), prompt, "card", gold, ["person"], TEXT, CALL
+    said = name_entities(*asked).mentions
     assert [one.text for one in said] == ["Ann", "iPhone"]
     assert "written with a capital letter" in listener.asked[0][1][1]
 
@@ -429,9 +432,26 @@ def test_without_log_probabilities_entities_are_voted_on() -> None:
     listener = Listener(*answers)
     listener.capabilities = Capabilities(logprobs=False)
     prompt = load_prompt("labeler", "ner")
-    said = name_entities(as_teacher(listener), prompt, "card", [], ["person"], TEXT, CALL)
-    assert [one.text for one in said] == ["Ann", "Oslo"]
-    assert [one.confidence for one in said] == pytest.approx([1.0, 2 / 3])
+    asked = as_teacher(listener), prompt, "card", [], ["person"], TEXT, CALL
+    named = name_entities(*asked)
+    assert [one.text for one in named.mentions] == ["Ann", "Oslo"]
+    assert [one.confidence for one in named.mentions] == pytest.approx([1.0, 2 / 3])
+    # Three answers were wanted. One that is lost counts as one that says something else.
+    listener.answers = [{"entities": []}, {"entities": [ann]}]
+    named = name_entities(*asked)
+    assert (named.mentions, named.confidence) == ([], pytest.approx(1 / 3))
+
+
+def test_the_labeler_is_shown_a_few_gold_rows_of_every_type_first() -> None:
+    def row(number: int, label: str) -> Example:
+        return Example(
+            text=f"Ann {number}", label=label, entities=[Entity(start=0, end=3, label=label)]
+        )
+
+    gold = [*(row(number, "person") for number in range(30)), row(30, "place")]
+    shown = shown_gold(gold)
+    assert len(shown) == SHOWN_GOLD
+    assert [one.label for one in shown[:2]] == ["person", "place"]
 
 
 # The analyst

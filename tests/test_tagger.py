@@ -170,3 +170,17 @@ def test_in_a_text_without_words_nothing_is_found(tagger: Tagger, text: str) -> 
     (said, other) = tagger.predict([asked, plain("old Apple new")])
     assert said.entities == []
     assert other.entities
+
+
+def test_a_student_that_goes_on_keeps_what_it_learnt_of_case(trained: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    settings = StudentSection(model="", min_steps=1, max_steps=1, threads=1, learning_rate=1e-9)
+    rows = [sentence(random.Random(seed)) for seed in range(8)]
+    train_tagger(rows, LABELS, str(trained), tmp_path / "next", settings, random_seed=0)
+    name = "bert.embeddings.token_type_embeddings.weight"
+    before, after = (
+        load_file(one / "model.safetensors")[name] for one in (trained, tmp_path / "next")
+    )
+    assert (before - after).abs().max() < 1e-5
+    assert (before[0] - before[1]).abs().max() > 1e-3

@@ -91,7 +91,7 @@ def train_tagger(
     """
     tags = tags_of(labels)
     result = train_model(
-        "AutoModelForTokenClassification",
+        Tagger.kind,
         tags,
         lambda model, tokenizer: _read_rows(model, tokenizer, rows, tags, settings),
         model_folder,
@@ -222,6 +222,9 @@ def _tell_case(model: Any) -> None:
     embeddings = model.base_model.embeddings
     known = getattr(embeddings, "token_type_embeddings", None)
     if known is None:
+        return
+    if known.num_embeddings == CASES:  # told already, by the training this one goes on from
+        known.requires_grad_(True)
         return
     cases = torch.nn.Embedding(CASES, known.embedding_dim)
     with torch.no_grad():

@@ -24,7 +24,8 @@ from evokd.store.files import storage_errors
 from evokd.tasks import Row
 from evokd.tools.student import PREDICT_BATCH, TEXT_CLASSIFIER, load_libraries, uses_bf16
 
-LEARNING_RATE = 3e-5  # of a text classifier; its head begins near where it ends
+LEARNING_RATE = 3e-5  # of a text classifier whose head begins near where it ends
+OWN_LEARNING_RATE = 1e-4  # of one whose head begins at random
 MANY_ROWS = 256
 LARGE_BATCH_FACTOR = 4
 BATCHES_DRAWN_TOGETHER = 8
@@ -203,6 +204,7 @@ def train(
         settings,
         random_seed=random_seed,
         repeat=repeat,
+        usual_rate=OWN_LEARNING_RATE if settings.pooling == "own" else LEARNING_RATE,
     )
 
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from evokd.bench.cell import Places, cell_config, marks, run_directory, scored
 from evokd.bench.records import Cell, CellResult
 from evokd.bench.sets import BenchSet, copy_key, load_set, read_packed, text_hash
+from evokd.bench.suites import PEERS
 from evokd.config import Config, StrategySection
 from evokd.errors import DataError
 from evokd.graph.learning import texts_refitted, texts_taught, training_rows
@@ -67,7 +68,19 @@ def keep_calls(cell: Cell, places: Places, bench: BenchSet, written: Iterable[st
     seed = bench.seed(cell.shots, cell.seed)
     texts = [] if bench.copyable else [*written, *(row.text for row in seed.values())]
     hidden = sorted({copy_key(text) for text in texts if bench.place_of(text)})
+    if not keeps_answers(cell, bench):
+        calls = [one | {"reply": _stand_in(one["reply"])} for one in calls]
     _write(calls_file(places.results, cell), [_hide_call(one, hidden) for one in calls])
+
+
+def keeps_answers(cell: Cell, bench: BenchSet) -> bool:
+    """Whether a cell's replies are kept: not where they quote a set that may not be copied."""
+    quotes = cell.strategy in PEERS and not bench.task_kind.exclusive
+    return bench.copyable or not quotes
+
+
+def _stand_in(reply: str | None) -> str:
+    return f"[quotes a row of the set; sha256 {text_hash(reply or '')}]"
 
 
 def _seed_rows(cell: Cell, bench: BenchSet) -> dict[str, str]:
@@ -162,6 +175,13 @@ def _taught(
 def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
     if bench.copyable:
         return sample
+    place = bench.place_of(sample["text"]) if sample["text"] else None
+    if place is not None:  # the set may space the text otherwise
+        letters = [
+            sum(map(str.isalnum, sample["text"][:at])) for at in range(len(sample["text"]) + 1)
+        ]
+        for one in _entities(sample):
+            one["start"], one["end"] = letters[one["start"]], letters[one["end"]]
     for name in TEXTS:
         place = bench.place_of(sample[name]) if sample[name] else None
         if place is not None:
@@ -171,21 +191,31 @@ def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
 
 
 def _show_sample(sample: dict[str, Any], bench: BenchSet) -> Sample:
-    """Put hidden texts back, as the set spells them."""
+    """Put hidden texts back, as the set spells them, and their entities where they stand there."""
     for name in TEXTS:
         hidden = sample.pop(f"{name}_row", None)
         if hidden is not None:
             sample[name] = bench.at(hidden[0]).text
             if text_hash(sample[name]) != hidden[1]:
                 raise DataError(f"the set {bench.name} has another row at {hidden[0]}")
+            if name == "text":
+                places = [at for at, sign in enumerate(sample[name]) if sign.isalnum()]
+                for one in _entities(sample):
+                    one["start"], one["end"] = places[one["start"]], places[one["end"] - 1] + 1
     return Sample(**sample)
+
+
+def _entities(sample: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all entities in a sample, as dicts that may be changed."""
+    said = (sample.get("prediction") or {}).get("entities") or []
+    return [one for one in (*sample.get("entities", ()), *said) if one["end"] > one["start"]]
 
 
 def _hide_call(call: dict[str, Any], hidden: Sequence[str]) -> dict[str, Any]:
     """Leave out a reply that holds one of the texts; its samples are kept with their places."""
     squeezed = copy_key(call["reply"] or "")
     if any(key in squeezed for key in hidden):
-        call["reply"] = f"[holds a row of the set; sha256 {text_hash(call['reply'])}]"
+        call["reply"] = _stand_in(call["reply"])
     return call
 
 

@@ -52,14 +52,16 @@ def recompute_grid(
     """Train the students of all finished cells anew from the kept samples; no teacher is asked.
 
     The teacher's own cells are read anew from its kept answers. SetFit's keep their scores, for it
-    learns from no samples.
+    learns from no samples, and so do cells whose answers may not be kept.
     """
     results = []
     for cell in cells:
         result = read_cell(places.results, cell)
         if result is None or result.score is None:
             continue
-        if cell.strategy == SETFIT:
+        if cell.strategy == SETFIT or not archive.keeps_answers(
+            cell, load_set(cell.set, places.data)
+        ):
             results.append(result)
             continue
         recompute = peers.recompute_teacher if cell.strategy in PEERS else archive.recompute

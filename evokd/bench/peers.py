@@ -7,10 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from evokd.agents.card import render_card
-from evokd.agents.labeler import agreed, label_text, name_entities
+from evokd.agents.labeler import agreed, label_text, let_through, name_entities
 from evokd.agents.parsing import unwrap, validated
 from evokd.agents.teacher import Call
 from evokd.bench.archive import calls_file
@@ -18,12 +19,12 @@ from evokd.bench.cell import Places, cell_config, marks, run_directory, scored, 
 from evokd.bench.records import Cell, CellResult, RoleCost
 from evokd.bench.sets import load_set, read_packed
 from evokd.bench.suites import TEACHER_ONE
-from evokd.errors import ConfigError, ReplyError
+from evokd.errors import ConfigError, DataError, ReplyError
 from evokd.graph.session import Emit, Session, open_session
 from evokd.records import Example, Prediction
 from evokd.store.ledger import OK
 from evokd.tasks import TaskKind, load_task_data
-from evokd.tasks.ner import entities_reply, found_in
+from evokd.tasks.ner import Mention, entities_reply, found_in
 from evokd.tools.packs import PACKS, fetch_pack
 
 TEACHER_ROWS = 300
@@ -124,22 +125,37 @@ def recompute_teacher(result: CellResult, places: Places) -> CellResult:
         if call["outcome"] == OK and call["reply"]:
             answers.setdefault(call["purpose"], []).append(call["reply"])
     kind = bench.task_kind
+    one_shot = cell.strategy == TEACHER_ONE
+    gold = list(bench.seed(cell.shots, cell.seed).values()) if one_shot else []
     said = [
-        _read_answers(kind, row, answers.get(_purpose(place), []), bench.labels)
+        _read_answers(kind, row, answers.get(_purpose(place), []), bench.labels, gold)
         for place, row in enumerate(rows)
     ]
     return result.model_copy(update=scored(kind, marks(kind, rows, said)))
 
 
 def _read_answers(
-    kind: TaskKind, row: Example, replies: Sequence[str], labels: Sequence[str]
+    kind: TaskKind,
+    row: Example,
+    replies: Sequence[str],
+    labels: Sequence[str],
+    gold: Sequence[Example],
 ) -> Prediction:
     """Return what the kept replies to one row say; several are voted on."""
     if kind.exclusive:
         votes = Counter(unwrap(one, "none") for one in replies) or Counter([""])
         return Prediction(label=votes.most_common(1)[0][0], confidence=1.0)
     form = entities_reply(labels, row.text)
-    return found_in(row.text, agreed([validated(form, one) for one in replies]))
+    try:
+        read = [validated(form, one) for one in replies]
+    except ValueError as error:
+        raise DataError(f"a kept answer cannot be read: {error}") from None
+    return _found(row.text, let_through(agreed(read, len(read)), gold))
+
+
+def _found(text: str, named: Sequence[Mention]) -> Prediction:
+    """Return what was named, without regard to confidences: the kept answers hold none."""
+    return found_in(text, [replace(one, confidence=1.0) for one in named])
 
 
 def subsample(rows: list[Example], name: str) -> list[Example]:
@@ -187,10 +203,10 @@ def _ask_for_entities(
 
     def ask(place: int) -> Prediction:
         try:
-            named = name_entities(*asked, texts[place], Call(0, _purpose(place)))
+            named = name_entities(*asked, texts[place], Call(0, _purpose(place))).mentions
         except ReplyError:
             named = []
-        return found_in(texts[place], named)
+        return _found(texts[place], named)
 
     return _ask_each(session, ask, len(texts))
 

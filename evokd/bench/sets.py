@@ -237,7 +237,7 @@ def _read(path: Path, kind: TaskKind, labels: Sequence[str]) -> dict[int, Exampl
     }
     if not rows:
         raise DataError(f"{path} holds no row with a label of the task ({', '.join(labels)})")
-    pairs = {(normalize(row.text), normalize(kind.describe(row))) for row in rows.values()}
+    pairs = {(normalize(row.text), kind.says(row)) for row in rows.values()}
     labels_of = Counter(text for text, _ in pairs)
     first: dict[str, int] = {}
     for index, row in rows.items():

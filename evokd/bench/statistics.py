@@ -226,7 +226,7 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
     seeds = [one.cell.seed for one in scored]
     return Row(
         set=name,
-        kind=results[0].kind,
+        kind=(scored or results)[0].kind,
         metric=(scored or results)[0].metric,
         shots=shots,
         strategy=strategy,

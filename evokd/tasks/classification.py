@@ -57,6 +57,10 @@ class Classification:
         """Return in words what a row is labelled with."""
         return f"the label {row.label!r}"
 
+    def says(self, row: Row) -> str:
+        """Return the label."""
+        return row.label or ""
+
     def targets(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Return what texts are asked for: the labels."""
         return dict(labels)

@@ -77,6 +77,10 @@ class TaskKind(Protocol):
         """Return in words what a row is labelled with."""
         ...
 
+    def says(self, row: Row) -> str:
+        """Return what a row is labelled with, equal for rows that say the same of equal texts."""
+        ...
+
     def targets(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Return what texts are asked for, with its meaning: the labels, and perhaps one more."""
         ...

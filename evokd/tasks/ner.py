@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,11 +23,20 @@ from evokd.config import nearest
 from evokd.errors import DataError
 from evokd.records import Entity, Example, FoundEntity, Prediction, Record, Span
 from evokd.tasks.kind import Mistake, Row
-from evokd.tasks.texts import is_unicode
+from evokd.tasks.texts import is_unicode, normalize
 
 OUTSIDE, BEGIN, INSIDE = "O", "B-", "I-"
 _JOINER = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
+_SPACELESS = (
+    range(0x0E00, 0x0F00),  # Thai, Lao
+    range(0x1000, 0x10A0),  # Burmese
+    range(0x1780, 0x1800),  # Khmer
+    range(0x3040, 0x3100),  # kana
+    range(0x3400, 0xA000),  # Han
+    range(0xF900, 0xFB00),
+    range(0x20000, 0x40000),
+)
 _QUOTES = "\"'`“”‘’«»„.,;:!?()[]"
 
 NOTHING = "none"  # stands for the type of a text without entities
@@ -215,6 +224,10 @@ class NamedEntities:
         named = [f"{row.text[one.start : one.end]!r} ({one.label})" for one in row.entities]
         return f"the entities {', '.join(named)}" if named else "no entities"
 
+    def says(self, row: Row) -> str:
+        """Return the entities, without regard to case and spaces."""
+        return normalize(self.describe(row))
+
     def targets(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Return the types, and that there is no entity."""
         return {**labels, NOTHING: NOTHING_MEANS}
@@ -327,7 +340,7 @@ def entities_reply(labels: Sequence[str], text: str) -> type[NamedEntitiesReply]
     A small labeler that does not know when to end names every word: so no more entities than half
     of the words, and one.
     """
-    most = min(MOST_ENTITIES, len(text.split()) // 2 + 1)
+    most = min(MOST_ENTITIES, len(split_tokens(text)) // 2 + 1)
     kind: Any = Literal[tuple(labels)]
     named = create_model("Entity", __base__=NamedEntity, type=(kind, ...))
     entities: Any = (list[named], Field(max_length=most))
@@ -372,13 +385,13 @@ def ground(text: str, mentions: Sequence[Mention]) -> Grounded:
     for (start, end), one in sorted(found, key=_longest_first):
         if all(end <= other[0] or other[1] <= start for other, _ in kept):
             kept.append(((start, end), one))
-    settled = {(_folded(one.text), one.label) for _, one in kept}
+    placed = {_folded(one.text) for _, one in found}
     return Grounded(
         tuple(
             FoundEntity(start=start, end=end, label=one.label, confidence=one.confidence)
             for (start, end), one in sorted(kept, key=lambda pair: pair[0])
         ),
-        tuple(one for one in mentions if (_folded(one.text), one.label) not in settled),
+        tuple(one for one in mentions if _folded(one.text) not in placed),
     )
 
 
@@ -452,21 +465,32 @@ def _is_strings(value: Any) -> TypeGuard[list[str]]:
 
 def _is_break(text: str, place: int) -> bool:
     """Whether a token may end between the code points before and at `place`."""
-    before, after = text[place - 1], text[place]
-    if _continues(after) or before == _JOINER:
+    after = text[place]
+    if _continues(after) or text[place - 1] == _JOINER:
         return False
-    return not (_is_word(_base(text, place - 1)) and _is_word(after))
+    before = _base(text, place - 1)
+    return (
+        _is_spaceless(before) or _is_spaceless(after) or not (_is_word(before) and _is_word(after))
+    )
 
 
 def _is_edge(text: str, place: int) -> bool:
-    """Whether an entity may begin or end here: not within a word of a script that has spaces."""
-    if place in (0, len(text)):
+    """Whether an entity may begin or end here: between words."""
+    return place in (0, len(text)) or _is_break(text, place)
+
+
+def _is_loose_edge(text: str, place: int) -> bool:
+    """Whether it may where words of other kinds are written onto names, as in Hebrew and Arabic."""
+    if _is_edge(text, place):
         return True
     if _continues(text[place]) or text[place - 1] == _JOINER:
         return False
-    before, after = _base(text, place - 1), text[place]
-    caseless = "Lo" in (unicodedata.category(before), unicodedata.category(after))
-    return caseless or not (_is_word(before) and _is_word(after))
+    return "Lo" in map(unicodedata.category, (_base(text, place - 1), text[place]))
+
+
+def _is_spaceless(sign: str) -> bool:
+    """Whether a sign is of a script that puts no spaces between words."""
+    return any(ord(sign) in block for block in _SPACELESS)
 
 
 def _base(text: str, place: int) -> str:
@@ -494,20 +518,27 @@ def _places(text: str, folded: tuple[str, list[int]], wanted: str) -> list[Span]
     """Return where a string stands, in order and without overlap; `folded` is that of the text."""
     for string in (wanted.strip(), wanted.strip().strip(_QUOTES).strip()):
         as_it_stands = (text, range(len(text) + 1), string)
-        for hay, origin, needle in (as_it_stands, (*folded, _folded(string))):
-            if found := list(_search(text, hay, origin, needle)):
-                return found
+        for is_edge in (_is_edge, _is_loose_edge):
+            for hay, origin, needle in (as_it_stands, (*folded, _folded(string))):
+                if found := list(_search(text, hay, origin, needle, is_edge)):
+                    return found
     return []
 
 
-def _search(text: str, hay: str, origin: Sequence[int], needle: str) -> Iterator[Span]:
+def _search(
+    text: str,
+    hay: str,
+    origin: Sequence[int],
+    needle: str,
+    is_edge: Callable[[str, int], bool],
+) -> Iterator[Span]:
     """Yield the spans of `needle` in the text that `hay` was made of, between word edges."""
     place = hay.find(needle) if needle else -1
     while place >= 0:
         last = place + len(needle)
         start, end = origin[place], origin[last - 1] + 1
         whole = origin[last] != origin[last - 1] and (not place or origin[place - 1] != start)
-        fits = whole and _is_edge(text, start) and _is_edge(text, end)
+        fits = whole and is_edge(text, start) and is_edge(text, end)
         if fits:
             yield start, end
         place = hay.find(needle, last if fits else place + 1)

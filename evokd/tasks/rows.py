@@ -143,7 +143,7 @@ def _read_split(
         if known is None:
             seen[normalize(row.text)] = row
             rows.append(row)
-        elif normalize(kind.describe(known)) == normalize(kind.describe(row)):
+        elif kind.says(known) == kind.says(row):
             doubles += 1
         else:
             raise DataError(
