@@ -55,7 +55,8 @@ def test_a_real_round(tmp_path: Path) -> None:
 @pytest.mark.local_llm
 def test_a_real_round_of_entities(tmp_path: Path) -> None:
     task = TASK.parent.parent / "ner" / "task.yaml"
-    result = distill(task, overrides=SMALL, run_id="ner", runs_dir=tmp_path)
+    few = [*SMALL, "budget.output_tokens=1200"]
+    result = distill(task, overrides=few, run_id="ner", runs_dir=tmp_path)
     accepted = [one for one in RunDirectory(result.path).read_samples() if one.accepted]
     assert {one.label for one in accepted} <= {*result.report["task"]["labels"], "none"}
     named = [(one.text[e.start : e.end], e.label) for one in accepted for e in one.entities]
