@@ -15,7 +15,6 @@ from evokd.tasks.ner import (
     NamedEntitiesReply,
     are_names,
     entities_reply,
-    is_lowered,
     reply_of,
 )
 
@@ -61,7 +60,7 @@ def name_entities(
 
     The confidence is the probability of the entity's own tokens, of a reply that names nothing
     that of all its tokens; else the share of `samples` answers that say the same. What fewer than
-    half name is left out. Where no gold entity is written in small letters, none is let through.
+    half name is left out. Where no gold entity is written in small letters, it is told so.
 
     Args:
         gold: some of these rows' entities are shown as answers, as turns of the conversation.
@@ -69,12 +68,11 @@ def name_entities(
     Raises:
         ReplyError, TeacherError: see `Teacher.ask`.
     """
-    only_names = are_names(gold)
+    names = "\n" + prompt.fill("names") if are_names(gold) else ""
 
     def asked(text: str, *, first: bool) -> Message:
         if not first:
             return "user", prompt.fill("next", text=text)
-        names = "\n" + prompt.fill("names") if only_names else ""
         return "user", prompt.fill("main", types=", ".join(labels), names=names, text=text)
 
     turns: list[Message] = [("system", card)]
@@ -85,14 +83,13 @@ def name_entities(
     form = entities_reply(labels, text)
     if not teacher.capabilities.logprobs:
         replies = teacher.ask_often(turns, form, call)
-        mentions = agreed(replies, teacher.samples)
         silent = sum(not reply.entities for reply in replies) / teacher.samples
-        return NamedInText(let_through(mentions, gold), silent)
+        return NamedInText(agreed(replies, teacher.samples), silent)
     reply, raw = teacher.ask_raw(turns, form, call)
     named = [(one.text, one.type) for one in reply.entities]
     sure = entity_probabilities(raw.logprobs or [], named, labels)
     mentions = [Mention(*one, confidence) for one, confidence in zip(named, sure, strict=True)]
-    return NamedInText(let_through(mentions, gold), mean_probability(raw.logprobs or []))
+    return NamedInText(mentions, mean_probability(raw.logprobs or []))
 
 
 def shown_gold(gold: Sequence[Example]) -> list[Example]:
@@ -107,11 +104,6 @@ def shown_gold(gold: Sequence[Example]) -> list[Example]:
             types_seen |= types
     others = [row for row in rows if row not in firsts]
     return [*firsts, *others][:SHOWN_GOLD]
-
-
-def let_through(named: Sequence[Mention], gold: Sequence[Example]) -> list[Mention]:
-    """Leave common words out where all gold entities are names."""
-    return [one for one in named if not (are_names(gold) and is_lowered(one.text))]
 
 
 def agreed(replies: Sequence[NamedEntitiesReply], samples: int) -> list[Mention]:

@@ -39,7 +39,7 @@ from evokd.graph.strategies import first_round
 from evokd.graph.topics import GENERAL as GENERAL_TOPICS
 from evokd.records import Example, Sample, Weakness
 from evokd.tasks import TaskKind, normalize
-from evokd.tasks.ner import NOTHING, ground
+from evokd.tasks.ner import NOTHING, are_names, ground
 from evokd.tools.calibration import calibrate, label_bias
 from evokd.tools.doubt import leave_one_out
 from evokd.tools.gates import (
@@ -599,7 +599,8 @@ def _name_entities(session: Session, sample: Sample, call: Call) -> Sample:
     """
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card
     named = name_entities(*asked, session.data.seed, session.labels, sample.text, call)
-    found = ground(sample.text, named.mentions)
+    names = are_names(session.data.seed)
+    found = ground(sample.text, named.mentions, names=names)
     types = [one.label for one in found.entities] or [NOTHING]
     read = sample.model_copy(
         update={

@@ -357,6 +357,15 @@ def test_a_reply_names_no_more_than_half_of_the_words_and_one() -> None:
     assert many["properties"]["entities"]["maxItems"] == MOST_ENTITIES
 
 
+def test_where_entities_are_names_one_that_stands_in_small_letters_is_none() -> None:
+    text = "the mission of Apollo and the iPhone"
+    named = [Mention("Mission", "event"), Mention("Apollo", "event"), Mention("iPhone", "thing")]
+    found = ground(text, named, names=True)
+    assert [text[one.start : one.end] for one in found.entities] == ["Apollo", "iPhone"]
+    assert found.lost == ()  # it is in the text
+    assert len(ground(text, named).entities) == 3
+
+
 def test_a_name_is_not_looked_for_within_words_where_it_stands_alone() -> None:
     arabic = "سافر علي إلى عليان"
     (found,) = ground(arabic, [Mention("علي", "person")]).entities

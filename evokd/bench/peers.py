@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from evokd.agents.card import render_card
-from evokd.agents.labeler import agreed, label_text, let_through, name_entities
+from evokd.agents.labeler import agreed, label_text, name_entities
 from evokd.agents.parsing import unwrap, validated
 from evokd.agents.teacher import Call
 from evokd.bench.archive import calls_file
@@ -150,12 +150,12 @@ def _read_answers(
         read = [validated(form, one) for one in replies]
     except ValueError as error:
         raise DataError(f"a kept answer cannot be read: {error}") from None
-    return _found(row.text, let_through(agreed(read, len(read)), gold))
+    return _found(row.text, agreed(read, len(read)), gold)
 
 
-def _found(text: str, named: Sequence[Mention]) -> Prediction:
+def _found(text: str, named: Sequence[Mention], gold: Sequence[Example]) -> Prediction:
     """Return what was named, without regard to confidences: the kept answers hold none."""
-    return found_in(text, [replace(one, confidence=1.0) for one in named])
+    return found_in(text, [replace(one, confidence=1.0) for one in named], gold)
 
 
 def subsample(rows: list[Example], name: str) -> list[Example]:
@@ -206,7 +206,7 @@ def _ask_for_entities(
             named = name_entities(*asked, texts[place], Call(0, _purpose(place))).mentions
         except ReplyError:
             named = []
-        return _found(texts[place], named)
+        return _found(texts[place], named, gold)
 
     return _ask_each(session, ask, len(texts))
 

@@ -306,9 +306,9 @@ def is_lowered(string: str) -> bool:
     return string.islower() and not any(sign.isdigit() for sign in string)
 
 
-def found_in(text: str, named: Sequence[Mention]) -> Prediction:
+def found_in(text: str, named: Sequence[Mention], gold: Iterable[Row]) -> Prediction:
     """Return what an LLM named as a prediction; what is not in the text is left out."""
-    found = list(ground(text, named).entities)
+    found = list(ground(text, named, names=are_names(gold)).entities)
     return Prediction(
         label=found[0].label if found else NOTHING,
         confidence=min((one.confidence for one in found), default=1.0),
@@ -363,13 +363,16 @@ def tagged(row: Row) -> TaggedText:
     return from_entities(row.text, plain)
 
 
-def ground(text: str, mentions: Sequence[Mention]) -> Grounded:
+def ground(text: str, mentions: Sequence[Mention], *, names: bool = False) -> Grounded:
     """Find the strings an LLM named in their text.
 
     A string is looked for as it stands, else without regard to case, width and white space, else
     without the quotes around it. It has to begin and end where a word does. All its places count;
     a string named with several types has them in the order of its places, the surest ones where
     there are too few. Where two entities overlap, the longer one stays, then the surer one.
+
+    Args:
+        names: what stands there in small letters is no entity, see `are_names`.
     """
     named: dict[str, list[Mention]] = defaultdict(list)
     for one in mentions:
@@ -383,6 +386,8 @@ def ground(text: str, mentions: Sequence[Mention]) -> Grounded:
         found += [(span, chosen[min(place, len(chosen) - 1)]) for place, span in enumerate(spans)]
     kept: list[tuple[Span, Mention]] = []
     for (start, end), one in sorted(found, key=_longest_first):
+        if names and is_lowered(text[start:end]):
+            continue
         if all(end <= other[0] or other[1] <= start for other, _ in kept):
             kept.append(((start, end), one))
     placed = {_folded(one.text) for _, one in found}
