@@ -549,12 +549,22 @@ def _is_agreed(sample: Sample) -> bool:
     return set(sample.guesses) == {sample.intended_label}
 
 
-def _out_of_budget(sample: Sample) -> Sample:
-    """What nobody can be paid to read any more is kept where nothing speaks against its label."""
+def _out_of_budget(session: Session, sample: Sample) -> Sample:
+    """What nobody can be paid to read any more is kept where nothing speaks against its label.
+
+    Entities have nobody but the labeler to speak for them: a sure one is enough.
+    """
     doubted = sample.repaired_from or sample.labeler_label not in (None, sample.intended_label)
-    if sample.split == "train" and _is_agreed(sample) and not doubted:
+    agreed = _is_agreed(sample) if session.kind.exclusive else _is_surely_named(session, sample)
+    if sample.split == "train" and agreed and not doubted:
         return sample.model_copy(update={"checked": False, "label": sample.intended_label})
     return sample.rejected("budget")
+
+
+def _is_surely_named(session: Session, sample: Sample) -> bool:
+    """Whether the labeler has named what was asked for, and is sure of all it named."""
+    sure = (sample.labeler_confidence or 0.0) >= session.config.strategy.labeler_min_confidence
+    return sample.labeler_label == sample.intended_label and sure
 
 
 def _unbiased(sample: Sample, bias: Mapping[str, float]) -> Sample:
@@ -569,7 +579,7 @@ def _unbiased(sample: Sample, bias: Mapping[str, float]) -> Sample:
 
 def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
     if session.budget_reached():
-        return _out_of_budget(sample)
+        return _out_of_budget(session, sample)
     call = Call(round, f"{purpose}:{sample.id}")
     try:
         if session.kind.exclusive:
@@ -616,7 +626,7 @@ def _name_entities(session: Session, sample: Sample, call: Call) -> Sample:
 
 def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, float]) -> Sample:
     if session.budget_reached():
-        return _out_of_budget(sample)
+        return _out_of_budget(session, sample)
     label = sample.label or sample.intended_label
     call = Call(round, f"critique:{sample.id}")
     critic = _critic(session)

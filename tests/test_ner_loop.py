@@ -162,6 +162,20 @@ def test_the_ends_of_every_comparison_ask_nobody(
     assert report["scores"]["final"] is not None
 
 
+def test_when_the_budget_ends_what_the_labeler_is_sure_of_is_kept_unread(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path
+) -> None:
+    task = ner_task(tmp_path, llm, tiny_student, budget={"output_tokens": 250})
+    result = distill(task, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
+    rows = RunDirectory(result.path).read_samples()
+    unread = [one for one in rows if one.accepted and one.critic_verdict is None]
+    assert unread
+    for one in unread:
+        assert one.label == one.labeler_label == one.intended_label
+        assert (one.checked, one.split) == (False, "train")
+    assert any(one.reason == "budget" for one in rows)  # held out, or not named yet
+
+
 def test_a_type_without_an_example_is_refused(
     tmp_path: Path, llm: FakeLLM, tiny_student: Path
 ) -> None:
