@@ -74,8 +74,9 @@ def entity_probabilities(
     text = "".join(token["token"] for token in tokens)
     sure, place = [], 0
     for string, kind in named:
-        start = text.find(json.dumps(string, ensure_ascii=False)[1:-1], place)
-        ends = start + len(json.dumps(string, ensure_ascii=False)) - 2
+        written = json.dumps(string, ensure_ascii=False)[1:-1]
+        start = text.find(written, place)
+        ends = start + len(written)
         at = text.find(kind, ends) if start >= 0 else -1
         if at < 0:
             sure.append(mean_probability(tokens))

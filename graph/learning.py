@@ -61,7 +61,7 @@ def evaluate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("evaluate", state["round"]):
         student = student_of(session, BASELINE)
         gold = [*session.data.seed, *session.data.validation]
-        rivals = _rivals(session, student, gold)
+        _, rivals = _answers(session, student, gold)
         scores = _validation_scores(session, student)
     return {"rivals": rivals, "scores": scores}
 
@@ -320,12 +320,18 @@ def _score(session: Session, round: int, rows: Sequence[Row]) -> float:
     return session.kind.score(rows, predict(session, student_of(session, round), rows))
 
 
-def _rivals(session: Session, student: AnyStudent, rows: Sequence[Row]) -> dict[str, str]:
-    """Return what each label is confused with most; entity types are not confused as a whole."""
+def _answers(
+    session: Session, student: AnyStudent, rows: Sequence[Row]
+) -> tuple[list[Prediction], dict[str, str]]:
+    """Return what a student says of rows, and what it confuses each label with most.
+
+    Entity types are not confused as a whole.
+    """
     if not isinstance(student, Student):
-        return {}
-    probabilities = student.probabilities([row.text for row in rows])
-    return find_rivals(student.labels, [row.label or "" for row in rows], probabilities)
+        return predict(session, student, rows), {}
+    probabilities = student.probabilities(session.kind.inputs(rows))
+    rivals = find_rivals(student.labels, [row.label or "" for row in rows], probabilities)
+    return student.likeliest(probabilities), rivals
 
 
 def last_round(session: Session, round: int) -> int:
@@ -339,12 +345,12 @@ def last_round(session: Session, round: int) -> int:
 def _predict_fresh(
     session: Session, last: int, accepted: Sequence[Sample]
 ) -> tuple[list[Sample], dict[str, str]]:
-    student = student_of(session, last)
+    said, rivals = _answers(session, student_of(session, last), accepted)
     predicted = [
         one.model_copy(update={"prediction": prediction})
-        for one, prediction in zip(accepted, predict(session, student, accepted), strict=True)
+        for one, prediction in zip(accepted, said, strict=True)
     ]
-    return predicted, _rivals(session, student, accepted)
+    return predicted, rivals
 
 
 def _train_and_measure(

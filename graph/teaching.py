@@ -37,7 +37,7 @@ from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, WriteTask, read_drafts
 from evokd.graph.strategies import first_round
 from evokd.graph.topics import GENERAL as GENERAL_TOPICS
-from evokd.records import Example, Sample, Weakness
+from evokd.records import Example, Failure, Sample, Weakness
 from evokd.tasks import TaskKind, normalize
 from evokd.tasks.ner import NOTHING, are_names, ground
 from evokd.tools.calibration import calibrate, label_bias
@@ -334,10 +334,7 @@ def _related(session: Session, wrong: list[Sample]) -> list[Shown]:
         return []
     own = {one.id for sample in wrong for one in failures_of(session.kind, sample, "")}
     found = session.memory.related_failures([one.text for one in wrong], k, exclude=own)
-    return [
-        Shown(one.text, one.label, one.predicted, one.confidence, one.error, one.part)
-        for one in found
-    ]
+    return [_shown(one) for one in found]
 
 
 def _open_names(session: Session) -> list[str]:
@@ -757,10 +754,18 @@ def _closest_first(samples: Iterable[Sample]) -> list[Sample]:
 
 def _shown_wrong(kind: TaskKind, sample: Sample) -> list[Shown]:
     """Return a sample's mistakes, one entry each."""
-    return [
-        Shown(one.text, one.label, one.predicted, one.confidence, one.error, one.part)
-        for one in failures_of(kind, sample, "")
-    ]
+    return [_shown(one) for one in failures_of(kind, sample, "")]
+
+
+def _shown(failure: Failure) -> Shown:
+    return Shown(
+        failure.text,
+        failure.label,
+        failure.predicted,
+        failure.confidence,
+        failure.error,
+        failure.part,
+    )
 
 
 def _shown_right(sample: Sample) -> Shown:

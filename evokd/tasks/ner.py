@@ -357,7 +357,7 @@ def reply_of(row: Row) -> str:
 
 def tagged(row: Row) -> TaggedText:
     """Return a row with its entities and tokens; where its file has none, ours, cut at entities."""
-    plain = [Entity(start=one.start, end=one.end, label=one.label) for one in row.entities]
+    plain = _plain(row.entities)
     if tokens := _tokens(row):
         return TaggedText(text=row.text, entities=plain, tokens=tokens)
     return from_entities(row.text, plain)
@@ -404,6 +404,11 @@ def _tokens(row: Row) -> list[Span]:
     return row.tokens if isinstance(row, Example) else []
 
 
+def _plain(entities: Iterable[Entity]) -> list[Entity]:
+    """Return entities without what else is known of them."""
+    return [Entity(start=one.start, end=one.end, label=one.label) for one in entities]
+
+
 def _key(one: Entity) -> tuple[int, int, str]:
     return one.start, one.end, one.label
 
@@ -419,8 +424,8 @@ def _tags_of(
         cuts = {place for entities in both for one in entities for place in (one.start, one.end)}
         tokens = _tokens(row) or split_tokens(row.text, cuts)
         for tags, entities in ((gold, both[0]), (found, both[1])):
-            plain = [Entity(start=one.start, end=one.end, label=one.label) for one in entities]
-            tags.append(to_tags(TaggedText(text=row.text, entities=plain, tokens=tokens))[1])
+            one = TaggedText(text=row.text, entities=_plain(entities), tokens=tokens)
+            tags.append(to_tags(one)[1])
     return gold, found
 
 
