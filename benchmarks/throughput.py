@@ -23,6 +23,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from evokd.graph.teaching import screen_drafts
+
 from evokd.bench.archive import relearn
 from evokd.bench.cell import Places, cell_config
 from evokd.bench.records import Cell
@@ -31,7 +33,6 @@ from evokd.bench.statistics import score_of
 from evokd.config import Config
 from evokd.graph.learning import training_rows
 from evokd.graph.session import Session, open_session
-from evokd.graph.teaching import screen_drafts
 from evokd.records import Sample
 from evokd.runner import start_run
 from evokd.store.run_dir import RunDirectory

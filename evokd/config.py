@@ -215,6 +215,12 @@ class StrategySection(Settings):
     )
     patience: int = Field(3, ge=1, description="rounds without gain before it stops")
     probe_share: float = Field(0.2, gt=0, lt=1)
+    empty_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="kind ner: share of texts without entities; None: as many as of a type",
+    )
     refit: bool = Field(
         True,
         description="the kept student is trained once more, with the held-out texts, when no "

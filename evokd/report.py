@@ -13,8 +13,8 @@ from typing import Any
 from evokd import __version__
 from evokd.config import config_fingerprint
 from evokd.graph.learning import BASELINE, best_round_rule, predict, texts_refitted
+from evokd.graph.reading import labeler_bias
 from evokd.graph.session import Session
-from evokd.graph.teaching import labeler_bias
 from evokd.records import Example, Prediction, RoundRecord, Sample, Weakness
 from evokd.report_html import render_html
 from evokd.store.files import write_text

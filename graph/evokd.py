@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START, StateGraph
 
-from evokd.graph import learning, teaching
+from evokd.graph import gating, learning, reading, writing
 from evokd.graph.session import RunContext
 from evokd.graph.state import RunInput, RunOutput, RunState
 
@@ -29,14 +29,14 @@ def build_graph(
     )
     builder.add_node("prepare", learning.prepare)
     builder.add_node("evaluate", learning.evaluate)
-    builder.add_node("analyze", teaching.analyze_student)
-    builder.add_node("generate", teaching.generate)
-    builder.add_node("screen", teaching.screen)
-    builder.add_node("label", teaching.label)
-    builder.add_node("settle", teaching.settle)
-    builder.add_node("critique", teaching.critique)
-    builder.add_node("gate", teaching.gate)
-    builder.add_node("refill", teaching.refill)
+    builder.add_node("analyze", writing.analyze_student)
+    builder.add_node("generate", writing.generate)
+    builder.add_node("screen", reading.screen)
+    builder.add_node("label", reading.label)
+    builder.add_node("settle", reading.settle)
+    builder.add_node("critique", reading.critique)
+    builder.add_node("gate", gating.gate)
+    builder.add_node("refill", writing.refill)
     builder.add_node("train", learning.train)
     builder.add_node("record", learning.record)
     builder.add_node("decide", learning.decide)
@@ -44,14 +44,14 @@ def build_graph(
     builder.add_edge(START, "prepare")
     builder.add_edge("prepare", "evaluate")
     builder.add_edge("evaluate", "analyze")
-    builder.add_conditional_edges("analyze", teaching.send_to_generator, ["generate", "screen"])
+    builder.add_conditional_edges("analyze", writing.send_to_generator, ["generate", "screen"])
     builder.add_edge("generate", "screen")
-    builder.add_conditional_edges("screen", teaching.send_to_labeler, ["label", "settle"])
+    builder.add_conditional_edges("screen", reading.send_to_labeler, ["label", "settle"])
     builder.add_edge("label", "settle")
-    builder.add_conditional_edges("settle", teaching.send_to_critic, ["critique", "gate"])
+    builder.add_conditional_edges("settle", reading.send_to_critic, ["critique", "gate"])
     builder.add_edge("critique", "gate")
-    builder.add_conditional_edges("gate", teaching.route_after_gate, ["refill", "train"])
-    builder.add_conditional_edges("refill", teaching.send_to_generator, ["generate", "screen"])
+    builder.add_conditional_edges("gate", gating.route_after_gate, ["refill", "train"])
+    builder.add_conditional_edges("refill", writing.send_to_generator, ["generate", "screen"])
     builder.add_edge("train", "record")
     builder.add_edge("record", "decide")
     builder.add_conditional_edges("decide", learning.route_after_decide, ["analyze", "finish"])

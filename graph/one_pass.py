@@ -23,7 +23,7 @@ from langgraph.types import Send
 from evokd.agents.attributes import Attributes, find_attributes
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
-from evokd.graph import learning, teaching
+from evokd.graph import gating, learning, reading, writing
 from evokd.graph.planning import PlannedCall, plan_round, share_out, to_plain
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunInput, RunOutput, RunState, read_drafts
@@ -88,8 +88,8 @@ def sift(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     with session.phase("sift", state["round"]):
         drafts = read_drafts(state)
-        known = teaching.known_rows(session, state["round"], drafts, drafts)
-        sifted = teaching.screen_drafts(session, drafts, known, exact=True)
+        known = reading.known_rows(session, state["round"], drafts, drafts)
+        sifted = reading.screen_drafts(session, drafts, known, exact=True)
     return {"drafts": {one.id: one.model_dump() for one in sifted}}
 
 
@@ -98,7 +98,7 @@ def send_to_labeler(state: RunState, runtime: Runtime[RunContext]) -> list[Send]
     session = session_of(state, runtime)
     if session.kind.exclusive:
         return "collect"
-    to_labeler = teaching.send_to_labeler(state, runtime)
+    to_labeler = reading.send_to_labeler(state, runtime)
     return to_labeler if isinstance(to_labeler, list) else "collect"
 
 
@@ -114,7 +114,7 @@ def collect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             else one
             for one in read_drafts(state)
         ]
-    session.emit({"kind": "gate", "round": state["round"], **teaching.count_decisions(kept)})
+    session.emit({"kind": "gate", "round": state["round"], **gating.count_decisions(kept)})
     return {"drafts": {one.id: one.model_dump() for one in kept}}
 
 
@@ -136,16 +136,16 @@ def _builder() -> StateGraph[RunState, RunContext, RunInput, RunOutput]:
     )
     builder.add_node("prepare", learning.prepare)
     builder.add_node("plan_texts", plan_texts)
-    builder.add_node("generate", teaching.generate)
+    builder.add_node("generate", writing.generate)
     builder.add_node("sift", sift)
-    builder.add_node("label", teaching.label)
+    builder.add_node("label", reading.label)
     builder.add_node("collect", collect)
     builder.add_node("train", learning.train)
     builder.add_node("record", learning.record)
     builder.add_node("decide", learning.decide)
     builder.add_node("finish", learning.finish)
     builder.add_edge(START, "prepare")
-    builder.add_conditional_edges("plan_texts", teaching.send_to_generator, ["generate"])
+    builder.add_conditional_edges("plan_texts", writing.send_to_generator, ["generate"])
     builder.add_edge("generate", "sift")
     builder.add_conditional_edges("sift", send_to_labeler, ["label", "collect"])
     builder.add_edge("label", "collect")

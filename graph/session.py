@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ from evokd.records import Embedder, Sample
 from evokd.store.ledger import Ledger
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks import TaskData, TaskKind, kind_of
+from evokd.tasks import TaskData, TaskKind, kind_of, normalize
+from evokd.tools.gates import TextForm, are_sentences, asks_questions
 from evokd.tools.packs import PACKS, fetch_pack, find_pack, gguf_path, installed
 from evokd.tools.server import LocalServer
 from evokd.tools.student import resolve_student
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
 PROMPTS = ("card", *ROLES, "attributes")
+INSTRUCTION_WORDS = 5  # of the prompt in a row are no chance
 
 
 @dataclass
@@ -75,6 +78,18 @@ class Session:
     def targets(self) -> dict[str, str]:
         """What texts are asked for, with its meaning."""
         return self.kind.targets(self.config.task.labels)
+
+    @cached_property
+    def form(self) -> TextForm:
+        """What every text looks like, as the gold examples show."""
+        gold = [row.text for row in self.data.seed]
+        return TextForm(
+            questions=asks_questions(gold),
+            sentences=not self.kind.exclusive and are_sentences(gold),
+            instructions=tuple(
+                normalize(one) for one in self.prompts["generator"].phrases(INSTRUCTION_WORDS)
+            ),
+        )
 
     def budget_reached(self) -> str:
         """Return which budget is used up, or ''; calls that are still open count, too."""

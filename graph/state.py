@@ -5,6 +5,7 @@ Everything is a plain dict, list, str, int or float, because the checkpointer st
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from typing_extensions import TypedDict  # the one of Python 3.11 gives Studio no input form
@@ -24,6 +25,20 @@ def merge_drafts(
 def read_drafts(state: RunState) -> list[Sample]:
     """Return the current round's samples, by id."""
     return [Sample(**row) for _, row in sorted(state.get("drafts", {}).items())]
+
+
+def by_id(samples: Iterable[Sample]) -> dict[str, dict[str, Any]]:
+    """Return samples as the state holds them."""
+    return {one.id: one.model_dump() for one in samples}
+
+
+def branch_of(state: RunState) -> BranchInput:
+    """Return what every branch of the round is handed."""
+    return {
+        "run_id": state.get("run_id", ""),
+        "task_file": state.get("task_file", ""),
+        "round": state["round"],
+    }
 
 
 class RunInput(TypedDict, total=False):
@@ -72,21 +87,23 @@ class RunState(TypedDict, total=False):
     """Why the loop ends; '' while it goes on. Written by `decide`."""
 
 
-class WriteTask(TypedDict):
-    """What `Send` hands to one `generate` branch."""
+class BranchInput(TypedDict):
+    """What `Send` hands to every branch, so that it finds its session."""
 
     run_id: str
     task_file: str
     round: int
+
+
+class WriteTask(BranchInput):
+    """What `Send` hands to one `generate` branch."""
+
     assignment: dict[str, Any]
 
 
-class ReadTask(TypedDict):
+class ReadTask(BranchInput):
     """What `Send` hands to one `label` or `critique` branch."""
 
-    run_id: str
-    task_file: str
-    round: int
     samples: list[dict[str, Any]]
     labeler_bias: dict[str, float]
 

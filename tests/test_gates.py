@@ -11,6 +11,7 @@ from evokd.config import GatesSection
 from evokd.memory.embeddings import HashEmbedder
 from evokd.records import FoundEntity, Sample
 from evokd.tools.gates import (
+    TextForm,
     TextIndex,
     are_sentences,
     asks_questions,
@@ -117,16 +118,23 @@ def test_a_task_of_questions_is_told_by_its_examples(examples: list[str], questi
 
 
 def test_in_a_task_of_questions_a_statement_is_rejected() -> None:
-    assert format_problem("It is there.", GATES, LABELS, questions=True) == "format_no_question"
-    assert format_problem("Where is it?", GATES, LABELS, questions=True) is None
+    assert (
+        format_problem("It is there.", GATES, LABELS, TextForm(questions=True))
+        == "format_no_question"
+    )
+    assert format_problem("Where is it?", GATES, LABELS, TextForm(questions=True)) is None
     assert format_problem("It is there.", GATES, LABELS) is None
 
 
 def test_a_text_that_holds_the_instruction_is_rejected() -> None:
     echo = 'ask a question of the same  kind as "How old is she?"'
     phrases = ["of the same kind as"]
-    assert format_problem(echo, GATES, LABELS, instructions=phrases) == "format_instruction"
-    assert format_problem("Of what kind is it?", GATES, LABELS, instructions=phrases) is None
+    assert (
+        format_problem(echo, GATES, LABELS, TextForm(instructions=phrases)) == "format_instruction"
+    )
+    assert (
+        format_problem("Of what kind is it?", GATES, LABELS, TextForm(instructions=phrases)) is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -336,7 +344,7 @@ def test_where_all_gold_texts_end_with_a_mark_one_that_breaks_off_is_rejected() 
         ("He is remembered (as a poet.)", None),
         ("彼は詩人だった。", None),
     ):
-        assert format_problem(text, GATES, [], sentences=True) == problem
+        assert format_problem(text, GATES, [], TextForm(sentences=True)) == problem
         assert format_problem(text, GATES, []) is None
 
 

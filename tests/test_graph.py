@@ -320,9 +320,9 @@ def test_when_the_budget_ends_what_nobody_doubts_is_kept_unread(toy_task: Path) 
 def test_labeler_and_neighbours_outvote_the_intention_and_the_critic_reads_the_text(
     toy_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teaching = "evokd.graph.teaching"
-    monkeypatch.setattr(f"{teaching}.label_text", lambda *asked: Choice("metal", 1.0))
-    monkeypatch.setattr(f"{teaching}.leave_one_out", lambda rows, labels: ["metal"] * len(labels))
+    reading = "evokd.graph.reading"
+    monkeypatch.setattr(f"{reading}.label_text", lambda *asked: Choice("metal", 1.0))
+    monkeypatch.setattr(f"{reading}.leave_one_out", lambda rows, labels: ["metal"] * len(labels))
     rows = samples(
         run(toy_task, "strategy.check=doubtful", "strategy.calibrate=false", "strategy.rounds=1")
     )
@@ -342,7 +342,7 @@ def test_a_labeler_that_says_one_label_too_often_is_calibrated(
         true = true_label(asked[4])
         return Choice("fruit", 0.6, {true: 0.4}) if true != "fruit" else Choice("fruit", 1.0)
 
-    monkeypatch.setattr("evokd.graph.teaching.label_text", label)
+    monkeypatch.setattr("evokd.graph.reading.label_text", label)
     rows = samples(
         run(
             toy_task,

@@ -176,6 +176,21 @@ def test_when_the_budget_ends_what_the_labeler_is_sure_of_is_kept_unread(
     assert any(one.reason == "budget" for one in rows)  # held out, or not named yet
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_the_share_of_texts_without_entities_is_a_setting(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path, share: float
+) -> None:
+    strategy = {"rounds": 1, "init_samples": 40, "empty_share": share, "max_refills": 0}
+    task = ner_task(tmp_path, llm, tiny_student, strategy=strategy)
+    result = distill(task, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
+    asked = [
+        one.intended_label
+        for one in RunDirectory(result.path).read_samples()
+        if one.round == 0 and one.split == "train"
+    ]
+    assert asked.count("none") / len(asked) == pytest.approx(share, abs=0.08)
+
+
 def test_a_type_without_an_example_is_refused(
     tmp_path: Path, llm: FakeLLM, tiny_student: Path
 ) -> None:

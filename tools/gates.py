@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evokd.config import GatesSection
@@ -40,6 +41,24 @@ QUESTION_MARKS = "?？؟"
 SENTENCE_MARKS = (*".!…。！।۔", *QUESTION_MARKS)
 CLOSING = "\"'”’»)] "
 _QUESTION = re.compile(f".*?[{QUESTION_MARKS}]")
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """What every text of a task looks like, beyond what all tasks have in common.
+
+    Args:
+        questions: all are questions, see `asks_questions`.
+        sentences: all end with a mark, see `are_sentences`.
+        instructions: phrases of the generator's prompt, normalized, that no text may hold.
+    """
+
+    questions: bool = False
+    sentences: bool = False
+    instructions: Sequence[str] = ()
+
+
+ANY_FORM = TextForm()
 
 
 class TextIndex:
@@ -92,10 +111,7 @@ def screen_texts(
     known: TextIndex,
     guarded: TextIndex,
     labels: Sequence[str],
-    *,
-    questions: bool = False,
-    sentences: bool = False,
-    instructions: Sequence[str] = (),
+    form: TextForm = ANY_FORM,
 ) -> list[Sample]:
     """Return the samples, those that fail format, duplicate or leak gates marked as rejected.
 
@@ -103,22 +119,12 @@ def screen_texts(
         known: seeds and accepted samples of all rounds; passed samples are added to it, so that
             of two equal drafts the first one stays.
         guarded: validation and test texts.
-        questions: the task's texts are questions, see `asks_questions`.
-        sentences: they end with a mark, see `are_sentences`.
-        instructions: phrases of the generator's prompt, normalized, that no text may hold.
     """
     vectors = embedder.embed([sample.text for sample in samples]) if samples else []
     screened = []
     for sample, vector in zip(samples, vectors, strict=True):
         reason = (
-            format_problem(
-                sample.text,
-                gates,
-                labels,
-                questions=questions,
-                sentences=sentences,
-                instructions=instructions,
-            )
+            format_problem(sample.text, gates, labels, form)
             or _leak(sample.text, vector, gates, guarded)
             or _duplicate(sample.text, vector, gates, known)
         )
@@ -156,13 +162,7 @@ def first_question(text: str) -> str:
 
 
 def format_problem(
-    text: str,
-    gates: GatesSection,
-    labels: Sequence[str],
-    *,
-    questions: bool = False,
-    sentences: bool = False,
-    instructions: Sequence[str] = (),
+    text: str, gates: GatesSection, labels: Sequence[str], form: TextForm = ANY_FORM
 ) -> str | None:
     """Return why a text is no usable text at all, or None."""
     words = len(text.split())
@@ -176,11 +176,11 @@ def format_problem(
     if any("_" in label and label.lower() in lowered for label in labels):
         return "format_label_name"
     flat = normalize(text)
-    if any(phrase in flat for phrase in instructions):
+    if any(phrase in flat for phrase in form.instructions):
         return "format_instruction"
-    if questions and not _asks(text):
+    if form.questions and not _asks(text):
         return "format_no_question"
-    if sentences and not _ends(text):
+    if form.sentences and not _ends(text):
         return "format_cut_off"
     return None
 

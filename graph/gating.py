@@ -1,0 +1,72 @@
+"""The nodes that decide on drafts: gate, and whether the round needs more of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from langgraph.runtime import Runtime
+
+from evokd.agents.critic import ACCEPT
+from evokd.graph.quotas import balance_parts, missing, quotas_of
+from evokd.graph.reading import known_rows, screen_drafts
+from evokd.graph.session import RunContext, session_of
+from evokd.graph.state import RunState, by_id, read_drafts
+from evokd.records import Sample
+from evokd.tools.gates import is_outvoted, reject_worn_entities, settle_label
+
+
+def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Take the final decision on every draft: label, balance, then accept."""
+    session = session_of(state, runtime)
+    strategy = session.config.strategy
+    with session.phase("gate", state["round"]):
+        drafts = read_drafts(state)
+        repaired = [one for one in drafts if one.accepted is None and one.repaired_from]
+        known = known_rows(session, state["round"], repaired, drafts)
+        screened = {one.id: one for one in screen_drafts(session, repaired, known)}
+        settled = [
+            settle_label(
+                one,
+                strategy.labeler_min_confidence,
+                strategy.separation,
+                one.critic_verdict == ACCEPT or is_outvoted(one),
+            )
+            if one.checked and one.accepted is None
+            else one
+            for one in (screened.get(one.id, one) for one in drafts)
+        ]
+        earlier = known_rows(session, state["round"], [], [])
+        fresh = reject_worn_entities(settled, earlier, session.config.gates.max_entity_uses)
+        wanted, probes = quotas_of(session, state)
+        capped = balance_parts(fresh, wanted, probes)
+        final = [
+            one.model_copy(update={"accepted": True}) if one.accepted is None else one
+            for one in capped
+        ]
+    session.emit({"kind": "gate", "round": state["round"], **count_decisions(final)})
+    return {"drafts": by_id(final)}
+
+
+def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["refill", "train"]:
+    """Refill while a label lacks half of its share, the held-out rows half, or all a third."""
+    session = session_of(state, runtime)
+    if state["refill"] >= session.config.strategy.max_refills or session.budget_reached():
+        return "train"
+    wanted, probes = quotas_of(session, state)
+    lacking, lacking_probes = missing(session, state)
+    starved = any(2 * short > wanted[name] for name, short in lacking.items())
+    blind = 2 * sum(lacking_probes.values()) > sum(probes.values())
+    accepted = sum(one.accepted is True for one in read_drafts(state))
+    few = 3 * accepted < 2 * (sum(wanted.values()) + sum(probes.values()))
+    return "refill" if starved or blind or few else "train"
+
+
+def count_decisions(samples: Iterable[Sample]) -> dict[str, Any]:
+    """Return how many samples are accepted, and how many rejected by reason."""
+    rows = list(samples)
+    return {
+        "accepted": sum(bool(one.accepted) for one in rows),
+        "rejected": dict(Counter(one.reason or "" for one in rows if one.accepted is False)),
+    }

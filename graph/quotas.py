@@ -1,0 +1,90 @@
+"""How many texts of each label a round wants, and how many of them it still lacks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from evokd.graph.planning import (
+    PROBES_PER_TARGET,
+    Aim,
+    label_weights,
+    probe_quotas,
+    share_out,
+)
+from evokd.graph.session import Session
+from evokd.graph.state import RunState, read_drafts
+from evokd.records import Sample
+from evokd.tasks.ner import NOTHING
+from evokd.tools.gates import balance
+
+
+def round_size(session: Session, round: int) -> int:
+    """Return how many accepted samples a round aims for, where the budget allows it."""
+    strategy = session.config.strategy
+    return strategy.init_samples if round == 0 else strategy.samples_per_round
+
+
+def round_quotas(
+    session: Session, state: RunState, aims: list[Aim], total: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return how many of `total` accepted samples are wanted per label, (training, held out)."""
+    held_out = Counter(
+        one.label or "" for one in session.accepted(before=state["round"]) if one.split == "probe"
+    )
+    probes = _probe_plan(session, total, aims, held_out)
+    weights = label_weights(list(session.targets), state.get("scores", {}), aims)
+    if (share := session.config.strategy.empty_share) is not None and NOTHING in weights:
+        others = sum(weight for name, weight in weights.items() if name != NOTHING)
+        weights[NOTHING] = others * share / (1 - share)
+    return share_out(max(0, total - sum(probes.values())), weights), probes
+
+
+def _probe_plan(
+    session: Session, total: int, aims: list[Aim], held_out: Mapping[str, int]
+) -> dict[str, int]:
+    if session.data.validation:  # validation rows judge the rounds; weaknesses need their own
+        firsts = Counter(aim.weakness.labels[0] for aim in aims)
+        return {name: PROBES_PER_TARGET * count for name, count in firsts.items()}
+    return probe_quotas(list(session.targets), total, session.config.strategy, aims, held_out)
+
+
+def quotas_of(session: Session, state: RunState) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the quotas of the round that is under way, as `round_quotas` does."""
+    aims = [Aim(**one) for one in state["weaknesses"]]
+    return round_quotas(session, state, aims, state["wanted"])
+
+
+def missing(session: Session, state: RunState) -> tuple[dict[str, int], dict[str, int]]:
+    """Return what the round still lacks of its quotas: (training, held out)."""
+    wanted, probes = quotas_of(session, state)
+    accepted = [one for one in read_drafts(state) if one.accepted]
+    have = Counter(one.label for one in accepted if one.split == "train")
+    have_probes = Counter(one.label for one in accepted if one.split == "probe")
+    return (
+        {name: count - have[name] for name, count in wanted.items() if count > have[name]},
+        {
+            name: count - have_probes[name]
+            for name, count in probes.items()
+            if count > have_probes[name]
+        },
+    )
+
+
+def balance_parts(
+    samples: list[Sample], wanted: Mapping[str, int], probes: Mapping[str, int]
+) -> list[Sample]:
+    """Cap training and held-out samples apart; half beyond the share, or two, is welcome."""
+    order = [one.id for one in samples]
+    capped: dict[str, Sample] = {}
+    for split, caps in (("train", wanted), ("probe", probes)):
+        part = [one for one in samples if one.split == split]
+        taken = Counter(one.label for one in part if one.accepted)
+        left = {name: _cap(count) - taken[name] for name, count in caps.items()}
+        capped.update({one.id: one for one in balance(part, left)})
+    untouched = {one.id: one for one in samples}
+    return [capped.get(name, untouched[name]) for name in order]
+
+
+def _cap(count: int) -> int:
+    return count + max(2, count // 2)

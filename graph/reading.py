@@ -1,0 +1,354 @@
+"""The nodes that have texts read: screen, label, settle, critique.
+
+Parallel branches only return samples; files and memory are written by `graph/learning.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from langgraph.runtime import Runtime
+from langgraph.types import Send
+
+from evokd.agents.critic import Critic, Verdict
+from evokd.agents.labeler import label_text, name_entities
+from evokd.agents.teacher import Call
+from evokd.errors import ReplyError
+from evokd.graph.learning import BASELINE, last_round, predict, student_of
+from evokd.graph.planning import parts_of
+from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.state import ReadTask, RunState, branch_of, by_id, read_drafts
+from evokd.graph.strategies import first_round
+from evokd.records import Example, Sample
+from evokd.tasks import normalize
+from evokd.tasks.ner import NOTHING, are_names, ground
+from evokd.tools.calibration import calibrate, label_bias
+from evokd.tools.doubt import leave_one_out
+from evokd.tools.gates import (
+    TextIndex,
+    first_question,
+    is_outvoted,
+    screen_texts,
+    settle_label,
+)
+
+
+def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Reject bad formats, duplicates and leaks, and find what is worth being read by the critic."""
+    session = session_of(state, runtime)
+    drafts = read_drafts(state)
+    with session.phase("screen", state["round"]):
+        fresh = [one for one in drafts if one.accepted is None and one.label is None]
+        if session.form.questions:
+            fresh = [one.model_copy(update={"text": first_question(one.text)}) for one in fresh]
+        known = known_rows(session, state["round"], fresh, drafts)
+        screened = screen_drafts(session, fresh, known)
+        guessed = _guess(session, state["round"], screened, known)
+    return {"drafts": by_id(guessed)}
+
+
+def send_to_labeler(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
+    """A few texts a branch; without separation nobody is asked."""
+    session = session_of(state, runtime)
+    waiting = [one for one in read_drafts(state) if one.accepted is None and one.label is None]
+    if not session.config.strategy.separation:
+        return "settle"
+    return _send_in_batches("label", state, waiting, session, "labeler") or "settle"
+
+
+def label(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Label texts without the intended label."""
+    session = session_of(state, runtime)
+    with session.phase("label", state["round"]):
+        labelled = [
+            _label(session, Sample(**row), state["round"], "label") for row in state["samples"]
+        ]
+    return {"drafts": by_id(labelled)}
+
+
+def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Calibrate the labeler, and reject what it is not sure of, before the critic is asked."""
+    session = session_of(state, runtime)
+    strategy = session.config.strategy
+    with session.phase("settle", state["round"]):
+        drafts = read_drafts(state)
+        before = (one for one in session.run.read_samples() if one.round < state["round"])
+        bias = labeler_bias(session, [*before, *drafts])
+        settled = [
+            settle_label(_unbiased(one, bias), strategy.labeler_min_confidence, strategy.separation)
+            if one.accepted is None and one.label is None
+            else one
+            for one in drafts
+        ]
+    return {"drafts": by_id(settled), "labeler_bias": bias}
+
+
+def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
+    """A few texts a branch; without a critic all go to the gate."""
+    session = session_of(state, runtime)
+    if not session.config.strategy.critic:
+        return "gate"
+    waiting = [
+        one
+        for one in read_drafts(state)
+        if one.checked and one.accepted is None and one.critic_verdict is None
+    ]
+    return _send_in_batches("critique", state, waiting, session, "critic") or "gate"
+
+
+def critique(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Accept, repair or reject each text; a repaired one goes through the labeler once more."""
+    session = session_of(state, runtime)
+    with session.phase("critique", state["round"]):
+        judged = [
+            _judge(session, Sample(**row), state["round"], state["labeler_bias"])
+            for row in state["samples"]
+        ]
+    return {"drafts": by_id(judged)}
+
+
+def known_rows(
+    session: Session, round: int, fresh: list[Sample], drafts: list[Sample]
+) -> list[Example | Sample]:
+    """Return what there is beside `fresh`: seeds, earlier rounds, other drafts not rejected."""
+    taken = {one.id for one in fresh}
+    others = (one for one in drafts if one.id not in taken and one.accepted is not False)
+    return [*session.data.seed, *session.accepted(before=round), *others]
+
+
+def screen_drafts(
+    session: Session,
+    fresh: list[Sample],
+    known: Sequence[Example | Sample],
+    *,
+    exact: bool = False,
+) -> list[Sample]:
+    """Check `fresh` against label meanings, known rows, each other, validation and test.
+
+    Args:
+        known: see `known_rows`.
+        exact: of the duplicates, only equal texts are rejected.
+    """
+    if not fresh:
+        return []
+    gates = session.config.gates
+    if exact:
+        any_ = float("inf")
+        gates = gates.model_copy(update={"max_cosine": any_, "max_lexical": any_})
+    parts = [part for one in session.config.task.labels.values() for part in parts_of(one)]
+    index = TextIndex(session.embedder, [*parts, *(row.text for row in known)])
+    guarded = TextIndex(
+        session.embedder, (row.text for row in (*session.data.validation, *session.data.test))
+    )
+    return screen_texts(
+        fresh, gates, session.embedder, index, guarded, session.labels, session.form
+    )
+
+
+def _guess(
+    session: Session, round: int, fresh: list[Sample], known: Sequence[Example | Sample]
+) -> list[Sample]:
+    """Say what neighbours and student would call each text, and settle where they agree with it.
+
+    Such texts the critic does not read, and the labeler only in the first batch, which tells its
+    bias. Held-out texts are always read, for they judge the student.
+    """
+    pending = [one for one in fresh if one.accepted is None]
+    strategy = session.config.strategy
+    if strategy.check == "all" or not pending or not session.kind.exclusive:
+        return fresh
+    intended = [one.intended_label for one in pending]
+    texts = [one.text for one in pending]
+    guesses = [
+        leave_one_out(
+            session.embedder.embed([*(row.text for row in known), *texts]),
+            [*(row.label or "" for row in known), *intended],
+        )[len(known) :]
+    ]
+    if (taught := last_round(session, round)) != BASELINE:  # else it knows the seeds only
+        said = predict(session, student_of(session, taught), pending)
+        guesses.append([one.label for one in said])
+    unread = not strategy.calibrate or round > first_round(session.config)
+    guessed = {}
+    for one, *said in zip(pending, *guesses, strict=True):
+        told = one.model_copy(update={"guesses": list(said)})
+        if one.split == "train" and _is_agreed(told):
+            label = one.intended_label if unread else None
+            told = told.model_copy(update={"checked": False, "label": label})
+        guessed[one.id] = told
+    return [guessed.get(one.id, one) for one in fresh]
+
+
+def _is_agreed(sample: Sample) -> bool:
+    """Whether neighbours and student would give a text the label it was written for."""
+    return set(sample.guesses) == {sample.intended_label}
+
+
+def _out_of_budget(session: Session, sample: Sample) -> Sample:
+    """What nobody can be paid to read any more is kept where nothing speaks against its label.
+
+    Entities have nobody but the labeler to speak for them: a sure one is enough.
+    """
+    doubted = sample.repaired_from or sample.labeler_label not in (None, sample.intended_label)
+    agreed = _is_agreed(sample) if session.kind.exclusive else _is_surely_named(session, sample)
+    if sample.split == "train" and agreed and not doubted:
+        return sample.model_copy(update={"checked": False, "label": sample.intended_label})
+    return sample.rejected("budget")
+
+
+def _is_surely_named(session: Session, sample: Sample) -> bool:
+    """Whether the labeler has named what was asked for, and is sure of all it named."""
+    sure = (sample.labeler_confidence or 0.0) >= session.config.strategy.labeler_min_confidence
+    return sample.labeler_label == sample.intended_label and sure
+
+
+def _unbiased(sample: Sample, bias: Mapping[str, float]) -> Sample:
+    if not bias or sample.labeler_probabilities is None:
+        return sample
+    probabilities = calibrate(sample.labeler_probabilities, bias)
+    label = max(probabilities, key=lambda name: probabilities[name])
+    return sample.model_copy(
+        update={"labeler_label": label, "labeler_confidence": probabilities[label]}
+    )
+
+
+def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
+    if session.budget_reached():
+        return _out_of_budget(session, sample)
+    call = Call(round, f"{purpose}:{sample.id}")
+    try:
+        if session.kind.exclusive:
+            return _label_text(session, sample, call)
+        return _name_entities(session, sample, call)
+    except ReplyError as error:
+        session.emit({"kind": "note", "text": str(error)})
+        return sample.rejected("label_unusable_reply") if sample.checked else sample
+
+
+def _label_text(session: Session, sample: Sample, call: Call) -> Sample:
+    asked = session.teachers["labeler"], session.prompts["labeler"], session.card, session.labels
+    choice = label_text(*asked, sample.text, call)
+    return sample.model_copy(
+        update={
+            "labeler_label": choice.option,
+            "labeler_confidence": choice.confidence,
+            "labeler_probabilities": {choice.option: choice.confidence, **choice.others},
+        }
+    )
+
+
+def _name_entities(session: Session, sample: Sample, call: Call) -> Sample:
+    """Have the entities named, and find them in the text; one that is not there ends the sample.
+
+    The label is the type that was asked for, if there is an entity of it, else that of the first.
+    """
+    asked = session.teachers["labeler"], session.prompts["labeler"], session.card
+    named = name_entities(*asked, session.data.seed, session.labels, sample.text, call)
+    names = are_names(session.data.seed)
+    found = ground(sample.text, named.mentions, names=names)
+    types = [one.label for one in found.entities] or [NOTHING]
+    read = sample.model_copy(
+        update={
+            "entities": list(found.entities),
+            "labeler_label": sample.intended_label if sample.intended_label in types else types[0],
+            "labeler_confidence": min(
+                (one.confidence for one in found.entities), default=named.confidence
+            ),
+        }
+    )
+    return read.rejected("entity_not_in_text") if found.lost else read
+
+
+def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, float]) -> Sample:
+    if session.budget_reached():
+        return _out_of_budget(session, sample)
+    label = sample.label or sample.intended_label
+    call = Call(round, f"critique:{sample.id}")
+    critic = _critic(session)
+    try:
+        # The types of entities do not exclude each other, so that no other one speaks against it.
+        alone = is_outvoted(sample) or not session.kind.exclusive
+        settled = label if alone else sample.intended_label
+        verdict = critic.judge(sample.text, label, settled, call)
+        if not verdict.repairable:
+            return _judged(sample, verdict)
+        text = critic.repair(sample.text, verdict.verdict, label, call)
+        repaired = sample.model_copy(
+            update={"text": text, "repaired_from": sample.text, "role": "critic"}
+        )
+        if normalize(text) == normalize(sample.text):
+            return _judged(repaired, verdict)
+        again = Call(round, f"critique-again:{sample.id}")
+        verdict = critic.judge(text, label, settled, again)
+    except ReplyError:
+        return sample.rejected("critic_unusable_reply")
+    judged = _judged(repaired, verdict)
+    return judged if judged.accepted is False else _relabel(session, judged, round, bias)
+
+
+def _judged(sample: Sample, verdict: Verdict) -> Sample:
+    judged = sample.model_copy(
+        update={"critic_verdict": verdict.verdict, "critic_confidence": verdict.confidence}
+    )
+    return judged if verdict.accepted else judged.rejected(verdict.reason)
+
+
+def _critic(session: Session) -> Critic:
+    return Critic(
+        teacher=session.teachers["critic"],
+        prompt=session.prompts["critic"],
+        card=session.card,
+        labels=session.targets,
+        good=[row.text for row in session.data.seed],
+        min_confidence=session.config.strategy.critic_min_confidence,
+        texts=session.config.task.texts,
+    )
+
+
+def _relabel(session: Session, sample: Sample, round: int, bias: Mapping[str, float]) -> Sample:
+    """A repaired text must get the same label once more."""
+    if not session.config.strategy.separation:
+        return sample
+    again = _unbiased(_label(session, sample, round, "relabel"), bias)
+    if again.accepted is None and again.labeler_label != sample.label:
+        return again.rejected("label_differs")
+    return again
+
+
+def _send_in_batches(
+    node: str, state: RunState, samples: list[Sample], session: Session, role: str
+) -> list[Send]:
+    """Split samples into about two batches for each call that may be open at once."""
+    width = session.teachers[role].settings.max_concurrency or 1
+    size = max(1, len(samples) // (2 * width))
+    branch = branch_of(state)
+    return [
+        Send(
+            node,
+            ReadTask(
+                samples=[one.model_dump() for one in samples[start : start + size]],
+                labeler_bias=state.get("labeler_bias", {}),
+                **branch,
+            ),
+        )
+        for start in range(0, len(samples), size)
+    ]
+
+
+def labeler_bias(session: Session, samples: Iterable[Sample]) -> dict[str, float]:
+    """Return label → how much too often the labeler says it, over the first batch.
+
+    That batch it reads in full; of later ones only what is doubtful. Empty where it has read none,
+    or is not to be calibrated.
+    """
+    first = first_round(session.config)
+    rows = [
+        (one.labeler_probabilities, one.intended_label)
+        for one in samples
+        if one.labeler_probabilities is not None and one.round == first
+    ]
+    if not session.config.strategy.calibrate or not rows:
+        return {}
+    probabilities, intended = zip(*rows, strict=True)
+    return label_bias(probabilities, intended, session.labels)

@@ -1,0 +1,277 @@
+"""The nodes that have texts written: name weaknesses, plan calls, generate, refill.
+
+Parallel branches only return samples; files and memory are written by `graph/learning.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from langgraph.runtime import Runtime
+from langgraph.types import Send
+
+from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
+from evokd.agents.generator import Assignment, generate_texts
+from evokd.agents.teacher import Call
+from evokd.errors import ReplyError
+from evokd.graph.learning import failures_of
+from evokd.graph.planning import (
+    Aim,
+    PlannedCall,
+    orders_of,
+    plan_round,
+    to_plain,
+    with_examples,
+    with_topics,
+)
+from evokd.graph.quotas import missing, round_quotas, round_size
+from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.state import RunState, WriteTask, branch_of, by_id
+from evokd.graph.topics import GENERAL as GENERAL_TOPICS
+from evokd.records import Failure, Sample, Weakness
+from evokd.tasks import TaskKind
+
+RELATED_OF = 6  # of the worst failures are looked up in memory
+EXAMPLES = 6  # a label: hard texts are modelled on them
+SHOWN_RIGHT = 3
+NEAREST_TO_AVOID = 2
+CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
+REPLY_TOKENS = 500
+
+
+def analyze_student(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Name weaknesses from the last batch's right and wrong, and plan this round's calls."""
+    session = session_of(state, runtime)
+    round = state["round"]
+    with session.phase("analyze", round):
+        planned = [] if round == 0 else _ask_analyst(session, state)
+        aims = [_to_aim(one, round, index) for index, one in enumerate(planned)]
+        total = session.affordable(round_size(session, round))
+        wanted, probes = round_quotas(session, state, aims, total)
+        calls = _plan_calls(session, state, 0, wanted, probes, aims)
+    session.emit(
+        {"kind": "plan", "round": round, "weaknesses": [aim.weakness.name for aim in aims]}
+    )
+    return {
+        "weaknesses": [aim.model_dump() for aim in aims],
+        "wanted": total,
+        "assignments": to_plain(calls),
+        "refill": 0,
+        "drafts": None,
+    }
+
+
+def send_to_generator(state: RunState) -> list[Send] | Literal["screen"]:
+    """One branch a planned call."""
+    branch = branch_of(state)
+    sends = [
+        Send("generate", WriteTask(assignment=call, **branch)) for call in state["assignments"]
+    ]
+    return sends or "screen"
+
+
+def generate(state: WriteTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Write the texts of one call."""
+    session = session_of(state, runtime)
+    call = PlannedCall(**state["assignment"])
+    with session.phase("generate", state["round"]):
+        if session.budget_reached():
+            return {"drafts": {}}
+        try:
+            texts = generate_texts(
+                session.teachers["generator"],
+                session.prompts["generator"],
+                session.card,
+                session.targets,
+                _assignment(session, state["round"], call),
+                Call(state["round"], call.id),
+                texts=session.config.task.texts,
+            )
+        except ReplyError as error:
+            session.emit({"kind": "note", "text": str(error)})
+            return {"drafts": {}}
+    samples = [
+        Sample(
+            id=f"{call.id}-{index:02d}",
+            text=text,
+            round=state["round"],
+            call=call.id,
+            intended_label=call.label,
+            weakness=call.weakness,
+            difficulty=difficulty,
+            split="probe" if call.probe else "train",
+        )
+        for index, (difficulty, text) in enumerate(texts)
+    ]
+    return {"drafts": by_id(samples)}
+
+
+def refill(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Plan calls for what is missing."""
+    session = session_of(state, runtime)
+    wave = state["refill"] + 1
+    aims = [Aim(**one) for one in state["weaknesses"]]
+    calls = _plan_calls(session, state, wave, *missing(session, state), aims)
+    session.emit({"kind": "note", "text": f"refill {wave}: {len(calls)} more generator calls"})
+    return {"assignments": to_plain(calls), "refill": wave}
+
+
+def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
+    strategy = session.config.strategy
+    if not strategy.analyst:
+        return []
+    wrong, right = _last_answers(session, state["round"])
+    findings = Findings(
+        wrong=[shown for one in wrong for shown in _shown_wrong(session.kind, one)],
+        right=[_shown_right(one) for one in right[:SHOWN_RIGHT]] if strategy.correct else [],
+        related=_related(session, wrong[:RELATED_OF]),
+        scores=state.get("scores", {}),
+        open_weaknesses=_open_names(session),
+    )
+    room = session.config.local.slot_context - REPLY_TOKENS
+    try:
+        return analyze(
+            session.teachers["analyst"],
+            session.prompts["analyst"],
+            session.card,
+            findings,
+            max_weaknesses=strategy.max_weaknesses,
+            max_chars=max(600, room * CHARS_PER_TOKEN - len(session.card)),
+            call=Call(state["round"], f"analysis-{state['round']}"),
+        )
+    except ReplyError as error:
+        session.emit({"kind": "note", "text": f"no analysis this round: {error}"})
+        return []
+
+
+def _last_answers(session: Session, round: int) -> tuple[list[Sample], list[Sample]]:
+    """Return what the last batch's student got wrong, hardest first, and right, closest first.
+
+    Held-out texts are left out: they judge what is written from these.
+    """
+    last = [
+        one
+        for one in session.accepted()
+        if one.round == round - 1 and one.split == "train" and one.prediction
+    ]
+    wrong = {
+        one.id for one in last if one.prediction and session.kind.mistakes(one, one.prediction)
+    }
+    return (
+        _hardest_first(one for one in last if one.id in wrong),
+        _closest_first(one for one in last if one.id not in wrong),
+    )
+
+
+def _give_examples(session: Session, round: int, calls: list[PlannedCall]) -> list[PlannedCall]:
+    """Model hard texts on what the student got wrong, or nearly wrong, of their label.
+
+    What nobody has read is no example: its faults would be copied.
+    """
+    wrong, right = _last_answers(session, round)
+    examples: dict[str, list[str]] = {}
+    for one in (*wrong, *(one for one in right if one.checked)):
+        known = examples.setdefault(one.label or "", [])
+        if len(known) < EXAMPLES:
+            known.append(one.text)
+    return with_examples(calls, examples)
+
+
+def _related(session: Session, wrong: list[Sample]) -> list[Shown]:
+    k = session.config.memory.related
+    if session.memory is None or not wrong or not k:
+        return []
+    own = {one.id for sample in wrong for one in failures_of(session.kind, sample, "")}
+    found = session.memory.related_failures([one.text for one in wrong], k, exclude=own)
+    return [_shown(one) for one in found]
+
+
+def _open_names(session: Session) -> list[str]:
+    if session.memory is None:
+        return []
+    return [
+        f"{one.name} ({', '.join(one.labels)})"
+        for one in session.memory.open_weaknesses(session.run.run_id)
+    ][-6:]
+
+
+def _to_aim(planned: PlannedWeakness, round: int, index: int) -> Aim:
+    weakness = Weakness(
+        id=f"w{round:02d}-{index}",
+        name=planned.name.strip(),
+        description=planned.pattern.strip(),
+        labels=planned.labels,
+        round=round,
+    )
+    return Aim(weakness=weakness, vary=planned.vary.strip(), hard=planned.hard, easy=planned.easy)
+
+
+def _plan_calls(
+    session: Session,
+    state: RunState,
+    wave: int,
+    wanted: Mapping[str, int],
+    probes: Mapping[str, int],
+    aims: list[Aim],
+) -> list[PlannedCall]:
+    round, strategy = state["round"], session.config.strategy
+    calls = plan_round(round, wave, strategy, wanted, probes, aims, state.get("rivals", {}))
+    calls = _give_examples(session, round, calls)
+    return with_topics(calls, _topics(session), session.config.random_seed)
+
+
+def _topics(session: Session) -> Sequence[str]:
+    task = session.config.task
+    if not session.config.strategy.topics:
+        return ()
+    return GENERAL_TOPICS if task.topics == "any" else task.topics
+
+
+def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
+    avoid: list[str] = []
+    if session.memory is not None and round > 0:
+        about = f"{call.label} {session.targets[call.label]}"
+        (near,) = session.memory.nearest_samples([about], NEAREST_TO_AVOID * 4)
+        avoid = [one.text for one in near if one.label == call.label][:NEAREST_TO_AVOID]
+    return Assignment(
+        label=call.label,
+        orders=orders_of(call, session.targets[call.label]),
+        length=call.length,
+        rival=call.rival,
+        vary=call.vary,
+        avoid=avoid,
+        questions=session.form.questions,
+    )
+
+
+def _hardest_first(samples: Iterable[Sample]) -> list[Sample]:
+    """Wrong while confident comes first."""
+    return sorted(samples, key=lambda one: -(one.prediction.confidence if one.prediction else 0))
+
+
+def _closest_first(samples: Iterable[Sample]) -> list[Sample]:
+    """Right, but barely, comes first."""
+    return sorted(samples, key=lambda one: one.prediction.confidence if one.prediction else 1)
+
+
+def _shown_wrong(kind: TaskKind, sample: Sample) -> list[Shown]:
+    """Return a sample's mistakes, one entry each."""
+    return [_shown(one) for one in failures_of(kind, sample, "")]
+
+
+def _shown(failure: Failure) -> Shown:
+    return Shown(
+        failure.text,
+        failure.label,
+        failure.predicted,
+        failure.confidence,
+        failure.error,
+        failure.part,
+    )
+
+
+def _shown_right(sample: Sample) -> Shown:
+    assert sample.prediction is not None
+    label = sample.label or ""
+    return Shown(sample.text, label, label, sample.prediction.confidence)
