@@ -43,8 +43,12 @@ Message = tuple[Literal["system", "user", "assistant"], str]
 R = TypeVar("R", bound=BaseModel)
 TOP_LOGPROBS = 20
 SAMPLING_HEAT = 0.7  # the temperature at which answers are compared, where nothing else tells
-SAMPLERS = ("xtc_probability", "xtc_threshold")
 XTC_THRESHOLD = 0.1  # the least probability of a likely token; llama.cpp's own default
+# DRY punishes a token that would go on repeating what stands in prompt or reply already: once as
+# many tokens are the same, and the more of them, the harder. A quotation mark or colon ends a
+# repetition, so that the form of a JSON reply is none.
+DRY = {"dry_allowed_length": 4, "dry_penalty_last_n": 1500}
+SAMPLERS = ("xtc_probability", "xtc_threshold", "dry_multiplier", *DRY)
 # Which parameters a probe tries, in turn: log-probabilities, then temperature and seed.
 PROBED = ((True, True), (False, True), (False, False))
 UNKNOWN = -1.0
@@ -382,11 +386,13 @@ class Teacher:
             grammar = compact_grammar(form) if mode == "grammar" else None
             request |= {"grammar": grammar} if grammar else {"schema": form}
         if isinstance(form, dict) and heat > 0:
-            for name in ("presence_penalty", "xtc_probability"):
+            for name in ("presence_penalty", "xtc_probability", "dry_multiplier"):
                 if getattr(self.settings, name) is not None:
                     request[name] = getattr(self.settings, name)
             if "xtc_probability" in request:
                 request["xtc_threshold"] = XTC_THRESHOLD
+            if "dry_multiplier" in request:
+                request |= DRY
         if probs:
             request["top_logprobs"] = TOP_LOGPROBS
         return request

@@ -141,6 +141,12 @@ class RoleSection(Settings):
         description="how often the likeliest tokens are left out where several are likely, for "
         "variety; llama.cpp servers only",
     )
+    dry_multiplier: float | None = Field(
+        None,
+        ge=0,
+        description="how hard word sequences that stand in the prompt or the reply already are "
+        "punished (DRY), against copies; llama.cpp servers only",
+    )
     max_tokens: int | None = Field(None, ge=1)
     timeout: float | None = Field(None, gt=0, description="seconds a call")
     max_concurrency: int | None = Field(None, ge=1, description="calls open at once, an endpoint")
@@ -323,11 +329,11 @@ ROLE_DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 # For the embedded server only. A presence penalty keeps a small model from writing the same text
-# eight times (some hosted models refuse the parameter), XTC from beginning all of them alike. The
-# critic's long conversation has to be computed once a slot, and its one-word answers gain nothing
-# from many slots.
+# eight times (some hosted models refuse the parameter), XTC from beginning all of them alike, DRY
+# from copying examples, its orders or its own last text. The critic's long conversation has to be
+# computed once a slot, and its one-word answers gain nothing from many slots.
 LOCAL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "generator": {"presence_penalty": 0.8, "xtc_probability": 0.5},
+    "generator": {"presence_penalty": 0.8, "xtc_probability": 0.5, "dry_multiplier": 0.8},
     "critic": {"max_concurrency": 2},
 }
 

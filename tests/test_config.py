@@ -263,7 +263,10 @@ def test_a_temperature_set_for_all_roles_holds_for_the_generator_too() -> None:
     assert role_settings(agents, "generator").temperature == 0.3
 
 
-@pytest.mark.parametrize(("setting", "ours"), [("presence_penalty", 0.8), ("xtc_probability", 0.5)])
+@pytest.mark.parametrize(
+    ("setting", "ours"),
+    [("presence_penalty", 0.8), ("xtc_probability", 0.5), ("dry_multiplier", 0.8)],
+)
 def test_a_hosted_model_is_sent_no_local_setting_unless_asked(setting: str, ours: float) -> None:
     def read(agents: AgentsSection, role: str = "generator") -> Any:
         return getattr(role_settings(agents, role), setting)
