@@ -22,7 +22,7 @@ test-llm: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy && $(BIN)/mypy benchmarks
 	$(BIN)/lint-imports
 	$(MAKE) test
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from evokd.agents.card import shorten
+from evokd.agents.parsing import Words
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
 
@@ -57,11 +58,13 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    name: str = Field(max_length=60, description="a short name")
-    pattern: str = Field(max_length=110, description="which texts the student gets wrong, and why")
+    name: Words = Field(max_length=60, description="a short name")
+    pattern: Words = Field(
+        max_length=110, description="which texts the student gets wrong, and why"
+    )
     hard: int = Field(ge=1, le=9, description="weight of hard texts")
     easy: int = Field(ge=0, le=9, description="weight of easy texts")
-    vary: str = Field(max_length=70, description="what new texts should vary")
+    vary: Words = Field(max_length=70, description="what new texts should vary")
 
 
 class PlannedWeakness(Plan):

@@ -10,6 +10,7 @@ import random
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evokd.agents.parsing import Words
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
 
@@ -22,8 +23,8 @@ class Attributes(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    topics: list[str] = Field(description="situations or topics within the label")
-    styles: list[str] = Field(description="ways of saying it")
+    topics: list[Words] = Field(description="situations or topics within the label")
+    styles: list[Words] = Field(description="ways of saying it")
 
     def draw(self, rng: random.Random) -> str:
         """Return one random combination in words; '' where nothing is known."""
@@ -32,8 +33,8 @@ class Attributes(BaseModel):
 
 
 class _Reply(Attributes):
-    topics: list[str] = Field(min_length=TOPICS, max_length=TOPICS)
-    styles: list[str] = Field(min_length=STYLES, max_length=STYLES)
+    topics: list[Words] = Field(min_length=TOPICS, max_length=TOPICS)
+    styles: list[Words] = Field(min_length=STYLES, max_length=STYLES)
 
 
 def find_attributes(

@@ -11,6 +11,7 @@ from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Choice, Message, Teacher
 from evokd.records import Example
 from evokd.tasks.ner import (
+    NOTHING,
     Mention,
     NamedEntitiesReply,
     are_names,
@@ -98,8 +99,8 @@ def shown_gold(gold: Sequence[Example]) -> list[Example]:
     rows = [row for row in gold if len(row.text) <= SHOWN_CHARS]
     firsts = []
     for row in rows:
-        types = {one.label for one in row.entities}
-        if types - types_seen or not types:
+        types = {one.label for one in row.entities} or {NOTHING}
+        if types - types_seen:
             firsts.append(row)
             types_seen |= types
     others = [row for row in rows if row not in firsts]

@@ -43,12 +43,16 @@ Message = tuple[Literal["system", "user", "assistant"], str]
 R = TypeVar("R", bound=BaseModel)
 TOP_LOGPROBS = 20
 SAMPLING_HEAT = 0.7  # the temperature at which answers are compared, where nothing else tells
-XTC_THRESHOLD = 0.1  # the least probability of a likely token; llama.cpp's own default
-# DRY punishes a token that would go on repeating what stands in prompt or reply already: once as
-# many tokens are the same, and the more of them, the harder. A quotation mark or colon ends a
-# repetition, so that the form of a JSON reply is none.
-DRY = {"dry_allowed_length": 4, "dry_penalty_last_n": 1500}
-SAMPLERS = ("xtc_probability", "xtc_threshold", "dry_multiplier", *DRY)
+# What makes the texts of a reply differ: a role's setting, and what is sent with it. XTC's
+# threshold is the least probability of a likely token, llama.cpp's own default. DRY punishes a
+# token that would go on repeating what stands in prompt or reply already, once as many tokens are
+# the same, and the more of them, the harder; a quotation mark or colon ends a repetition, so that
+# the form of a JSON reply is none.
+SAMPLERS: dict[str, dict[str, float]] = {
+    "presence_penalty": {},
+    "xtc_probability": {"xtc_threshold": 0.1},
+    "dry_multiplier": {"dry_allowed_length": 4, "dry_penalty_last_n": 1500},
+}
 # Which parameters a probe tries, in turn: log-probabilities, then temperature and seed.
 PROBED = ((True, True), (False, True), (False, False))
 UNKNOWN = -1.0
@@ -121,7 +125,7 @@ class Teacher:
         settings: complete settings of the role.
         endpoint: where it answers.
         log: caches and ledger.
-        capabilities: what the probe saw; None until `probe` has run.
+        capabilities: what the probe saw; the least there may be until `probe` has run.
         sleep: waits between retries; tests hand in one that does not.
 
     The client is built at the first call that no cache answers.
@@ -355,6 +359,8 @@ class Teacher:
         for attempt in (0, 1):
             probs = (tokens or isinstance(form, list)) and self.capabilities.logprobs
             request = self._request(turns, form, mode, heat, probs)
+            if isinstance(form, dict) and heat > 0 and temperature is None:
+                request |= self._samplers()
             reply = self._reply(request, call, attempt, heat)
             text = reply.text
             try:
@@ -385,17 +391,17 @@ class Teacher:
         elif isinstance(form, dict) and mode != "none":
             grammar = compact_grammar(form) if mode == "grammar" else None
             request |= {"grammar": grammar} if grammar else {"schema": form}
-        if isinstance(form, dict) and heat > 0:
-            for name in ("presence_penalty", "xtc_probability", "dry_multiplier"):
-                if getattr(self.settings, name) is not None:
-                    request[name] = getattr(self.settings, name)
-            if "xtc_probability" in request:
-                request["xtc_threshold"] = XTC_THRESHOLD
-            if "dry_multiplier" in request:
-                request |= DRY
         if probs:
             request["top_logprobs"] = TOP_LOGPROBS
         return request
+
+    def _samplers(self) -> dict[str, float]:
+        """Return what makes sampled texts differ; not for answers that are only compared."""
+        wanted: dict[str, float] = {}
+        for name, companions in SAMPLERS.items():
+            if (value := getattr(self.settings, name)) is not None:
+                wanted |= {name: value, **companions}
+        return wanted
 
     def _reply(self, request: dict[str, Any], call: Call, attempt: int, heat: float) -> Reply:
         sampled = None
@@ -469,11 +475,11 @@ class Teacher:
             }
         if "grammar" in request:
             extra["grammar"] = request["grammar"]
-        extra |= {name: request[name] for name in SAMPLERS if name in request}
+        for name, companions in SAMPLERS.items():
+            if name in request:
+                extra |= {one: request[one] for one in (name, *companions)}
         if extra:
             bound["extra_body"] = extra
-        if "presence_penalty" in request:
-            bound["presence_penalty"] = request["presence_penalty"]
         if "top_logprobs" in request and self.endpoint.provider in ("openai", "local"):
             bound |= {"logprobs": True, "top_logprobs": request["top_logprobs"]}
         message = self._chat_model().invoke(

@@ -23,8 +23,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from evokd.graph.teaching import screen_drafts
-
 from evokd.bench.archive import relearn
 from evokd.bench.cell import Places, cell_config
 from evokd.bench.records import Cell
@@ -32,6 +30,7 @@ from evokd.bench.sets import BenchSet, load_set
 from evokd.bench.statistics import score_of
 from evokd.config import Config
 from evokd.graph.learning import training_rows
+from evokd.graph.reading import screen_drafts
 from evokd.graph.session import Session, open_session
 from evokd.records import Sample
 from evokd.runner import start_run

@@ -225,7 +225,8 @@ class StrategySection(Settings):
         None,
         gt=0,
         lt=1,
-        description="kind ner: share of texts without entities; None: as many as of a type",
+        description="kind ner: share of the training texts that name no entity; None: as many as "
+        "of a type",
     )
     refit: bool = Field(
         True,
@@ -306,6 +307,10 @@ class Config(Settings):
         if self.task.kind == "ner" and not self.strategy.separation:
             raise ValueError(
                 "strategy.separation is off, but only the labeler knows the entities of a text"
+            )
+        if self.task.kind != "ner" and self.strategy.empty_share is not None:
+            raise ValueError(
+                "strategy.empty_share is for task.kind ner; a text of this task has a label always"
             )
         if self.strategy.name == "fullshot" and not self.data.train:
             raise ValueError("the strategy fullshot learns from gold rows: give them in data.train")

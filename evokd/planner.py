@@ -15,7 +15,7 @@ from evokd.agents.critic import SHOWN_GOOD, read_bad_examples
 from evokd.agents.labeler import shown_gold
 from evokd.agents.prompting import Prompt
 from evokd.config import Config, role_settings
-from evokd.graph.planning import PlannedCall, plan_round, probe_quotas, share_out
+from evokd.graph.planning import PlannedCall, label_quotas, plan_round, probe_quotas
 from evokd.graph.session import load_prompts
 from evokd.graph.strategies import first_round, strategy_of, used_roles
 from evokd.tasks import TaskData, kind_of, load_task_data
@@ -106,7 +106,7 @@ def _planned_calls(config: Config, data: TaskData) -> list[list[PlannedCall]]:
         for label, count in probes.items():
             held_out[label] = held_out.get(label, 0) + count
         rest = max(0, total - sum(probes.values()))
-        quotas = share_out(rest, dict.fromkeys(targets, 1.0))
+        quotas = label_quotas(rest, dict.fromkeys(targets, 1.0), strategy.empty_share)
         calls.append(plan_round(round, 0, strategy, quotas, probes, (), {}, plain=not teaches))
     return calls
 

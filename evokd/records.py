@@ -63,7 +63,7 @@ class Prediction(Record):
 class Sample(Record):
     """One row made by a run, with its whole provenance; one line of `samples.jsonl`."""
 
-    id: str = Field(description="r<round>-j<generator call>-<place in the reply>[f for a repair]")
+    id: str = Field(description="r<round>w<wave>c<generator call>-<place in the reply>")
     text: str
     round: int
     call: str = Field(description="the generator call that wrote it; siblings share it")

@@ -114,6 +114,7 @@ def resume_run(
         _compare(run, fingerprint_parts(config, data))
         check_models(config)
         with open_session(config, data, run, emit=emit, cache_dir=cache_dir) as session:
+            run.report_json.unlink(missing_ok=True)  # of an end that is none any more
             write_text(run.config, dump_config(config))
             return _bring_to_end(session)
 

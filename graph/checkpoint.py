@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from evokd.graph.learning import spent_budget
 from evokd.graph.session import RunContext, Session
 from evokd.graph.state import RunState
 from evokd.graph.strategies import strategy_of
@@ -15,7 +16,9 @@ from evokd.store.files import storage_errors
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-STEPS_A_ROUND = 60  # far above what one round takes; our own round limit ends the loop
+# Of the graph, at most; our own round limit ends the loop.
+STEPS_A_WAVE = 8
+STEPS_BESIDE = 20
 
 
 @contextmanager
@@ -60,26 +63,27 @@ def _lift_spent_budget(
     snapshot = graph.get_state(config)
     ended = bool(snapshot.created_at) and not snapshot.next
     values = snapshot.values
-    if ended and values.get("stop", "").startswith("budget") and not session.budget_reached():
+    stopped = values.get("stop", "").startswith("budget")
+    if ended and stopped and not spent_budget(session):
         further = {"stop": "", "round": values["round"] + 1}
         graph.update_state(config, further, as_node="decide")
 
 
 def _thread(session: Session, round: int) -> Any:
-    strategy = session.config.strategy.name
+    strategy = session.config.strategy
     widest = max(
         (teacher.settings.max_concurrency or 1 for teacher in session.teachers.values()), default=1
     )
     return {
         "configurable": {"thread_id": session.run.run_id},
         "run_name": f"evokd round {round}",
-        "tags": [strategy, f"round:{round}"],
+        "tags": [strategy.name, f"round:{round}"],
         "metadata": {
             "run": session.run.run_id,
             "round": round,
-            "strategy": strategy,
+            "strategy": strategy.name,
             "thread_id": session.run.run_id,
         },
         "max_concurrency": widest,
-        "recursion_limit": STEPS_A_ROUND,
+        "recursion_limit": STEPS_BESIDE + STEPS_A_WAVE * (strategy.max_refills + 1),
     }

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from langgraph.runtime import Runtime
 
 from evokd.agents.critic import ACCEPT
-from evokd.graph.quotas import balance_parts, missing, quotas_of
+from evokd.graph.quotas import lacking_quotas, quotas_of
 from evokd.graph.reading import known_rows, screen_drafts
 from evokd.graph.session import RunContext, session_of
-from evokd.graph.state import RunState, by_id, read_drafts
+from evokd.graph.state import RunState, by_id, count_decisions, read_drafts
 from evokd.records import Sample
-from evokd.tools.gates import is_outvoted, reject_worn_entities, settle_label
+from evokd.tools.gates import balance, is_outvoted, reject_worn_entities, settle_label
 
 
 def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         earlier = known_rows(session, state["round"], [], [])
         fresh = reject_worn_entities(settled, earlier, session.config.gates.max_entity_uses)
         wanted, probes = quotas_of(session, state)
-        capped = balance_parts(fresh, wanted, probes)
+        capped = _balance_parts(fresh, wanted, probes)
         final = [
             one.model_copy(update={"accepted": True}) if one.accepted is None else one
             for one in capped
@@ -55,7 +55,7 @@ def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["
     if state["refill"] >= session.config.strategy.max_refills or session.budget_reached():
         return "train"
     wanted, probes = quotas_of(session, state)
-    lacking, lacking_probes = missing(session, state)
+    lacking, lacking_probes = lacking_quotas(session, state)
     starved = any(2 * short > wanted[name] for name, short in lacking.items())
     blind = 2 * sum(lacking_probes.values()) > sum(probes.values())
     accepted = sum(one.accepted is True for one in read_drafts(state))
@@ -63,10 +63,18 @@ def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["
     return "refill" if starved or blind or few else "train"
 
 
-def count_decisions(samples: Iterable[Sample]) -> dict[str, Any]:
-    """Return how many samples are accepted, and how many rejected by reason."""
-    rows = list(samples)
-    return {
-        "accepted": sum(bool(one.accepted) for one in rows),
-        "rejected": dict(Counter(one.reason or "" for one in rows if one.accepted is False)),
-    }
+def _balance_parts(
+    samples: list[Sample], wanted: Mapping[str, int], probes: Mapping[str, int]
+) -> list[Sample]:
+    """Cap training and held-out samples apart; half beyond the share, or two, is welcome."""
+    capped: dict[str, Sample] = {}
+    for split, caps in (("train", wanted), ("probe", probes)):
+        part = [one for one in samples if one.split == split]
+        taken = Counter(one.label for one in part if one.accepted)
+        left = {name: _cap(count) - taken[name] for name, count in caps.items()}
+        capped.update({one.id: one for one in balance(part, left)})
+    return [capped.get(one.id, one) for one in samples]
+
+
+def _cap(count: int) -> int:
+    return count + max(2, count // 2)

@@ -18,7 +18,7 @@ from langgraph.runtime import Runtime
 from evokd.config import StrategySection
 from evokd.graph.planning import Aim
 from evokd.graph.session import RunContext, Session, session_of
-from evokd.graph.state import RunState, read_drafts
+from evokd.graph.state import RunState, by_id, count_decisions, read_drafts
 from evokd.graph.strategies import first_round, strategy_of
 from evokd.memory.weakness import retest
 from evokd.records import Example, Failure, Prediction, RoundRecord, Sample, Weakness
@@ -76,7 +76,7 @@ def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         update: dict[str, Any] = {}
         if accepted:
             predicted, rivals = _predict_fresh(session, last, accepted)
-            update = {"drafts": {one.id: one.model_dump() for one in predicted}, "rivals": rivals}
+            update = {"drafts": by_id(predicted), "rivals": rivals}
             accepted = predicted
         measured = _train_and_measure(session, round, last, accepted)
     update |= {"trained": measured, "scores": measured["per_label"] or state.get("scores", {})}
@@ -98,8 +98,7 @@ def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         RoundRecord(
             round=round,
             kind="init" if round == 0 else "loop",
-            accepted=sum(bool(one.accepted) for one in samples),
-            rejected=dict(Counter(one.reason or "" for one in samples if one.accepted is False)),
+            **count_decisions(samples),
             train_rows=trained["train_rows"],
             probe_rows=trained["probe_rows"],
             probe=trained["probe"],
@@ -127,7 +126,7 @@ def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         without_gain = 0 if gained or round == 0 else state["without_gain"] + 1
         stop = f"all {strategy.rounds} rounds done" if round >= strategy.rounds else ""
         if not stop:
-            stop = session.budget_reached() or _too_little_left(session)
+            stop = spent_budget(session)
         if not stop and without_gain >= strategy.patience:
             stop = f"no gain in {without_gain} rounds"
         if not stop and strategy.stop_when_closed and round > 0 and _all_closed(session):
@@ -487,8 +486,10 @@ def _gained(session: Session, round: int, state: RunState) -> bool:
     return now > best
 
 
-def _too_little_left(session: Session) -> str:
-    """Return the budget as a reason to stop, where it pays for less than a third of a round."""
+def spent_budget(session: Session) -> str:
+    """Return the budget as a reason to stop: reached, or too small for a third of a round."""
+    if reached := session.budget_reached():
+        return reached
     fewest = math.ceil(session.config.strategy.samples_per_round * FEWEST_SHARE)
     if session.affordable(fewest) >= fewest:
         return ""
@@ -517,7 +518,7 @@ def _probe_size(session: Session) -> int:
 
 def best_round_rule(session: Session) -> str:
     """Return in words how the best round is chosen."""
-    if not strategy_of(session.config).teaches:
+    if not strategy_of(session.config).teaches and not session.data.validation:
         return "the last round; this strategy holds nothing out"
     what = "the validation rows" if session.data.validation else "the run's held-out probe set"
     return BEST_ROUND_RULE.format(what=what, metric=session.kind.metric)

@@ -23,10 +23,17 @@ from langgraph.types import Send
 from evokd.agents.attributes import Attributes, find_attributes
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
-from evokd.graph import gating, learning, reading, writing
-from evokd.graph.planning import PlannedCall, plan_round, share_out, to_plain
+from evokd.graph import learning, reading, writing
+from evokd.graph.planning import PlannedCall, label_quotas, plan_round, to_plain
 from evokd.graph.session import RunContext, Session, session_of
-from evokd.graph.state import RunInput, RunOutput, RunState, read_drafts
+from evokd.graph.state import (
+    RunInput,
+    RunOutput,
+    RunState,
+    by_id,
+    count_decisions,
+    read_drafts,
+)
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -71,11 +78,11 @@ def plan_attributes(state: RunState, runtime: Runtime[RunContext]) -> dict[str, 
 
 
 def plan_texts(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Share the batch out evenly over the labels."""
+    """Share the batch out evenly over the labels, those without entities by their own share."""
     session = session_of(state, runtime)
     strategy = session.config.strategy
     texts = session.affordable(strategy.samples_per_round)
-    wanted = share_out(texts, dict.fromkeys(session.targets, 1.0))
+    wanted = label_quotas(texts, dict.fromkeys(session.targets, 1.0), strategy.empty_share)
     calls = plan_round(state["round"], 0, strategy, wanted, {}, (), {}, plain=True)
     if state.get("attributes"):
         calls = [_with_attributes(session, state, call) for call in calls]
@@ -84,16 +91,24 @@ def plan_texts(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def sift(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Reject broken texts and exact copies, and nothing else."""
+    """Reject broken texts, leaks and exact copies, and nothing else."""
     session = session_of(state, runtime)
     with session.phase("sift", state["round"]):
         drafts = read_drafts(state)
         known = reading.known_rows(session, state["round"], drafts, drafts)
         sifted = reading.screen_drafts(session, drafts, known, exact=True)
-    return {"drafts": {one.id: one.model_dump() for one in sifted}}
+    return {"drafts": by_id(sifted)}
 
 
-def send_to_labeler(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
+def send_to_generator(state: RunState) -> list[Send] | Literal["sift"]:
+    """One branch a planned call."""
+    sends = writing.send_to_generator(state)
+    return sends if isinstance(sends, list) else "sift"
+
+
+def send_to_labeler(
+    state: RunState, runtime: Runtime[RunContext]
+) -> list[Send] | Literal["collect"]:
     """Have entities named; a text's one label is known."""
     session = session_of(state, runtime)
     if session.kind.exclusive:
@@ -114,8 +129,8 @@ def collect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             else one
             for one in read_drafts(state)
         ]
-    session.emit({"kind": "gate", "round": state["round"], **gating.count_decisions(kept)})
-    return {"drafts": {one.id: one.model_dump() for one in kept}}
+    session.emit({"kind": "gate", "round": state["round"], **count_decisions(kept)})
+    return {"drafts": by_id(kept)}
 
 
 def route_after_decide(state: RunState) -> Literal["plan_texts", "finish"]:
@@ -145,7 +160,7 @@ def _builder() -> StateGraph[RunState, RunContext, RunInput, RunOutput]:
     builder.add_node("decide", learning.decide)
     builder.add_node("finish", learning.finish)
     builder.add_edge(START, "prepare")
-    builder.add_conditional_edges("plan_texts", writing.send_to_generator, ["generate"])
+    builder.add_conditional_edges("plan_texts", send_to_generator, ["generate", "sift"])
     builder.add_edge("generate", "sift")
     builder.add_conditional_edges("sift", send_to_labeler, ["label", "collect"])
     builder.add_edge("label", "collect")

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evokd.agents.generator import Order
 from evokd.config import StrategySection
 from evokd.records import Difficulty, Weakness
+from evokd.tasks.ner import NOTHING
 
 FEWEST_TEXTS = 2  # so that one rejected text does not leave a label without its held-out sample
 ASKED_PER_ACCEPTED = 1.25  # some are rejected, and a refill costs more than some texts too many
@@ -95,6 +96,22 @@ def label_weights(
     return weights
 
 
+def label_quotas(
+    total: int, weights: Mapping[str, float], empty_share: float | None = None
+) -> dict[str, int]:
+    """Split `total` training texts over the labels; `NOTHING` gets its own share, where one is set.
+
+    Args:
+        weights: label → how much it needs new texts, in proportion.
+        empty_share: of all texts, in (0, 1); None: what the weight of `NOTHING` says.
+    """
+    if empty_share is None or NOTHING not in weights:
+        return share_out(total, weights)
+    empty = round(total * empty_share)
+    others = {name: weight for name, weight in weights.items() if name != NOTHING}
+    return share_out(total - empty, others) | {NOTHING: empty}
+
+
 def plan_round(
     round: int,
     wave: int,
@@ -161,19 +178,23 @@ def probe_quotas(
     """Return how many of `total` accepted samples to hold out, per label.
 
     One in five; two for each weakness, by its first label; labels with the fewest held-out
-    samples come first; every label has at least one after the first batch, and two later.
+    samples come first; every label has at least one after the first batch, and two later, but with
+    many labels no more than half of all are held out.
     """
+    target = round(total * strategy.probe_share)
+    most = max(target, total // 2)
     least = PROBES_PER_TARGET if any(held_out.values()) else 1
     wanted: dict[str, int] = {}
     for aim in aims:
         first = aim.weakness.labels[0]
         wanted[first] = wanted.get(first, 0) + PROBES_PER_TARGET
-    for label in labels:
-        missing = least - held_out.get(label, 0) - wanted.get(label, 0)
-        if missing > 0:
-            wanted[label] = wanted.get(label, 0) + missing
-    target = round(total * strategy.probe_share)
-    for label in sorted(labels, key=lambda name: held_out.get(name, 0)):
+    fewest_first = sorted(labels, key=lambda name: held_out.get(name, 0))
+    for label in fewest_first:
+        lacking = least - held_out.get(label, 0) - wanted.get(label, 0)
+        room = most - sum(wanted.values())
+        if min(lacking, room) > 0:
+            wanted[label] = wanted.get(label, 0) + min(lacking, room)
+    for label in fewest_first:
         if sum(wanted.values()) + PROBES_PER_TARGET > target:
             break
         wanted[label] = wanted.get(label, 0) + PROBES_PER_TARGET

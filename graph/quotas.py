@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from evokd.graph.planning import (
     PROBES_PER_TARGET,
     Aim,
+    label_quotas,
     label_weights,
     probe_quotas,
-    share_out,
 )
 from evokd.graph.session import Session
 from evokd.graph.state import RunState, read_drafts
-from evokd.records import Sample
-from evokd.tasks.ner import NOTHING
-from evokd.tools.gates import balance
 
 
 def round_size(session: Session, round: int) -> int:
@@ -32,15 +29,13 @@ def round_quotas(
     held_out = Counter(
         one.label or "" for one in session.accepted(before=state["round"]) if one.split == "probe"
     )
-    probes = _probe_plan(session, total, aims, held_out)
+    probes = _probe_quotas(session, total, aims, held_out)
     weights = label_weights(list(session.targets), state.get("scores", {}), aims)
-    if (share := session.config.strategy.empty_share) is not None and NOTHING in weights:
-        others = sum(weight for name, weight in weights.items() if name != NOTHING)
-        weights[NOTHING] = others * share / (1 - share)
-    return share_out(max(0, total - sum(probes.values())), weights), probes
+    rest = max(0, total - sum(probes.values()))
+    return label_quotas(rest, weights, session.config.strategy.empty_share), probes
 
 
-def _probe_plan(
+def _probe_quotas(
     session: Session, total: int, aims: list[Aim], held_out: Mapping[str, int]
 ) -> dict[str, int]:
     if session.data.validation:  # validation rows judge the rounds; weaknesses need their own
@@ -55,7 +50,7 @@ def quotas_of(session: Session, state: RunState) -> tuple[dict[str, int], dict[s
     return round_quotas(session, state, aims, state["wanted"])
 
 
-def missing(session: Session, state: RunState) -> tuple[dict[str, int], dict[str, int]]:
+def lacking_quotas(session: Session, state: RunState) -> tuple[dict[str, int], dict[str, int]]:
     """Return what the round still lacks of its quotas: (training, held out)."""
     wanted, probes = quotas_of(session, state)
     accepted = [one for one in read_drafts(state) if one.accepted]
@@ -69,22 +64,3 @@ def missing(session: Session, state: RunState) -> tuple[dict[str, int], dict[str
             if count > have_probes[name]
         },
     )
-
-
-def balance_parts(
-    samples: list[Sample], wanted: Mapping[str, int], probes: Mapping[str, int]
-) -> list[Sample]:
-    """Cap training and held-out samples apart; half beyond the share, or two, is welcome."""
-    order = [one.id for one in samples]
-    capped: dict[str, Sample] = {}
-    for split, caps in (("train", wanted), ("probe", probes)):
-        part = [one for one in samples if one.split == split]
-        taken = Counter(one.label for one in part if one.accepted)
-        left = {name: _cap(count) - taken[name] for name, count in caps.items()}
-        capped.update({one.id: one for one in balance(part, left)})
-    untouched = {one.id: one for one in samples}
-    return [capped.get(name, untouched[name]) for name in order]
-
-
-def _cap(count: int) -> int:
-    return count + max(2, count // 2)

@@ -5,8 +5,9 @@ Parallel branches only return samples; files and memory are written by `graph/le
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from langgraph.runtime import Runtime
 from langgraph.types import Send
@@ -48,7 +49,9 @@ def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     return {"drafts": by_id(guessed)}
 
 
-def send_to_labeler(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
+def send_to_labeler(
+    state: RunState, runtime: Runtime[RunContext]
+) -> list[Send] | Literal["settle"]:
     """A few texts a branch; without separation nobody is asked."""
     session = session_of(state, runtime)
     waiting = [one for one in read_drafts(state) if one.accepted is None and one.label is None]
@@ -84,7 +87,7 @@ def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     return {"drafts": by_id(settled), "labeler_bias": bias}
 
 
-def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | str:
+def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | Literal["gate"]:
     """A few texts a branch; without a critic all go to the gate."""
     session = session_of(state, runtime)
     if not session.config.strategy.critic:
@@ -319,9 +322,9 @@ def _relabel(session: Session, sample: Sample, round: int, bias: Mapping[str, fl
 def _send_in_batches(
     node: str, state: RunState, samples: list[Sample], session: Session, role: str
 ) -> list[Send]:
-    """Split samples into about two batches for each call that may be open at once."""
+    """Split samples into at most two batches for each call that may be open at once."""
     width = session.teachers[role].settings.max_concurrency or 1
-    size = max(1, len(samples) // (2 * width))
+    size = max(1, math.ceil(len(samples) / (2 * width)))
     branch = branch_of(state)
     return [
         Send(

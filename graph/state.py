@@ -5,6 +5,7 @@ Everything is a plain dict, list, str, int or float, because the checkpointer st
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -30,6 +31,15 @@ def read_drafts(state: RunState) -> list[Sample]:
 def by_id(samples: Iterable[Sample]) -> dict[str, dict[str, Any]]:
     """Return samples as the state holds them."""
     return {one.id: one.model_dump() for one in samples}
+
+
+def count_decisions(samples: Iterable[Sample]) -> dict[str, Any]:
+    """Return how many samples are accepted, and how many rejected by reason."""
+    rows = list(samples)
+    return {
+        "accepted": sum(bool(one.accepted) for one in rows),
+        "rejected": dict(Counter(one.reason or "" for one in rows if one.accepted is False)),
+    }
 
 
 def branch_of(state: RunState) -> BranchInput:
@@ -60,11 +70,11 @@ class RunState(TypedDict, total=False):
     round: int
     """Current round; 0 is the +Init batch. Set by `prepare`, counted up by `decide`."""
     refill: int
-    """Refills of this round so far. Set by `analyze` (0), counted up by `refill`."""
+    """Refills of this round so far. Set by `prepare` and `analyze` (0), counted up by `refill`."""
     weaknesses: list[dict[str, Any]]
     """Weaknesses named this round. Written by `analyze`."""
     assignments: list[dict[str, Any]]
-    """Generator calls of this wave. Written by `analyze` and `refill`."""
+    """Generator calls of this wave. Written by `analyze`, `refill` and `plan_texts`."""
     drafts: Annotated[dict[str, dict[str, Any]], merge_drafts]
     """This round's samples by id. Written from `generate` to `train`, cleared by `record`."""
     rivals: dict[str, str]
@@ -74,9 +84,9 @@ class RunState(TypedDict, total=False):
     trained: dict[str, Any]
     """What `train` reports of this round, read by `record` and `decide`."""
     best_round: int
-    """Best round so far by probe. Written by `decide`."""
+    """Best round so far by probe. Written by `prepare`, `decide` and `finish`."""
     without_gain: int
-    """Rounds since the probe score last rose. Written by `decide`."""
+    """Rounds since the probe score last rose. Written by `prepare` and `decide`."""
     attributes: dict[str, dict[str, list[str]]]
     """Label → topics and styles of its texts. Written by `plan_attributes`, in `attr` only."""
     labeler_bias: dict[str, float]

@@ -25,7 +25,7 @@ from evokd.graph.planning import (
     with_examples,
     with_topics,
 )
-from evokd.graph.quotas import missing, round_quotas, round_size
+from evokd.graph.quotas import lacking_quotas, round_quotas, round_size
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, WriteTask, branch_of, by_id
 from evokd.graph.topics import GENERAL as GENERAL_TOPICS
@@ -112,7 +112,7 @@ def refill(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     wave = state["refill"] + 1
     aims = [Aim(**one) for one in state["weaknesses"]]
-    calls = _plan_calls(session, state, wave, *missing(session, state), aims)
+    calls = _plan_calls(session, state, wave, *lacking_quotas(session, state), aims)
     session.emit({"kind": "note", "text": f"refill {wave}: {len(calls)} more generator calls"})
     return {"assignments": to_plain(calls), "refill": wave}
 
@@ -125,7 +125,7 @@ def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
     findings = Findings(
         wrong=[shown for one in wrong for shown in _shown_wrong(session.kind, one)],
         right=[_shown_right(one) for one in right[:SHOWN_RIGHT]] if strategy.correct else [],
-        related=_related(session, wrong[:RELATED_OF]),
+        related=_related(session, state["round"], wrong[:RELATED_OF]),
         scores=state.get("scores", {}),
         open_weaknesses=_open_names(session),
     )
@@ -178,12 +178,18 @@ def _give_examples(session: Session, round: int, calls: list[PlannedCall]) -> li
     return with_examples(calls, examples)
 
 
-def _related(session: Session, wrong: list[Sample]) -> list[Shown]:
+def _related(session: Session, round: int, wrong: list[Sample]) -> list[Shown]:
+    """Return failures like these that the last batch does not hold, held-out ones never."""
     k = session.config.memory.related
     if session.memory is None or not wrong or not k:
         return []
-    own = {one.id for sample in wrong for one in failures_of(session.kind, sample, "")}
-    found = session.memory.related_failures([one.text for one in wrong], k, exclude=own)
+    kept_back = {
+        failure.id
+        for one in session.accepted()
+        if one.round == round - 1 or one.split == "probe"
+        for failure in failures_of(session.kind, one, "")
+    }
+    found = session.memory.related_failures([one.text for one in wrong], k, exclude=kept_back)
     return [_shown(one) for one in found]
 
 

@@ -235,6 +235,41 @@ def test_a_larger_budget_lets_a_run_go_on(toy_task: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_a_larger_budget_too_small_for_a_round_changes_nothing(toy_task: Path) -> None:
+    long = ("budget.output_tokens=450", "strategy.rounds=50")
+    for strategy in ("evokd", "static"):
+        ended = run(toy_task, *long, f"strategy.name={strategy}", run_id=strategy)
+        assert ended.report["samples"]["accepted"] > 0  # so that a sample's price is known
+        spent = sum(one["output_tokens"] for one in ended.report["teacher"].values())
+        further = resume_run(
+            RunDirectory(ended.path),
+            overrides=[f"budget.output_tokens={spent + 1}"],
+            emit=lambda event: None,
+        )
+        assert further.report["status"] == "budget"
+        assert further.report["rounds"] == ended.report["rounds"]
+
+
+def test_a_run_that_was_continued_and_broke_off_goes_on(toy_task: Path, llm: FakeLLM) -> None:
+    ended = run(toy_task, "budget.output_tokens=200")
+    llm.faults = ["", "", "", *["status:401"] * 99]
+    with pytest.raises(TeacherError):
+        resume_run(
+            RunDirectory(ended.path),
+            overrides=["budget.output_tokens=null"],
+            emit=lambda event: None,
+        )
+    llm.faults = []
+    result = resume_run(RunDirectory(ended.path), emit=lambda event: None)
+    assert result.report["status"] == "finished"
+
+
+def test_many_refills_are_no_endless_loop(toy_task: Path) -> None:
+    """No text is ever accepted, so that every refill is used."""
+    result = run(toy_task, "gates.max_words=1", "strategy.max_refills=10", "strategy.rounds=1")
+    assert result.report["status"] == "finished"
+
+
 def test_with_nothing_accepted_training_is_skipped_and_the_run_ends(toy_task: Path) -> None:
     result = run(toy_task, "gates.max_words=1", "strategy.max_refills=0")
     assert result.report["samples"]["accepted"] == 0

@@ -13,6 +13,7 @@ from evokd.config import StrategySection
 from evokd.graph.planning import (
     Aim,
     PlannedCall,
+    label_quotas,
     label_weights,
     orders_for,
     orders_of,
@@ -211,6 +212,22 @@ def test_a_later_batch_brings_every_label_to_two() -> None:
 def test_later_batches_hold_out_one_in_five_where_least_is_held_out() -> None:
     held_out = {"a": 5, "b": 2, "c": 3}
     assert probe_quotas(LABELS, 20, StrategySection(), [], held_out) == {"b": 2, "c": 2}
+
+
+@pytest.mark.parametrize("held_out", [{}, {f"l{number:02d}": 1 for number in range(40)}])
+def test_with_many_labels_half_of_a_batch_is_still_trained_on(held_out: dict[str, int]) -> None:
+    labels = [f"l{number:02d}" for number in range(77)]
+    probes = probe_quotas(labels, 64, StrategySection(), [], held_out)
+    assert sum(probes.values()) == 32
+    assert not set(probes) & set(held_out)  # those that have none come first
+
+
+def test_what_names_nothing_has_its_own_share() -> None:
+    weights = {f"t{number}": 1.0 for number in range(18)} | {"none": 1.0}
+    assert label_quotas(26, weights, 0.5)["none"] == 13
+    assert label_quotas(40, weights, 0.05)["none"] == 2
+    assert sum(label_quotas(26, weights, 0.5).values()) == 26
+    assert label_quotas(26, weights) == share_out(26, weights)
 
 
 def test_a_weakness_holds_out_two_of_its_first_label_beyond_the_share() -> None:

@@ -452,6 +452,15 @@ def test_the_labeler_is_shown_a_few_gold_rows_of_every_type_first() -> None:
     assert [one.label for one in shown[:2]] == ["person", "place"]
 
 
+def test_rows_without_entities_do_not_crowd_out_a_type() -> None:
+    place = Entity(start=0, end=4, label="place")
+    empty = [Example(text=f"nobody {number}", label="none") for number in range(10)]
+    gold = [*empty, Example(text="Oslo", label="place", entities=[place])]
+    shown = shown_gold(gold)
+    assert [one.label for one in shown[:2]] == ["none", "place"]
+    assert len(shown) == SHOWN_GOLD
+
+
 # The analyst
 
 ROW = Shown("where is it", "arrival", "lost", 0.8)

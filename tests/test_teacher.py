@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from evokd.agents.models import resolve_endpoint
 from evokd.agents.parsing import parse_json
-from evokd.agents.teacher import DRY, XTC_THRESHOLD, Call, CallLog, Capabilities, Teacher
+from evokd.agents.teacher import SAMPLERS, Call, CallLog, Capabilities, Teacher
 from evokd.config import AgentsSection, RoleSection, role_settings
 from evokd.errors import EndpointError, ReplyError, TeacherError
 from evokd.store.ledger import Ledger
@@ -219,7 +219,7 @@ def test_the_likeliest_words_are_left_out_of_texts_only(llm: FakeLLM, log: CallL
     heat = {"temperature": 0.9, "xtc_probability": 0.5}
     make_teacher(llm, log, **heat).ask(ASKED, FixedTexts, Call(1, "c"))
     assert llm.requests[-1]["xtc_probability"] == 0.5
-    assert llm.requests[-1]["xtc_threshold"] == XTC_THRESHOLD
+    assert SAMPLERS["xtc_probability"].items() <= llm.requests[-1].items()
     make_teacher(llm, log, xtc_probability=0.5).choose(LABEL, OPTIONS, Call(1, "c"))
     assert "xtc_probability" not in llm.requests[-1]
 
@@ -227,7 +227,9 @@ def test_the_likeliest_words_are_left_out_of_texts_only(llm: FakeLLM, log: CallL
 def test_repetition_is_punished_in_texts_only(llm: FakeLLM, log: CallLog) -> None:
     heat = {"temperature": 0.9, "dry_multiplier": 0.8}
     make_teacher(llm, log, **heat).ask(ASKED, FixedTexts, Call(1, "c"))
-    assert {"dry_multiplier": 0.8, **DRY}.items() <= llm.requests[-1].items()
+    assert (SAMPLERS["dry_multiplier"] | {"dry_multiplier": 0.8}).items() <= llm.requests[
+        -1
+    ].items()
     make_teacher(llm, log, dry_multiplier=0.8).choose(LABEL, OPTIONS, Call(1, "c"))
     assert not {name for name in llm.requests[-1] if name.startswith("dry_")}
     make_teacher(llm, log, temperature=0.9).ask(ASKED, FixedTexts, Call(2, "c"))
