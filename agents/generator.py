@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from evokd.agents.card import shorten
+from evokd.agents.parsing import complete_texts
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
 from evokd.records import Difficulty
@@ -84,6 +85,8 @@ def generate_texts(
 ) -> list[tuple[Difficulty, str]]:
     """Return (difficulty, text) pairs, the texts on one line each.
 
+    Of a reply that was cut off the texts that ended are returned.
+
     Args:
         texts: what one text of the task is, in words.
 
@@ -93,7 +96,12 @@ def generate_texts(
     user = _instruction(prompt, labels, assignment, texts)
     messages: list[Message] = [("system", card), ("user", user)]
     named = assignment.named_orders()
-    reply = teacher.ask(messages, _reply_model(named), call).model_dump()
+    model = _reply_model(named)
+
+    def begun(text: str) -> _Texts:
+        return model.model_construct(None, **complete_texts(text, [name for name, _ in named]))
+
+    reply = teacher.ask(messages, model, call, begun=begun).model_dump()
     written = [
         (order.difficulty, shorten(text, 2000)) for name, order in named for text in reply[name]
     ]
@@ -106,7 +114,7 @@ class _Texts(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
-def _reply_model(named: Sequence[tuple[str, Order]]) -> type[BaseModel]:
+def _reply_model(named: Sequence[tuple[str, Order]]) -> type[_Texts]:
     fields: dict[str, Any] = {
         name: (list[str], Field(min_length=order.count, max_length=order.count))
         for name, order in named

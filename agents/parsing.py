@@ -58,6 +58,33 @@ def validated(model: type[R], text: str) -> R:
         raise ValueError(f"{place}: {first['msg']}") from None
 
 
+def was_cut(reply: Reply) -> bool:
+    """Whether a reply was cut off at `max_tokens`."""
+    return reply.finish_reason == "length"
+
+
+def complete_texts(text: str, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the lists of texts in a reply that was cut off, without the text it was cut off in.
+
+    Raises:
+        ValueError: no text is complete.
+    """
+    from langchain_core.utils.json import parse_partial_json
+
+    found = parse_partial_json(text[max(0, text.find("{")) :])
+    known = found if isinstance(found, dict) else {}
+    lists: dict[str, list[str]] = {name: [] for name in names}
+    for name in names:
+        if isinstance(values := known.get(name), list):
+            lists[name] = [one for one in values if isinstance(one, str)]
+    begun = [name for name in names if lists[name]]
+    if begun:
+        lists[begun[-1]].pop()
+    if not any(lists.values()):
+        raise ValueError("it was cut off at max_tokens before its first text ended")
+    return lists
+
+
 def check_ended(reply: Reply) -> None:
     """Refuse a reply that is empty or was cut off.
 
@@ -66,7 +93,7 @@ def check_ended(reply: Reply) -> None:
     """
     if not reply.text.strip():
         raise ValueError("it is empty")
-    if reply.finish_reason == "length":
+    if was_cut(reply):
         raise ValueError("it was cut off at max_tokens")
 
 

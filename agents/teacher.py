@@ -29,6 +29,7 @@ from evokd.agents.parsing import (
     in_words,
     unwrap,
     validated,
+    was_cut,
 )
 from evokd.config import RoleSection
 from evokd.errors import EndpointError, ReplyError, TeacherError
@@ -158,16 +159,31 @@ class Teacher:
         """The model as the task file names it."""
         return self.endpoint.model
 
-    def ask(self, messages: Sequence[Message], reply: type[R], call: Call) -> R:
+    def ask(
+        self,
+        messages: Sequence[Message],
+        reply: type[R],
+        call: Call,
+        *,
+        begun: Callable[[str], R] | None = None,
+    ) -> R:
         """Ask for a reply of the given pydantic model.
+
+        Args:
+            begun: makes a value of what stands in a reply that was cut off; ValueError: it cannot.
+                None: such a reply is asked for again.
 
         Raises:
             ReplyError: neither the reply nor its repair could be used.
             TeacherError: the endpoint failed for good.
         """
         form = reply.model_json_schema()
+
+        def read(text: str, _: Reply) -> R:
+            return validated(reply, text)
+
         answer: R = self._traced(
-            call, lambda: self._ladder(messages, form, call, lambda text, _: validated(reply, text))
+            call, lambda: self._ladder(messages, form, call, read, begun=begun)
         )
         return answer
 
@@ -349,6 +365,7 @@ class Teacher:
         temperature: float | None = None,
         *,
         tokens: bool = False,
+        begun: Callable[[str], Any] | None = None,
     ) -> Any:
         heat = self.settings.temperature or 0.0 if temperature is None else temperature
         mode = self.capabilities.schema_mode
@@ -364,6 +381,8 @@ class Teacher:
             reply = self._reply(request, call, attempt, heat)
             text = reply.text
             try:
+                if begun is not None and was_cut(reply):
+                    return begun(text)
                 check_ended(reply)
                 return read(text, reply)
             except ValueError as error:

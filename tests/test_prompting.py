@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
 from evokd.agents.critic import ACCEPT, FAULTS, Critic, Verdict
 from evokd.agents.generator import Assignment, Order, generate_texts
 from evokd.agents.labeler import SHOWN_GOLD, label_text, name_entities, shown_gold
+from evokd.agents.parsing import complete_texts
 from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import Call, Capabilities, Choice, Message, Teacher
 from evokd.config import ROLES
@@ -52,11 +53,21 @@ class Listener:
     ) -> list[BaseModel]:
         return [self.ask(messages, reply, call) for _ in list(self.answers)]
 
-    def ask(self, messages: Sequence[Message], reply: type[BaseModel], call: Call) -> BaseModel:
+    def ask(
+        self,
+        messages: Sequence[Message],
+        reply: type[BaseModel],
+        call: Call,
+        *,
+        begun: Callable[[str], BaseModel] | None = None,
+    ) -> BaseModel:
         self.asked.append(messages)
         self.forms.append(reply)
         self.purposes.append(call.purpose)
-        return reply.model_validate(self.answers.pop(0))
+        answer = self.answers.pop(0)
+        if begun is not None and isinstance(answer, str):
+            return begun(answer)
+        return reply.model_validate(answer)
 
     def choose(self, messages: Sequence[Message], options: Sequence[str], call: Call) -> Choice:
         self.asked.append(messages)
@@ -240,6 +251,27 @@ def test_the_generator_returns_texts_with_their_difficulty() -> None:
 def test_texts_are_put_on_one_line_and_empty_ones_left_out() -> None:
     texts, _ = written(order(PLAIN), plain=[" a\u2028b\n", "  "])
     assert texts == [("plain", "a b")]
+
+
+@pytest.mark.parametrize("end", ["the third is br", 'the third"', "the third\\u00", ""])
+def test_of_a_reply_that_was_cut_off_the_texts_that_ended_are_kept(end: str) -> None:
+    listener = Listener(f'{{"hard": ["a"], "easy": ["b", "c", "{end}')
+    found = generate_texts(
+        as_teacher(listener),
+        load_prompt("generator", KIND),
+        "card",
+        LABELS,
+        order(MIXED),
+        CALL,
+    )
+    assert found[:2] == [("hard", "a"), ("easy", "b")]
+    assert set(found) <= {("hard", "a"), ("easy", "b"), ("easy", "c")}
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"hard": ["a', '[1, "x', '{"hard": "abc", "easy": 3'])
+def test_a_reply_cut_off_before_a_text_ended_holds_none(text: str) -> None:
+    with pytest.raises(ValueError):
+        complete_texts(text, ["hard", "easy"])
 
 
 def test_half_characters_never_become_texts() -> None:

@@ -224,6 +224,24 @@ def test_the_likeliest_words_are_left_out_of_texts_only(llm: FakeLLM, log: CallL
     assert "xtc_probability" not in llm.requests[-1]
 
 
+def test_what_stands_in_a_cut_reply_may_be_used_instead_of_asking_again(
+    llm: FakeLLM, log: CallLog
+) -> None:
+    known = FixedTexts(texts=["a"])
+    llm.faults = ["truncated"]
+    assert make_teacher(llm, log).ask(ASKED, FixedTexts, Call(1, "c"), begun=lambda _: known) is (
+        known
+    )
+    assert len(llm.requests) == 1
+
+    def unusable(text: str) -> FixedTexts:
+        raise ValueError("nothing in it")
+
+    reply = make_teacher(llm, log).ask(ASKED, FixedTexts, Call(2, "c"), begun=unusable)
+    assert reply != known
+    assert len(llm.requests) == 2  # the cut reply came from the cache
+
+
 def test_repetition_is_punished_in_texts_only(llm: FakeLLM, log: CallLog) -> None:
     heat = {"temperature": 0.9, "dry_multiplier": 0.8}
     make_teacher(llm, log, **heat).ask(ASKED, FixedTexts, Call(1, "c"))
