@@ -141,11 +141,8 @@ def screen_drafts(
         gates = gates.model_copy(update={"max_cosine": any_, "max_lexical": any_})
     parts = [part for one in session.config.task.labels.values() for part in parts_of(one)]
     index = TextIndex(session.embedder, [*parts, *(row.text for row in known)])
-    guarded = TextIndex(
-        session.embedder, (row.text for row in (*session.data.validation, *session.data.test))
-    )
     return screen_texts(
-        fresh, gates, session.embedder, index, guarded, session.labels, session.form
+        fresh, gates, session.embedder, index, session.guarded, session.labels, session.form
     )
 
 

@@ -29,7 +29,7 @@ from evokd.store.ledger import Ledger
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskData, TaskKind, kind_of, normalize
-from evokd.tools.gates import TextForm, are_sentences, asks_questions
+from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions
 from evokd.tools.packs import PACKS, fetch_pack, find_pack, gguf_path, installed
 from evokd.tools.server import LocalServer
 from evokd.tools.student import resolve_student
@@ -90,6 +90,12 @@ class Session:
                 normalize(one) for one in self.prompts["generator"].phrases(INSTRUCTION_WORDS)
             ),
         )
+
+    @cached_property
+    def guarded(self) -> TextIndex:
+        """The validation and test texts, which no new text may come near."""
+        rows = (*self.data.validation, *self.data.test)
+        return TextIndex(self.embedder, (row.text for row in rows))
 
     def budget_reached(self) -> str:
         """Return which budget is used up, or ''; calls that are still open count, too."""

@@ -475,7 +475,6 @@ def test_a_run_of_other_code_is_not_passed_off_as_new(
     bench(toy_set, strategies=["static"])
     cell_file(toy_set.parent / "results", toy_cell("static")).unlink()
     asked = len(llm.requests)
-    monkeypatch.setitem(cell.SIZES, "static", {"samples_per_round": 96})
     monkeypatch.setitem(cell.STRATEGY, "texts_per_call", 7)
     sets.load_set("banking8", toy_set).settings["strategy"].pop("texts_per_call")
     bench(toy_set, strategies=["static"])

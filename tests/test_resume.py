@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 from fake_llm import FakeLLM
 
+from evokd import distill
+from evokd.runner import resume_run
+from evokd.store.run_dir import RunDirectory
+
 CONCURRENCY = 2  # of the toy task
 
 
@@ -44,27 +48,22 @@ def test_a_killed_run_goes_on_where_it_was(toy_task: Path, llm: FakeLLM, after: 
     killed.wait()
     asked_before = [json.dumps(body, sort_keys=True) for body in llm.requests]
 
-    resumed = start(toy_task, "resume", "k")
-    output, errors = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, errors.decode()
+    folder = toy_task.parent / "runs" / "k"
+    report = resume_run(RunDirectory(folder), emit=lambda event: None).report
     asked_after = [json.dumps(body, sort_keys=True) for body in llm.requests[len(asked_before) :]]
     again = [body for body in asked_after if body in asked_before]
     assert len(again) <= CONCURRENCY
 
-    folder = toy_task.parent / "runs" / "k"
     ids = [json.loads(line)["id"] for line in (folder / "samples.jsonl").read_text().splitlines()]
     assert len(ids) == len(set(ids))
-    report = json.loads((folder / "report.json").read_text())
     assert [one["round"] for one in report["rounds"]] == [1, 2]
     assert report["status"] == "finished"
-    assert b"report.html" in output
 
 
 def test_resuming_a_finished_run_asks_nothing(toy_task: Path, llm: FakeLLM) -> None:
-    done = start(toy_task, "run", str(toy_task), "--run-id", "k", "--set", "strategy.rounds=1")
-    assert done.wait(timeout=120) == 0
+    done = distill(toy_task, overrides=["strategy.rounds=1"], runs_dir=toy_task.parent / "runs")
     asked = len(llm.requests)
-    assert start(toy_task, "resume", "k").wait(timeout=60) == 0
+    assert resume_run(RunDirectory(done.path), emit=lambda event: None).report == done.report
     assert len(llm.requests) == asked
 
 
@@ -77,4 +76,7 @@ def test_ctrl_c_ends_with_130_and_can_be_resumed(toy_task: Path, llm: FakeLLM) -
     assert stopped.returncode == 130, errors.decode()
     assert b"resume" in errors
     llm.delay = 0.0
-    assert start(toy_task, "resume", "k").wait(timeout=120) == 0
+    resumed = start(toy_task, "resume", "k")
+    output, errors = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, errors.decode()
+    assert b"report.html" in output

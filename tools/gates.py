@@ -67,20 +67,21 @@ class TextIndex:
     def __init__(self, embedder: Embedder, texts: Iterable[str] = ()) -> None:
         self._embedder = embedder
         self._exact: set[str] = set()
+        self._texts: list[str] = []
         self._grams: list[frozenset[str]] = []
         self._vectors: list[list[float]] = []
         self._matrix: NDArray[np.float32] | None = None
         self.extend(texts)
 
     def __len__(self) -> int:
-        return len(self._grams)
+        return len(self._texts)
 
     def extend(self, texts: Iterable[str]) -> None:
         """Add texts."""
         batch = list(texts)
         for text, vector in zip(batch, self._embedder.embed(batch) if batch else [], strict=True):
             self._exact.add(normalize(text))
-            self._grams.append(_ngrams(text))
+            self._texts.append(text)
             self._vectors.append(vector)
         self._matrix = None
 
@@ -90,6 +91,7 @@ class TextIndex:
 
     def lexical(self, text: str) -> float:
         """Return the highest Jaccard similarity of character 4-grams, in [0, 1]."""
+        self._grams.extend(map(_ngrams, self._texts[len(self._grams) :]))
         grams = _ngrams(text)
         return max((jaccard(grams, other) for other in self._grams), default=0.0)
 
