@@ -93,7 +93,7 @@ def generate_texts(
     Raises:
         ReplyError, TeacherError: see `Teacher.ask`.
     """
-    user = _instruction(prompt, labels, assignment, texts)
+    user = written_order(prompt, labels, assignment, texts)
     messages: list[Message] = [("system", card), ("user", user)]
     named = assignment.named_orders()
     model = _reply_model(named)
@@ -122,9 +122,10 @@ def _reply_model(named: Sequence[tuple[str, Order]]) -> type[_Texts]:
     return create_model("Texts", __base__=_Texts, **fields)
 
 
-def _instruction(
+def written_order(
     prompt: Prompt, labels: Mapping[str, str], task: Assignment, texts: str | None
 ) -> str:
+    """Return what the generator is told after the task card; `texts`: as for `generate_texts`."""
     focus, avoid = "", ""
     if task.vary:
         focus = "\n" + prompt.fill("focus", vary=task.vary)

@@ -12,16 +12,27 @@ from dataclasses import dataclass
 from evokd.agents.attributes import STYLES, TOPICS
 from evokd.agents.card import render_card
 from evokd.agents.critic import SHOWN_GOOD, read_bad_examples
+from evokd.agents.generator import Assignment, written_order
 from evokd.agents.labeler import shown_gold
 from evokd.agents.prompting import Prompt
 from evokd.config import Config, role_settings
-from evokd.graph.planning import PlannedCall, label_quotas, plan_round, probe_quotas
+from evokd.graph.planning import (
+    PlannedCall,
+    label_quotas,
+    orders_of,
+    plan_round,
+    probe_quotas,
+    with_examples,
+    with_topics,
+)
 from evokd.graph.session import load_prompts
 from evokd.graph.strategies import first_round, strategy_of, used_roles
+from evokd.graph.topics import topics_of
 from evokd.tasks import TaskData, kind_of, load_task_data
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_TEXT = 15
+TOKENS_PER_LIST = 8  # its name in the reply
 TOKENS_PER_WEAKNESS = 70
 TOKENS_PER_ATTRIBUTE = 6
 TOKENS_PER_LABEL = 5
@@ -120,11 +131,10 @@ def _role_calls(
     planned = [call for calls in rounds for call in calls]
     # What is in a text, if anything, only the labeler knows.
     everything = strategy.check == "all" or not kind_of(config).exclusive
-    texts, read = _texts(planned), _read(planned, everything)
+    read = _read(planned, everything)
     labelled = read
     if strategy.calibrate:  # the first batch is read in full
         labelled = _texts(rounds[0]) + sum(_read(calls, everything) for calls in rounds[1:])
-    per_call = texts / max(1, len(planned))
     shown = [*(row.text for row in data.seed[:SHOWN_GOOD])]
     shown += [text for text, _ in read_bad_examples(prompts["critic"])[: len(shown)]]
     examples = sum(_tokens(text) + 2 * TURN for text in shown)
@@ -134,7 +144,7 @@ def _role_calls(
         analyst = _Calls(len(data.labels), card + 70, named)
     return {
         "analyst": analyst,
-        "generator": _Calls(len(planned), card + 180, round(per_call * TOKENS_PER_TEXT)),
+        "generator": _generator(config, data, prompts["generator"], card, planned),
         "labeler": _labeler(config, data, card, labelled),
         "critic": _Calls(read, card + 100 + examples, TOKENS_PER_VERDICT),
     }
@@ -142,6 +152,28 @@ def _role_calls(
 
 def _texts(calls: list[PlannedCall]) -> int:
     return sum(call.texts for call in calls)
+
+
+def _generator(
+    config: Config, data: TaskData, prompt: Prompt, card: int, planned: list[PlannedCall]
+) -> _Calls:
+    """Return the generator's calls; gold texts stand for what hard texts are modelled on."""
+    targets = kind_of(config).targets(config.task.labels)
+    gold: dict[str, list[str]] = {}
+    for row in data.seed:
+        gold.setdefault(row.label or "", []).append(row.text)
+    calls = planned
+    if strategy_of(config).teaches:
+        calls = with_examples(calls, gold)
+    calls = with_topics(calls, topics_of(config), config.random_seed)
+    tokens_in = tokens_out = 0
+    for call in calls:
+        orders = orders_of(call, targets[call.label])
+        told = Assignment(call.label, orders, call.length, call.rival, call.vary)
+        tokens_in += card + TURN + _tokens(written_order(prompt, targets, told, config.task.texts))
+        tokens_out += TOKENS_PER_LIST * len(orders) + TOKENS_PER_TEXT * call.texts
+    number = max(1, len(calls))
+    return _Calls(len(calls), round(tokens_in / number), round(tokens_out / number))
 
 
 def _labeler(config: Config, data: TaskData, card: int, texts: int) -> _Calls:

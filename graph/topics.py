@@ -9,6 +9,10 @@ AttrPrompt (Yu et al., 2023).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from evokd.config import Config
+
 # Everyday things of all kinds, chosen with no task in mind.
 GENERAL = tuple(
     " ".join(word.split())
@@ -48,3 +52,10 @@ GENERAL = tuple(
     Columbus, Picasso, Lincoln, Elvis
     """.split(",")
 )
+
+
+def topics_of(config: Config) -> Sequence[str]:
+    """Return the topics of a task's texts: its own, ours, or none."""
+    if not config.strategy.topics:
+        return ()
+    return GENERAL if config.task.topics == "any" else config.task.topics

@@ -5,7 +5,7 @@ Parallel branches only return samples; files and memory are written by `graph/le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from langgraph.runtime import Runtime
@@ -28,7 +28,7 @@ from evokd.graph.planning import (
 from evokd.graph.quotas import lacking_quotas, round_quotas, round_size
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, WriteTask, branch_of, by_id
-from evokd.graph.topics import GENERAL as GENERAL_TOPICS
+from evokd.graph.topics import topics_of
 from evokd.records import Failure, Sample, Weakness
 from evokd.tasks import TaskKind
 
@@ -224,14 +224,7 @@ def _plan_calls(
     round, strategy = state["round"], session.config.strategy
     calls = plan_round(round, wave, strategy, wanted, probes, aims, state.get("rivals", {}))
     calls = _give_examples(session, round, calls)
-    return with_topics(calls, _topics(session), session.config.random_seed)
-
-
-def _topics(session: Session) -> Sequence[str]:
-    task = session.config.task
-    if not session.config.strategy.topics:
-        return ()
-    return GENERAL_TOPICS if task.topics == "any" else task.topics
+    return with_topics(calls, topics_of(session.config), session.config.random_seed)
 
 
 def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:

@@ -355,6 +355,16 @@ def test_a_plan_counts_the_calls_that_a_run_without_refills_makes(
     assert planned["labeler"] + 2 * 2 >= made["labeler"]
 
 
+def test_a_plan_counts_what_the_generator_is_told(run_cli: Cli, task: Path) -> None:
+    def told(*settings: str) -> int:
+        changed = [part for one in settings for part in ("--set", one)]
+        roles = json.loads(run_cli("plan", task, "--json", *changed).out)["roles"]
+        return int(next(one["input_tokens"] for one in roles if one["role"] == "generator"))
+
+    assert told("task.topics=any") > told("task.topics=any", "strategy.topics=false")
+    assert told("strategy.analyst=false") < told()  # no text is modelled on another one
+
+
 def test_a_plan_ends_at_the_budget(run_cli: Cli, task: Path) -> None:
     whole, cut = (
         json.loads(run_cli("plan", task, "--json", *more).out)
