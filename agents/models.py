@@ -37,6 +37,11 @@ class Endpoint:
     identity: str  # what the reply cache knows it by
 
     @property
+    def speaks_openai(self) -> bool:
+        """Whether `langchain-openai` is its client, with a seed, schemas and log-probabilities."""
+        return self.provider in (OPENAI, LOCAL)
+
+    @property
     def model(self) -> str:
         """The model as the task file names it."""
         return f"{self.provider}:{self.name}"
@@ -89,7 +94,7 @@ def chat_model(role: str, settings: RoleSection, endpoint: Endpoint) -> BaseChat
         EndpointError: no key where one is needed.
         ConfigError: a provider that is not installed.
     """
-    if endpoint.provider in (OPENAI, LOCAL):
+    if endpoint.speaks_openai:
         from langchain_openai import ChatOpenAI
         from pydantic import SecretStr
 

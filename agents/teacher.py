@@ -277,6 +277,8 @@ class Teacher:
         messages: list[Message] = [("user", "Write a sentence about the sea.")]
         options = ["kelp", "dune"]  # nobody answers this unless the schema binds
         call = Call(0, "probe")
+        if not self.endpoint.speaks_openai:
+            return self._probe_plain(messages, call)
         modes: tuple[Mode, ...] = ("scalar", "object")
         if self.endpoint.provider == LOCAL:  # the grammar saves the tokens of JSON and fences
             modes = ("grammar", *modes)
@@ -450,7 +452,7 @@ class Teacher:
             self._open(call, key, attempt)
             try:
                 reply = self._invoke(request, call, seed)
-            except _client_errors() as error:
+            except _client_errors(self.endpoint) as error:
                 outcome, wait = _classify(error)
                 self._close(outcome, None)
                 self._give_up_or_wait(error, outcome, wait, retry)
@@ -483,7 +485,9 @@ class Teacher:
     def _invoke(self, request: dict[str, Any], call: Call, seed: int) -> Reply:
         bound: dict[str, Any] = {}
         if self.capabilities.sampling:
-            bound |= {"temperature": request["temperature"], "seed": seed}
+            bound["temperature"] = request["temperature"]
+            if self.endpoint.speaks_openai:
+                bound["seed"] = seed
         extra: dict[str, Any] = {}
         if "schema" in request:
             # Not as `response_format` itself: the client would then parse the reply, raise on one
@@ -497,9 +501,9 @@ class Teacher:
         for name, companions in SAMPLERS.items():
             if name in request:
                 extra |= {one: request[one] for one in (name, *companions)}
-        if extra:
+        if extra and self.endpoint.speaks_openai:
             bound["extra_body"] = extra
-        if "top_logprobs" in request and self.endpoint.provider in ("openai", "local"):
+        if "top_logprobs" in request and self.endpoint.speaks_openai:
             bound |= {"logprobs": True, "top_logprobs": request["top_logprobs"]}
         message = self._chat_model().invoke(
             [tuple(turn) for turn in request["messages"]],
@@ -556,7 +560,10 @@ def _seen(reply: Reply, mode: Mode, sampling: bool) -> Capabilities:
     )
 
 
-def _client_errors() -> tuple[type[Exception], ...]:
+def _client_errors(endpoint: Endpoint) -> tuple[type[Exception], ...]:
+    """Return what a client raises; of one that is not ours to know, anything."""
+    if not endpoint.speaks_openai:
+        return (Exception,)
     import httpx
     import openai
 
@@ -601,12 +608,18 @@ def _to_reply(message: Any, request: dict[str, Any]) -> Reply:
     asked = sum(len(turn[1]) for turn in request["messages"])
     return Reply(
         text=content,
-        finish_reason=str(meta.get("finish_reason") or ""),
+        finish_reason=_finish_reason(meta),
         input_tokens=usage["input_tokens"] if usage else asked // CHARS_PER_TOKEN,
         output_tokens=usage["output_tokens"] if usage else len(content) // CHARS_PER_TOKEN,
         usage_reported=usage is not None,
         logprobs=_logprobs(meta.get("logprobs")),
     )
+
+
+def _finish_reason(meta: Mapping[str, Any]) -> str:
+    """Return why a reply ended, in OpenAI's words: `length` where it was cut off."""
+    reason = str(meta.get("finish_reason") or meta.get("stop_reason") or "")
+    return "length" if reason.lower() == "max_tokens" else reason
 
 
 def _logprobs(raw: Any) -> list[dict[str, Any]] | None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_llm import FakeLLM, running_llm
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import BaseModel
 
+from evokd.agents import models
 from evokd.agents.models import resolve_endpoint
 from evokd.agents.parsing import parse_json
 from evokd.agents.teacher import SAMPLERS, Call, CallLog, Capabilities, Teacher
@@ -65,6 +70,55 @@ def outcomes(log: CallLog) -> dict[str, int]:
 
 def test_probe_sees_a_schema_log_probabilities_and_usage(llm: FakeLLM, log: CallLog) -> None:
     assert make_teacher(llm, log).probe() == SCALAR
+
+
+class OtherClient(BaseChatModel):
+    """A client that knows neither a seed nor OpenAI's body, as those of other providers."""
+
+    replies: list[Any]
+    asked: list[dict[str, Any]] = []
+
+    @property
+    def _llm_type(self) -> str:
+        return "other"
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kw: Any) -> Any:
+        if set(kw) - {"temperature"}:
+            raise TypeError(f"unexpected {sorted(kw)}")
+        self.asked.append(kw)
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return ChatResult(generations=[ChatGeneration(message=reply)])
+
+
+class OtherError(Exception):
+    """Of another provider's client."""
+
+    def __init__(self, status_code: int) -> None:
+        super().__init__("no")
+        self.status_code = status_code
+
+
+def test_a_client_of_another_provider_is_asked_in_words(
+    log: CallLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = AIMessage('{"texts": ["a", "b", "c"]}', response_metadata={"stop_reason": "end_turn"})
+    cut = AIMessage('{"texts": ["a', response_metadata={"stop_reason": "max_tokens"})
+    replies = [AIMessage("the sea"), OtherError(429), cut, whole, OtherError(401)]
+    client = OtherClient(replies=replies)
+    monkeypatch.setattr(models, "_other_provider", lambda *_: client)
+    settings = role_settings(
+        AgentsSection(default=RoleSection(model="other:large", temperature=0.5)), "generator"
+    )
+    endpoint = resolve_endpoint(settings, {})
+    teacher = Teacher("generator", settings, endpoint, log, sleep=lambda seconds: None)
+    assert teacher.probe() == Capabilities(sampling=True)
+    assert teacher.ask(ASKED, FixedTexts, Call(1, "c")).texts == ["a", "b", "c"]
+    assert client.asked[-1] == {"temperature": 0.5}
+    assert outcomes(log) == {"ok": 2, "rate limited": 1, "unusable reply": 1}
+    with pytest.raises(TeacherError, match="HTTP 401"):
+        teacher.ask(ASKED, FixedTexts, Call(2, "d"))
 
 
 def test_probe_sees_that_a_schema_is_ignored(log: CallLog) -> None:
