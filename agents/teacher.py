@@ -459,7 +459,7 @@ class Teacher:
                 continue
             self.log.caches[0].put(key, reply)
             self._close(OK, reply)
-            if reply.finish_reason != "length" and reply.text.strip():
+            if reply.text.strip():
                 for cache in self.log.caches[1:]:
                     cache.put(key, reply)
             return reply

@@ -246,14 +246,17 @@ def test_missing_usage_is_estimated_and_said(log: CallLog) -> None:
     assert log.ledger.budget_spent()["output_tokens"] == len('"fruit"') // 4
 
 
+def another_run(log: CallLog, folder: Path) -> CallLog:
+    """Return the log of another run of the same user."""
+    own = folder / "other.sqlite"
+    return CallLog(Ledger(own), (ReplyCache(own), log.caches[1]))
+
+
 def test_what_was_answered_once_is_not_asked_again(
     llm: FakeLLM, log: CallLog, tmp_path: Path
 ) -> None:
     make_teacher(llm, log).choose(LABEL, OPTIONS, Call(1, "c"))
-    other = CallLog(
-        Ledger(tmp_path / "other.sqlite"),
-        (ReplyCache(tmp_path / "other.sqlite"), log.caches[1]),
-    )
+    other = another_run(log, tmp_path)
     make_teacher(llm, other).choose(LABEL, OPTIONS, Call(5, "later"))
     assert len(llm.requests) == 1
     usage = other.ledger.usage_by_role()["labeler"]
@@ -279,13 +282,13 @@ def test_the_likeliest_words_are_left_out_of_texts_only(llm: FakeLLM, log: CallL
 
 
 def test_what_stands_in_a_cut_reply_may_be_used_instead_of_asking_again(
-    llm: FakeLLM, log: CallLog
+    llm: FakeLLM, log: CallLog, tmp_path: Path
 ) -> None:
     known = FixedTexts(texts=["a"])
     llm.faults = ["truncated"]
-    assert make_teacher(llm, log).ask(ASKED, FixedTexts, Call(1, "c"), begun=lambda _: known) is (
-        known
-    )
+    for one in (log, another_run(log, tmp_path)):
+        reply = make_teacher(llm, one).ask(ASKED, FixedTexts, Call(1, "c"), begun=lambda _: known)
+        assert reply is known
     assert len(llm.requests) == 1
 
     def unusable(text: str) -> FixedTexts:
