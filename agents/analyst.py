@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from evokd.agents.card import shorten
-from evokd.agents.parsing import Words
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
 
@@ -58,13 +57,11 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    name: Words = Field(max_length=60, description="a short name")
-    pattern: Words = Field(
-        max_length=110, description="which texts the student gets wrong, and why"
-    )
+    name: str = Field(max_length=60, description="a short name")
+    pattern: str = Field(max_length=110, description="which texts the student gets wrong, and why")
     hard: int = Field(ge=1, le=9, description="weight of hard texts")
     easy: int = Field(ge=0, le=9, description="weight of easy texts")
-    vary: Words = Field(max_length=70, description="what new texts should vary")
+    vary: str = Field(max_length=70, description="what new texts should vary")
 
 
 class PlannedWeakness(Plan):

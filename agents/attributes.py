@@ -10,9 +10,9 @@ import random
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evokd.agents.parsing import Words
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
+from evokd.tasks import is_unicode
 
 TOPICS = 8
 STYLES = 5
@@ -23,8 +23,8 @@ class Attributes(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    topics: list[Words] = Field(description="situations or topics within the label")
-    styles: list[Words] = Field(description="ways of saying it")
+    topics: list[str] = Field(description="situations or topics within the label")
+    styles: list[str] = Field(description="ways of saying it")
 
     def draw(self, rng: random.Random) -> str:
         """Return one random combination in words; '' where nothing is known."""
@@ -33,8 +33,8 @@ class Attributes(BaseModel):
 
 
 class _Reply(Attributes):
-    topics: list[Words] = Field(min_length=TOPICS, max_length=TOPICS)
-    styles: list[Words] = Field(min_length=STYLES, max_length=STYLES)
+    topics: list[str] = Field(min_length=TOPICS, max_length=TOPICS)
+    styles: list[str] = Field(min_length=STYLES, max_length=STYLES)
 
 
 def find_attributes(
@@ -52,4 +52,4 @@ def find_attributes(
 
 
 def _short(values: list[str]) -> list[str]:
-    return [one.strip()[:80] for one in values if one.strip()]
+    return [one.strip()[:80] for one in values if one.strip() and is_unicode(one)]

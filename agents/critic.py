@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.agents.card import shorten
-from evokd.agents.parsing import Words
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
 from evokd.errors import ConfigError
@@ -59,7 +58,7 @@ class Repaired(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    text: Words = Field(min_length=1, max_length=MAX_CHARS)
+    text: str = Field(min_length=1, max_length=MAX_CHARS)
 
 
 @dataclass(frozen=True)

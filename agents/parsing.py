@@ -5,25 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from evokd.store.replies import Reply
-from evokd.tasks import is_unicode
 
 Form = dict[str, Any] | list[str]  # a JSON schema, or the options of a choice
 Mode = Literal["grammar", "scalar", "object", "none"]  # how a form is bound
 R = TypeVar("R", bound=BaseModel)
-
-
-def _check_unicode(text: str) -> str:
-    if not is_unicode(text):
-        raise ValueError("half a surrogate pair")
-    return text
-
-
-Words = Annotated[str, AfterValidator(_check_unicode)]  # of a reply, that go into files and prompts
 
 
 def parse_json(text: str) -> Any:

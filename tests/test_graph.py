@@ -15,6 +15,7 @@ from evokd import distill
 from evokd.agents.teacher import Choice
 from evokd.errors import ResumeError, RunInUseError, TeacherError
 from evokd.graph.evokd import build_graph
+from evokd.memory.chroma import ChromaWeaknesses
 from evokd.records import Sample
 from evokd.runner import RunResult, resume_run
 from evokd.store.run_dir import RunDirectory
@@ -268,6 +269,29 @@ def test_many_refills_are_no_endless_loop(toy_task: Path) -> None:
     """No text is ever accepted, so that every refill is used."""
     result = run(toy_task, "gates.max_words=1", "strategy.max_refills=10", "strategy.rounds=1")
     assert result.report["status"] == "finished"
+
+
+def test_the_analyst_is_shown_no_held_out_failure(
+    toy_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither do the failures of the last batch come back as related ones of earlier rounds."""
+    kept_back: list[set[str]] = []
+    search = ChromaWeaknesses.related_failures
+
+    def listen(self: Any, texts: Any, k: int, *, exclude: Any = frozenset()) -> Any:
+        kept_back.append(set(exclude))
+        return search(self, texts, k, exclude=exclude)
+
+    monkeypatch.setattr(ChromaWeaknesses, "related_failures", listen)
+    rows = samples(run(toy_task, "strategy.rounds=1"))
+    first = {one.id for one in rows if one.round == 0 and one.accepted}
+    wrong = {
+        one.id
+        for one in rows
+        if one.id in first and one.prediction and one.prediction.label != one.label
+    }
+    assert wrong & {one.id for one in rows if one.split == "probe"}
+    assert kept_back == [wrong]
 
 
 def test_with_nothing_accepted_training_is_skipped_and_the_run_ends(toy_task: Path) -> None:

@@ -10,11 +10,12 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
+from evokd.agents.attributes import find_attributes
 from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
-from evokd.agents.critic import ACCEPT, FAULTS, Critic, Verdict
+from evokd.agents.critic import ACCEPT, FAULTS, Critic, Repaired, Verdict
 from evokd.agents.generator import Assignment, Order, generate_texts
 from evokd.agents.labeler import SHOWN_GOLD, label_text, name_entities, shown_gold
-from evokd.agents.parsing import complete_texts
+from evokd.agents.parsing import complete_texts, validated
 from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import Call, Capabilities, Choice, Message, Teacher
 from evokd.config import ROLES
@@ -272,6 +273,12 @@ def test_of_a_reply_that_was_cut_off_the_texts_that_ended_are_kept(end: str) -> 
 def test_a_reply_cut_off_before_a_text_ended_holds_none(text: str) -> None:
     with pytest.raises(ValueError):
         complete_texts(text, ["hard", "easy"])
+
+
+def test_half_characters_are_refused_in_a_repair() -> None:
+    assert validated(Repaired, '{"text": "fine"}').text == "fine"
+    with pytest.raises(ValueError, match="text"):
+        validated(Repaired, '{"text": "broken \\ud83d"}')
 
 
 def test_half_characters_never_become_texts() -> None:
@@ -708,3 +715,11 @@ def test_a_users_bad_example_without_its_fault_is_refused(line: str) -> None:
     critic = Critic(as_teacher(Listener()), prompt, "card", LABELS, ["good one"], 0.4)
     with pytest.raises(ConfigError, match=r"own\.md, block bad.*reply, letter"):
         critic.judge("it is gone", "lost", "lost", CALL)
+
+
+def test_half_characters_are_no_attributes() -> None:
+    listener = Listener({"topics": ["a", "b \ud83d", *"cdefgh"], "styles": list("vwxyz")})
+    prompt = load_prompt("attributes", KIND)
+    found = find_attributes(as_teacher(listener), prompt, "card", "lost", CALL)
+    assert found.topics == list("acdefgh")
+    assert found.styles == list("vwxyz")

@@ -299,6 +299,13 @@ def test_what_stands_in_a_cut_reply_may_be_used_instead_of_asking_again(
     assert len(llm.requests) == 2  # the cut reply came from the cache
 
 
+def test_answers_that_are_compared_may_repeat_the_text(llm: FakeLLM, log: CallLog) -> None:
+    teacher = make_teacher(llm, log, temperature=0.9, dry_multiplier=0.8, presence_penalty=0.5)
+    teacher.ask_often(ASKED, FixedTexts, Call(1, "c"))
+    assert len(llm.requests) == 3
+    assert not [body for body in llm.requests if {"dry_multiplier", "presence_penalty"} & set(body)]
+
+
 def test_repetition_is_punished_in_texts_only(llm: FakeLLM, log: CallLog) -> None:
     heat = {"temperature": 0.9, "dry_multiplier": 0.8}
     make_teacher(llm, log, **heat).ask(ASKED, FixedTexts, Call(1, "c"))
