@@ -177,11 +177,7 @@ class Teacher:
             ReplyError: neither the reply nor its repair could be used.
             TeacherError: the endpoint failed for good.
         """
-        form = reply.model_json_schema()
-
-        def read(text: str, _: Reply) -> R:
-            return validated(reply, text)
-
+        form, read = reply.model_json_schema(), _reader(reply)
         answer: R = self._traced(
             call, lambda: self._ladder(messages, form, call, read, begun=begun)
         )
@@ -209,10 +205,7 @@ class Teacher:
         Raises:
             ReplyError: none can. TeacherError: as for `ask`.
         """
-        form = reply.model_json_schema()
-
-        def read(text: str, _: Reply) -> R:
-            return validated(reply, text)
+        form, read = reply.model_json_schema(), _reader(reply)
 
         def again() -> list[R]:
             return self._sampled(
@@ -549,6 +542,11 @@ class Teacher:
             cached=cached,
             estimated=reply is not None and not reply.usage_reported,
         )
+
+
+def _reader(model: type[R]) -> Callable[[str, Reply], R]:
+    """Return what reads a reply's text as the model."""
+    return lambda text, _: validated(model, text)
 
 
 def _seen(reply: Reply, mode: Mode, sampling: bool) -> Capabilities:

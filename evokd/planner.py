@@ -164,8 +164,7 @@ def _generator(
         gold.setdefault(row.label or "", []).append(row.text)
     calls = planned
     if strategy_of(config).teaches:
-        calls = with_examples(calls, gold)
-    calls = with_topics(calls, topics_of(config), config.random_seed)
+        calls = with_topics(with_examples(calls, gold), topics_of(config), config.random_seed)
     tokens_in = tokens_out = 0
     for call in calls:
         orders = orders_of(call, targets[call.label])

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from evokd.graph.learning import spent_budget
 from evokd.graph.session import RunContext, Session
 from evokd.graph.state import RunState
 from evokd.graph.strategies import strategy_of
@@ -64,7 +63,7 @@ def _lift_spent_budget(
     ended = bool(snapshot.created_at) and not snapshot.next
     values = snapshot.values
     stopped = values.get("stop", "").startswith("budget")
-    if ended and stopped and not spent_budget(session):
+    if ended and stopped and not session.budget_exhausted():
         further = {"stop": "", "round": values["round"] + 1}
         graph.update_state(config, further, as_node="decide")
 

@@ -31,7 +31,6 @@ from evokd.tools.students import AnyStudent, open_student, train_student
 from evokd.tools.training import TrainingRow, write_training_rows
 
 BASELINE = -1
-FEWEST_SHARE = 1 / 3  # of a round: fewer samples are not worth their planning and training
 BEST_ROUND_RULE = (
     "the latest round whose {metric} on {what} is within one standard error of the best; "
     "all rounds are asked the same rows, the test split is never touched"
@@ -126,7 +125,7 @@ def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         without_gain = 0 if gained or round == 0 else state["without_gain"] + 1
         stop = f"all {strategy.rounds} rounds done" if round >= strategy.rounds else ""
         if not stop:
-            stop = spent_budget(session)
+            stop = session.budget_exhausted()
         if not stop and without_gain >= strategy.patience:
             stop = f"no gain in {without_gain} rounds"
         if not stop and strategy.stop_when_closed and round > 0 and _all_closed(session):
@@ -484,16 +483,6 @@ def _gained(session: Session, round: int, state: RunState) -> bool:
         return True
     now, best = (_score(session, number, rows) for number in (round, state["best_round"]))
     return now > best
-
-
-def spent_budget(session: Session) -> str:
-    """Return the budget as a reason to stop: reached, or too small for a third of a round."""
-    if reached := session.budget_reached():
-        return reached
-    fewest = math.ceil(session.config.strategy.samples_per_round * FEWEST_SHARE)
-    if session.affordable(fewest) >= fewest:
-        return ""
-    return f"budget: too little is left for {fewest} more samples"
 
 
 def _all_closed(session: Session) -> bool:

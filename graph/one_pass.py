@@ -14,6 +14,7 @@ student and its schedule are `evokd`'s.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Literal
 
 from langgraph.graph import END, START, StateGraph
@@ -100,21 +101,12 @@ def sift(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     return {"drafts": by_id(sifted)}
 
 
-def send_to_generator(state: RunState) -> list[Send] | Literal["sift"]:
-    """One branch a planned call."""
-    sends = writing.send_to_generator(state)
-    return sends if isinstance(sends, list) else "sift"
-
-
 def send_to_labeler(
     state: RunState, runtime: Runtime[RunContext]
-) -> list[Send] | Literal["collect"]:
+) -> list[Send] | Literal["settle"]:
     """Have entities named; a text's one label is known."""
     session = session_of(state, runtime)
-    if session.kind.exclusive:
-        return "collect"
-    to_labeler = reading.send_to_labeler(state, runtime)
-    return to_labeler if isinstance(to_labeler, list) else "collect"
+    return "settle" if session.kind.exclusive else reading.send_to_labeler(state, runtime)
 
 
 def collect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -160,9 +152,12 @@ def _builder() -> StateGraph[RunState, RunContext, RunInput, RunOutput]:
     builder.add_node("decide", learning.decide)
     builder.add_node("finish", learning.finish)
     builder.add_edge(START, "prepare")
-    builder.add_conditional_edges("plan_texts", send_to_generator, ["generate", "sift"])
+    # The loop's routers, with what stands here for the loop's `screen` and `settle`.
+    to_generator: dict[Hashable, str] = {"generate": "generate", "screen": "sift"}
+    builder.add_conditional_edges("plan_texts", writing.send_to_generator, to_generator)
     builder.add_edge("generate", "sift")
-    builder.add_conditional_edges("sift", send_to_labeler, ["label", "collect"])
+    to_labeler: dict[Hashable, str] = {"label": "label", "settle": "collect"}
+    builder.add_conditional_edges("sift", send_to_labeler, to_labeler)
     builder.add_edge("label", "collect")
     builder.add_edge("collect", "train")
     builder.add_edge("train", "record")

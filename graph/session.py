@@ -5,6 +5,7 @@ A session is handed to the nodes as LangGraph context; it is never checkpointed.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -42,6 +43,7 @@ Event = dict[str, Any]
 Emit = Callable[[Event], None]
 PROMPTS = ("card", *ROLES, "attributes")
 INSTRUCTION_WORDS = 5  # of the prompt in a row are no chance
+FEWEST_SHARE = 1 / 3  # of a round: fewer samples are not worth their planning and training
 
 
 @dataclass
@@ -104,6 +106,15 @@ class Session:
             if spent[name] + pending.get(name, 0) >= limit:
                 return f"budget: {name} {limit}"
         return ""
+
+    def budget_exhausted(self) -> str:
+        """Return the budget as a reason to stop: reached, or too small for a third of a round."""
+        if reached := self.budget_reached():
+            return reached
+        fewest = math.ceil(self.config.strategy.samples_per_round * FEWEST_SHARE)
+        if self.affordable(fewest) >= fewest:
+            return ""
+        return f"budget: too little is left for {fewest} more samples"
 
     def affordable(self, samples: int) -> int:
         """Return how many accepted samples, of those wanted, the budget still pays for.

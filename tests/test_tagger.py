@@ -47,8 +47,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_student: Path) -> Pat
     settings = StudentSection(
         model=f"path:{tiny_student}",
         max_length=WINDOW,
-        min_steps=150,
-        max_steps=150,
+        min_steps=250,
+        max_steps=250,
         learning_rate=0.01,
         freeze_embeddings=False,
         threads=1,
@@ -83,8 +83,7 @@ def test_what_was_learnt_is_told_well_beyond_the_rows(tagger: Tagger) -> None:
     kind = NamedEntities()
     rows = [sentence(rng).example for _ in range(60)]
     said = tagger.predict(kind.inputs(rows))
-    right = sum(not kind.mistakes(row, one) for row, one in zip(rows, said, strict=True))
-    assert right > 45, "a tagger that is blind to case gets seven rows of ten right at best"
+    assert sum(not kind.mistakes(row, one) for row, one in zip(rows, said, strict=True)) > 50
     assert all(0 < found.confidence <= 1 for one in said for found in one.entities)
 
 
