@@ -20,6 +20,7 @@ from evokd.records import Sample
 from evokd.runner import RunResult, resume_run
 from evokd.store.run_dir import RunDirectory
 from evokd.tools.gates import is_outvoted
+from evokd.tools.student import Student
 
 
 def run(task: Path, *overrides: str, run_id: str = "r") -> RunResult:
@@ -272,17 +273,22 @@ def test_many_refills_are_no_endless_loop(toy_task: Path) -> None:
 
 
 def test_the_analyst_is_shown_no_held_out_failure(
-    toy_task: Path, monkeypatch: pytest.MonkeyPatch
+    toy_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither do the failures of the last batch come back as related ones of earlier rounds."""
     kept_back: list[set[str]] = []
     search = ChromaWeaknesses.related_failures
+
+    def always_wrong(self: Student, texts: Any) -> list[list[float]]:
+        others = [[one for one in self.labels if one != true_label(text)] for text in texts]
+        return [[float(one == wrong[0]) for one in self.labels] for wrong in others]
 
     def listen(self: Any, texts: Any, k: int, *, exclude: Any = frozenset()) -> Any:
         kept_back.append(set(exclude))
         return search(self, texts, k, exclude=exclude)
 
     monkeypatch.setattr(ChromaWeaknesses, "related_failures", listen)
+    monkeypatch.setattr(Student, "probabilities", always_wrong)
     rows = samples(run(toy_task, "strategy.rounds=1"))
     first = {one.id for one in rows if one.round == 0 and one.accepted}
     wrong = {
@@ -290,8 +296,14 @@ def test_the_analyst_is_shown_no_held_out_failure(
         for one in rows
         if one.id in first and one.prediction and one.prediction.label != one.label
     }
-    assert wrong & {one.id for one in rows if one.split == "probe"}
+    held_out = {one.id for one in rows if one.split == "probe"}
+    assert wrong & held_out
     assert kept_back == [wrong]
+    asked = [request["messages"][-1]["content"] for request in llm.requests]
+    (analysis,) = [one for one in asked if "The student confused these" in one]
+    shown = {one.id for one in rows if one.text in analysis}
+    assert shown & wrong - held_out
+    assert not shown & held_out & first
 
 
 def test_with_nothing_accepted_training_is_skipped_and_the_run_ends(toy_task: Path) -> None:
