@@ -30,7 +30,7 @@ def choice_grammar(options: Sequence[str]) -> str:
 
 
 def compact_grammar(schema: Mapping[str, Any]) -> str | None:
-    """Return a grammar for a JSON schema of objects, arrays, strings, choices and integers.
+    """Return a grammar for a JSON schema of objects, arrays, tuples, strings, choices and integers.
 
     All properties of an object are written, in their order.
 
@@ -58,6 +58,8 @@ def _rule(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
                 for name, one in schema.get("properties", {}).items()
             ]
             return _quoted("{") + " " + ' "," '.join(fields) + " " + _quoted("}")
+        case "array" if "prefixItems" in schema:
+            return _tuple([_rule(one, shared) for one in schema["prefixItems"]])
         case "array":
             return _array(schema, _rule(schema["items"], shared))
         case "string":
@@ -79,6 +81,10 @@ def _array(schema: Mapping[str, Any], item: str) -> str:
     rest = f'("," {item}){_times(max(0, least - 1), None if most is None else most - 1)}'
     filled = f"{item} {rest}"
     return f'"[" {filled if least else f"({filled})?"} "]"'
+
+
+def _tuple(items: Sequence[str]) -> str:
+    return '"[" ' + ' "," '.join(items) + ' "]"'
 
 
 def _times(least: int, most: int | None) -> str:

@@ -77,11 +77,12 @@ def name_entities(
         return "user", prompt.fill("main", types=", ".join(labels), names=names, text=text)
 
     turns: list[Message] = [("system", card)]
+    as_pairs = teacher.capabilities.schema_mode == "grammar"
     for row in shown_gold(gold):
         turns.append(asked(row.text, first=len(turns) == 1))
-        turns.append(("assistant", reply_of(row)))
+        turns.append(("assistant", reply_of(row, as_pairs=as_pairs)))
     turns.append(asked(text, first=len(turns) == 1))
-    form = entities_reply(labels, text)
+    form = entities_reply(labels, text, as_pairs=as_pairs)
     if not teacher.capabilities.logprobs:
         replies = teacher.ask_often(turns, form, call)
         silent = sum(not reply.entities for reply in replies) / teacher.samples

@@ -46,6 +46,10 @@ def test_a_nested_model_is_one_line() -> None:
         ({"type": "string"}, r'"\"" (first char{0,})? "\""'),
         ({"type": "string", "minLength": 1, "maxLength": 2000}, r'"\"" first char{0,} "\""'),
         ({"type": "array", "items": {"const": 1}, "maxItems": 0}, '"[]"'),
+        (
+            {"type": "array", "prefixItems": [{"const": 1}, {"enum": [2, 3]}]},
+            '"[" "1" "," ("2" | "3") "]"',
+        ),
         ({"type": "array", "items": {"const": 1}}, '"[" ("1" ("," "1"){0,})? "]"'),
         ({"type": "integer"}, '("-"? [0-9]{1,9})'),
         ({"enum": ["ä"]}, r'("\"ä\"")'),

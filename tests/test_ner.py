@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from evokd.agents.compact_grammar import compact_grammar
 from evokd.errors import DataError
 from evokd.records import Example, FoundEntity, Prediction
 from evokd.tasks import Mistake
@@ -24,6 +25,7 @@ from evokd.tasks.ner import (
     from_tags,
     ground,
     is_lowered,
+    reply_of,
     split_tokens,
     to_tags,
 )
@@ -355,6 +357,19 @@ def test_a_reply_names_no_more_than_half_of_the_words_and_one() -> None:
         form.model_validate({"entities": [*two, two[0]]})
     many = entities_reply(LABELS, "word " * 500).model_json_schema()
     assert many["properties"]["entities"]["maxItems"] == MOST_ENTITIES
+
+
+def test_a_pair_an_entity_is_asked_for_and_read_like_an_object() -> None:
+    form = entities_reply(LABELS, "Ann met Bob", as_pairs=True)
+    rows = [example("Ann met Bob", ("Ann", "person"), ("Bob", "person")), example("so it went")]
+    for row in rows:
+        pairs, objects = (reply_of(row, as_pairs=as_pairs) for as_pairs in (True, False))
+        assert form.model_validate_json(pairs) == form.model_validate_json(objects)
+    assert reply_of(rows[0], as_pairs=True) == '{"entities": [["Ann","person"],["Bob","person"]]}'
+    assert compact_grammar(form.model_json_schema()) is not None
+    for wrong in (["Ann"], ["Ann", "dog"], ["Ann", "person", "place"]):
+        with pytest.raises(ValidationError):
+            form.model_validate({"entities": [wrong]})
 
 
 def test_where_entities_are_names_one_that_stands_in_small_letters_is_none() -> None:

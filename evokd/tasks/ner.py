@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 
 from evokd.config import nearest
 from evokd.errors import DataError
@@ -42,6 +42,8 @@ _QUOTES = "\"'`“”‘’«»„.,;:!?()[]"
 NOTHING = "none"  # stands for the type of a text without entities
 NOTHING_MEANS = "no entity of any of these types"
 MOST_ENTITIES = 30  # a text
+# Longer than a grammar spells out: thirty times a bounded string is too much for the server.
+LONGEST_NAME = 400
 FEWEST_NAMES = 4  # fewer say little of how entities are written
 MISSED, SPURIOUS, WRONG_TYPE, BOUNDARY = "missed", "spurious", "wrong type", "wrong boundary"
 
@@ -317,13 +319,18 @@ def found_in(text: str, named: Sequence[Mention], gold: Iterable[Row]) -> Predic
 
 
 class NamedEntity(BaseModel):
-    """An entity as an LLM names it."""
+    """An entity as an LLM names it: an object, or a pair of its string and its type."""
 
     model_config = ConfigDict(extra="ignore")
 
-    # Longer than a grammar spells out: thirty times a bounded string is too much for the server.
-    text: str = Field(min_length=1, max_length=400)
+    text: str = Field(min_length=1, max_length=LONGEST_NAME)
     type: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_pair(cls, value: Any) -> Any:
+        is_pair = isinstance(value, list) and len(value) == 2
+        return dict(zip(("text", "type"), value, strict=True)) if is_pair else value
 
 
 class NamedEntitiesReply(BaseModel):
@@ -334,23 +341,35 @@ class NamedEntitiesReply(BaseModel):
     entities: list[NamedEntity] = Field(max_length=MOST_ENTITIES)
 
 
-def entities_reply(labels: Sequence[str], text: str) -> type[NamedEntitiesReply]:
+def entities_reply(
+    labels: Sequence[str], text: str, *, as_pairs: bool = False
+) -> type[NamedEntitiesReply]:
     """Return the reply's model with its types bound to the task's.
 
     A small labeler that does not know when to end names every word: so no more entities than half
     of the words, and one.
+
+    Args:
+        as_pairs: what is asked for is a pair an entity, not an object: half the tokens, but
+            endpoints that take JSON schemas only in part do not take this one. Both are read.
     """
     most = min(MOST_ENTITIES, len(split_tokens(text)) // 2 + 1)
     kind: Any = Literal[tuple(labels)]
-    named = create_model("Entity", __base__=NamedEntity, type=(kind, ...))
-    entities: Any = (list[named], Field(max_length=most))
+    item = create_model("Entity", __base__=NamedEntity, type=(kind, ...))
+    entities: Any = (list[item], Field(max_length=most))
+    if as_pairs:
+        string = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}
+        pair = {"type": "array", "prefixItems": [string, {"enum": list(labels)}]}
+        shown = WithJsonSchema(pair | {"minItems": 2, "maxItems": 2})
+        entities = (list[Annotated[item, shown]], entities[1])
     return create_model("Entities", __base__=NamedEntitiesReply, entities=entities)
 
 
-def reply_of(row: Row) -> str:
+def reply_of(row: Row, *, as_pairs: bool = False) -> str:
     """Return a row's entities as the labeler is to answer, each string and type once."""
     named = dict.fromkeys((row.text[one.start : one.end], one.label) for one in row.entities)
-    entities = [{"text": text, "type": label} for text, label in named]
+    objects = [{"text": text, "type": label} for text, label in named]
+    entities = list(named) if as_pairs else objects
     # As the grammar of the local server writes it.
     return json.dumps({"entities": entities}, ensure_ascii=False, separators=(",", ": "))
 
