@@ -34,14 +34,19 @@ class Prompt:
         return {block: set(_PLACEHOLDER.findall(body)) for block, body in self._blocks.items()}
 
     def phrases(self, words: int) -> list[str]:
-        """Return what stands between placeholders, sentence by sentence, from `words` words on."""
+        """Return what stands between placeholders, sentence by sentence, from `words` words on.
+
+        Before a colon two words fewer are enough, and the colon stays.
+        """
         pieces = [
-            piece.strip(' ,;:"')
+            piece.lstrip(' ,;:"').rstrip(' ,;"')
             for body in self._blocks.values()
             for sentence in re.split(r"[.\n]", body)
             for piece in _PLACEHOLDER.split(sentence)[::2]
         ]
-        return [piece for piece in pieces if len(piece.split()) >= words]
+        long = [one.strip(" :") for one in pieces if len(one.split()) >= words]
+        led = [one for one in pieces if one.endswith(":") and words - 2 <= len(one.split()) < words]
+        return [*long, *led]
 
     def fill(self, block: str, /, **values: object) -> str:
         """Return a block with its placeholders filled.

@@ -244,7 +244,9 @@ class StrategySection(Settings):
 class GatesSection(Settings):
     """Checks without an LLM."""
 
-    min_words: int = Field(1, ge=1)
+    min_words: int | None = Field(
+        None, ge=1, description="None: half of the shortest seed's, where there are five seeds"
+    )
     max_words: int = Field(60, ge=1)
     max_cosine: float = Field(0.95, gt=0, le=1, description="nearer than this is a duplicate")
     max_lexical: float = Field(0.85, gt=0, le=1, description="Jaccard of character 4-grams")

@@ -30,7 +30,7 @@ from evokd.store.ledger import Ledger
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskData, TaskKind, kind_of, normalize
-from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions
+from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions, fewest_words
 from evokd.tools.packs import PACKS, fetch_pack, find_pack, gguf_path, installed
 from evokd.tools.server import LocalServer
 from evokd.tools.student import resolve_student
@@ -91,6 +91,7 @@ class Session:
             instructions=tuple(
                 normalize(one) for one in self.prompts["generator"].phrases(INSTRUCTION_WORDS)
             ),
+            fewest_words=fewest_words(gold),
         )
 
     @cached_property

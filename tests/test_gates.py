@@ -16,6 +16,7 @@ from evokd.tools.gates import (
     are_sentences,
     asks_questions,
     balance,
+    fewest_words,
     first_question,
     format_problem,
     is_outvoted,
@@ -99,6 +100,28 @@ def test_the_shortest_length_is_a_setting() -> None:
     gates = GatesSection(min_words=2)
     assert format_problem("help", gates, LABELS) == "format_too_short"
     assert format_problem("help me", gates, LABELS) is None
+
+
+@pytest.mark.parametrize(
+    ("examples", "least"),
+    [
+        (["one two three four five", *["one two three four five six"] * 4], 2),
+        (["one two three four five"] * 4, 1),  # four say too little
+        (["one", *["one two three four five six"] * 4], 1),
+        ([], 1),
+    ],
+)
+def test_without_a_setting_half_of_the_shortest_example_is_the_shortest_text(
+    examples: list[str], least: int
+) -> None:
+    assert fewest_words(examples) == least
+
+
+def test_the_setting_for_the_shortest_length_goes_before_the_examples() -> None:
+    form = TextForm(fewest_words=3)
+    assert format_problem("Hello there", GatesSection(), LABELS, form) == "format_too_short"
+    assert format_problem("Hello there", GatesSection(min_words=2), LABELS, form) is None
+    assert format_problem("help", GatesSection(min_words=2), LABELS, form) == "format_too_short"
 
 
 # Duplicates and leaks

@@ -20,9 +20,10 @@ from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import Call, Capabilities, Choice, Message, Teacher
 from evokd.config import ROLES
 from evokd.errors import ConfigError
+from evokd.graph.session import INSTRUCTION_WORDS
 from evokd.records import Difficulty, Entity, Example
 from evokd.store.replies import Reply
-from evokd.tasks import KINDS, TaskKind
+from evokd.tasks import KINDS, TaskKind, normalize
 from evokd.tasks.ner import BOUNDARY
 
 KIND = "classification"
@@ -353,6 +354,18 @@ def test_phrases_of_a_prompt_are_what_stands_between_placeholders() -> None:
     prompt = Prompt("p", "=== a\n{{one}} of the same kind as {{two}}. Too short.\n\n=== b\n{{x}}")
     assert prompt.phrases(5) == ["of the same kind as"]
     assert prompt.phrases(2) == ["of the same kind as", "Too short"]
+
+
+def test_before_a_colon_a_phrase_of_a_prompt_is_shorter_and_keeps_it() -> None:
+    prompt = Prompt("p", "=== a\n, all about this: {{one}}; one thing: {{two}}")
+    assert prompt.phrases(5) == ["all about this:"]
+    assert prompt.phrases(3) == ["all about this", "one thing:"]
+
+
+def test_the_order_itself_is_no_text() -> None:
+    echo = normalize("Write three, all about this: Asks what taking out cash costs.")
+    phrases = load_prompt("generator", "classification").phrases(INSTRUCTION_WORDS)
+    assert any(normalize(one) in echo for one in phrases)
 
 
 def test_no_placeholder_is_left_in_any_form() -> None:

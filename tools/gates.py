@@ -51,11 +51,13 @@ class TextForm:
         questions: all are questions, see `asks_questions`.
         sentences: all end with a mark, see `are_sentences`.
         instructions: phrases of the generator's prompt, normalized, that no text may hold.
+        fewest_words: where the settings name none, see `fewest_words`.
     """
 
     questions: bool = False
     sentences: bool = False
     instructions: Sequence[str] = ()
+    fewest_words: int = 1
 
 
 ANY_FORM = TextForm()
@@ -154,6 +156,15 @@ def are_sentences(examples: Iterable[str]) -> bool:
     return len(rows) >= FEWEST_SENTENCES and all(map(_ends, rows))
 
 
+def fewest_words(examples: Iterable[str]) -> int:
+    """Return half of the words of the shortest gold example, where there are five or more; else 1.
+
+    A small generator hands in single words now and then ("when", "Hi").
+    """
+    counts = [len(text.split()) for text in examples]
+    return max(1, min(counts) // 2) if len(counts) >= FEWEST_EXAMPLES else 1
+
+
 def first_question(text: str) -> str:
     """Return a text up to its first question mark; what asks nothing stays as it is.
 
@@ -168,7 +179,7 @@ def format_problem(
 ) -> str | None:
     """Return why a text is no usable text at all, or None."""
     words = len(text.split())
-    if words < gates.min_words:
+    if words < (gates.min_words or form.fewest_words):
         return "format_too_short"
     if words > gates.max_words:
         return "format_too_long"
