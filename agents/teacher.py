@@ -52,7 +52,7 @@ SAMPLING_HEAT = 0.7  # the temperature at which answers are compared, where noth
 SAMPLERS: dict[str, dict[str, float]] = {
     "presence_penalty": {},
     "xtc_probability": {"xtc_threshold": 0.1},
-    "dry_multiplier": {"dry_allowed_length": 4, "dry_penalty_last_n": 1500},
+    "dry_multiplier": {"dry_allowed_length": 8, "dry_penalty_last_n": 1500},
 }
 # Which parameters a probe tries, in turn: log-probabilities, then temperature and seed.
 PROBED = ((True, True), (False, True), (False, False))
