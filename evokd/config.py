@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from evokd.errors import ConfigError
 
 ROLES = ("analyst", "generator", "labeler", "critic")
-STRATEGIES = ("evokd", "static", "attr", "fewshot", "fullshot")
+STRATEGIES = ("evokd", "llkd", "static", "attr", "fewshot", "fullshot")
+SELECTIONS = ("llkd", "random", "uncertainty", "m-raru", "k-centre")
 DEFAULT_TEACHER = "local:qwen2.5-coder-1.5b-instruct"
 DEFAULT_EMBEDDER = "local:all-MiniLM-L6-v2"
 
@@ -85,11 +86,19 @@ class DataSection(Settings):
     validation: str | None = None
     test: str | None = Field(None, description="for the final report only")
     train: str | None = Field(None, description="all gold rows; only `fullshot` learns from them")
+    pool: str | None = Field(
+        None,
+        description="unlabelled texts, for `llkd`: JSONL, CSV or a text a line (.gz too), a folder "
+        "of .txt files, or one that datasets saved",
+    )
+    pool_max_chars: int = Field(
+        4000, ge=1, description="longer texts of the pool are dropped and counted"
+    )
 
     @property
     def files(self) -> dict[str, str]:
         """The files that are given, by split."""
-        return {name: path for name, path in self.model_dump().items() if path is not None}
+        return {name: path for name, path in self.model_dump().items() if isinstance(path, str)}
 
 
 class StudentSection(Settings):
@@ -179,6 +188,10 @@ class StrategySection(Settings):
     """The teaching loop. The switches exist for ablations; the paper's behaviour is the default."""
 
     name: str = Field("evokd", description=", ".join(STRATEGIES))
+    selection: str = Field(
+        "llkd",
+        description="which texts of the pool the teacher is asked about: " + ", ".join(SELECTIONS),
+    )
     rounds: int = Field(6, ge=1, le=1000)
     samples_per_round: int = Field(32, ge=2)
     init_samples: int = Field(64, ge=0, description="+Init: plain texts before the loop; 0: none")
@@ -306,6 +319,14 @@ class Config(Settings):
             raise ValueError(
                 f"unknown strategy {self.strategy.name!r}{near}; known: {', '.join(STRATEGIES)}"
             )
+        if self.strategy.selection not in SELECTIONS:
+            near = nearest(self.strategy.selection, SELECTIONS)
+            raise ValueError(
+                f"unknown strategy.selection {self.strategy.selection!r}{near}; "
+                f"known: {', '.join(SELECTIONS)}"
+            )
+        if self.strategy.name == "llkd":
+            self._is_fit_for_a_pool()
         if self.task.kind == "ner" and not self.strategy.separation:
             raise ValueError(
                 "strategy.separation is off, but only the labeler knows the entities of a text"
@@ -317,6 +338,20 @@ class Config(Settings):
         if self.strategy.name == "fullshot" and not self.data.train:
             raise ValueError("the strategy fullshot learns from gold rows: give them in data.train")
         return self
+
+    def _is_fit_for_a_pool(self) -> None:
+        if not self.data.pool:
+            raise ValueError(
+                "the strategy llkd chooses from unlabelled texts: give them in data.pool"
+            )
+        if self.task.kind != "classification":
+            raise ValueError(
+                f"the strategy llkd is for task.kind classification so far, not {self.task.kind}"
+            )
+        if not self.strategy.separation:
+            raise ValueError(
+                "strategy.separation is off, but only the labeler knows the labels of a pool"
+            )
 
 
 # Role settings by default: the generator wants variety, all others the likeliest answer.

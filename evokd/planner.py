@@ -26,7 +26,7 @@ from evokd.graph.planning import (
     with_topics,
 )
 from evokd.graph.session import load_prompts
-from evokd.graph.strategies import first_round, strategy_of, used_roles
+from evokd.graph.strategies import first_round, reads_pool, strategy_of, used_roles
 from evokd.graph.topics import topics_of
 from evokd.tasks import TaskData, kind_of, load_task_data
 
@@ -39,6 +39,7 @@ TOKENS_PER_LABEL = 5
 TOKENS_PER_ENTITIES = 30  # of a text
 TOKENS_PER_VERDICT = 3
 DOUBTFUL_SHARE = 0.3  # of the texts that are not held out
+CONTESTED_SHARE = 0.05  # of the texts of a pool
 TURN = 8  # tokens around every message of a conversation
 
 
@@ -133,7 +134,9 @@ def _role_calls(
     everything = strategy.check == "all" or not kind_of(config).exclusive
     read = _read(planned, everything)
     labelled = read
-    if strategy.calibrate:  # the first batch is read in full
+    if reads_pool(config):
+        labelled, read = _samples(config), round(CONTESTED_SHARE * _samples(config))
+    elif strategy.calibrate:  # the first batch is read in full
         labelled = _texts(rounds[0]) + sum(_read(calls, everything) for calls in rounds[1:])
     shown = [*(row.text for row in data.seed[:SHOWN_GOOD])]
     shown += [text for text, _ in read_bad_examples(prompts["critic"])[: len(shown)]]

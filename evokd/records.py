@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Difficulty = Literal["hard", "easy", "plain"]
 WeaknessStatus = Literal["open", "closed", "returned"]
 Split = Literal["train", "probe", ""]
+POOL = "pool"  # the role of samples that nobody wrote
 Span = tuple[int, int]
 """First code point, one past the last."""
 
@@ -63,7 +64,10 @@ class Prediction(Record):
 class Sample(Record):
     """One row made by a run, with its whole provenance; one line of `samples.jsonl`."""
 
-    id: str = Field(description="r<round>w<wave>c<generator call>-<place in the reply>")
+    id: str = Field(
+        description="r<round>w<wave>c<generator call>-<place in the reply>, or "
+        "r<round>p<number in the pool>"
+    )
     text: str
     round: int
     call: str = Field(description="the generator call that wrote it; siblings share it")

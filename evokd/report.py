@@ -123,6 +123,7 @@ def build_report(
         "weaknesses": _statuses(weaknesses),
         "weakness_list": [_weakness(one, samples) for one in weaknesses],
         "samples": _sample_counts(samples),
+        "pool": _pool(session),
         "marked": [] if session.kind.exclusive else _marked(session, samples),
         "packs": _packs(session),
         "cpu_flags": cpu_flags(),
@@ -142,6 +143,11 @@ def write_report(run: RunDirectory, report: dict[str, Any]) -> None:
     )
     run.write_json(run.report_json, report)
     write_text(run.report_html, render_html(report))
+
+
+def _pool(session: Session) -> dict[str, Any] | None:
+    counts = session.pool.counts if session.pool else None
+    return counts.model_dump() | {"in_words": counts.in_words} if counts else None
 
 
 def _predict(session: Session, number: int, rows: Sequence[Example]) -> list[Prediction]:

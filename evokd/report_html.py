@@ -502,6 +502,7 @@ def facts(report: Json) -> list[tuple[str, str]]:
         ("random seed", report.get("random_seed")),
         ("best round", None if best is None else stage_phrase(best)),
         ("how the best round is chosen", report.get("best_round_rule")),
+        ("pool", section(report, "pool").get("in_words")),
         ("held-out texts it was refitted with", report.get("refitted") or None),
         ("confidence", report.get("calibration")),
         ("labeler's bias, taken out", bias_phrase(report) or None),

@@ -20,8 +20,8 @@ from evokd.graph.learning import BASELINE, last_round, predict, student_of
 from evokd.graph.planning import parts_of
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, branch_of, by_id, read_drafts
-from evokd.graph.strategies import first_round
-from evokd.records import Example, Sample
+from evokd.graph.strategies import first_round, strategy_of
+from evokd.records import POOL, Example, Sample
 from evokd.tasks import normalize
 from evokd.tasks.ner import NOTHING, are_names, ground
 from evokd.tools.calibration import calibrate, label_bias
@@ -271,7 +271,7 @@ def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, floa
         alone = is_outvoted(sample) or not session.kind.exclusive
         settled = label if alone else sample.intended_label
         verdict = critic.judge(sample.text, label, settled, call)
-        if not verdict.repairable:
+        if not verdict.repairable or sample.role == POOL:  # what somebody wrote is not rewritten
             return _judged(sample, verdict)
         text = critic.repair(sample.text, verdict.verdict, label, call)
         repaired = sample.model_copy(
@@ -348,7 +348,8 @@ def labeler_bias(session: Session, samples: Iterable[Sample]) -> dict[str, float
         for one in samples
         if one.labeler_probabilities is not None and one.round == first
     ]
-    if not session.config.strategy.calibrate or not rows:
+    written = strategy_of(session.config).teaches  # for a label; texts of a pool are for none
+    if not session.config.strategy.calibrate or not rows or not written:
         return {}
     probabilities, intended = zip(*rows, strict=True)
     return label_bias(probabilities, intended, session.labels)

@@ -21,12 +21,13 @@ from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import CallLog, Capabilities, Teacher
 from evokd.config import ROLES, Config, role_settings
 from evokd.errors import ConfigError
-from evokd.graph.strategies import first_round, remembers, used_roles
+from evokd.graph.strategies import first_round, reads_pool, remembers, used_roles
 from evokd.memory.chroma import open_memory
 from evokd.memory.embeddings import HashEmbedder, SentenceEmbedder
 from evokd.memory.weakness import WeaknessMemory
 from evokd.records import Embedder, Sample
 from evokd.store.ledger import Ledger
+from evokd.store.pool import Pool
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskData, TaskKind, kind_of, normalize
@@ -62,6 +63,7 @@ class Session:
     memory: WeaknessMemory | None
     student_source: str
     emit: Emit
+    pool: Pool | None = None
     seconds_setup: dict[str, float] = field(default_factory=dict)
     _rounds_done: int = 0
     _seconds_done: float = 0.0
@@ -256,6 +258,10 @@ def open_session(
         if remembers(config):
             memory = open_memory(config.memory, run.run_id, run.memory, embedder)
             stack.callback(memory.close)
+        pool = None
+        if reads_pool(config):
+            pool = Pool(run.pool)
+            stack.callback(pool.close)
         student_source = resolve_student(config.student.model, folders)
         check_pretrained(student_source)
         prompts = load_prompts(config)
@@ -280,6 +286,7 @@ def open_session(
             memory=memory,
             student_source=student_source,
             emit=emit,
+            pool=pool,
             seconds_setup=setup,
         )
 

@@ -27,12 +27,14 @@ class Strategy:
         builder: the function that builds it.
         roles: the roles it may ask.
         teaches: it looks at the student: failures, weaknesses, probes, +Init.
+        reads_pool: it asks about unlabelled texts.
     """
 
     module: str
     builder: str = "build_graph"
     roles: tuple[str, ...] = ()
     teaches: bool = False
+    reads_pool: bool = False
 
     def build(
         self, checkpointer: BaseCheckpointSaver[Any] | None = None
@@ -45,6 +47,7 @@ class Strategy:
 
 STRATEGY = {
     "evokd": Strategy("evokd.graph.evokd", roles=ROLES, teaches=True),
+    "llkd": Strategy("evokd.graph.llkd", roles=("labeler", "critic"), reads_pool=True),
     "static": Strategy("evokd.graph.one_pass", "build_static", ("generator",)),
     "attr": Strategy("evokd.graph.one_pass", "build_attr", ("analyst", "generator")),
     "fewshot": Strategy("evokd.graph.gold_only", "build_fewshot"),
@@ -60,7 +63,7 @@ def strategy_of(config: Config) -> Strategy:
 def used_roles(config: Config) -> list[str]:
     """Return the roles a run of this config calls."""
     strategy = strategy_of(config)
-    if not strategy.teaches:
+    if not strategy.teaches and not strategy.reads_pool:
         names_entities = bool(strategy.roles) and not kind_of(config).exclusive
         return [*strategy.roles, *(["labeler"] if names_entities else [])]
     switches = {
@@ -79,3 +82,8 @@ def remembers(config: Config) -> bool:
 def first_round(config: Config) -> int:
     """Return the number of the first round: 0 where there is an +Init batch."""
     return 0 if strategy_of(config).teaches and config.strategy.init else 1
+
+
+def reads_pool(config: Config) -> bool:
+    """Whether a run of this config asks about the texts of a pool."""
+    return strategy_of(config).reads_pool

@@ -36,6 +36,7 @@ class RunDirectory:
         self.report_html = path / "report.html"
         self.student = path / "student"
         self.memory = path / "memory"
+        self.pool = path / "pool.sqlite"
         self.rounds_students = path / "students"
         self.prepared = path / "prepared.json"
         self._lock: FileLock | None = None

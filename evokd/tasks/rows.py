@@ -20,6 +20,7 @@ from evokd.config import Config
 from evokd.errors import DataError
 from evokd.records import Example
 from evokd.tasks.kind import TaskKind
+from evokd.tasks.pool import POOL_FORM, PoolRow, digest_of_pool, read_pool
 from evokd.tasks.texts import normalize
 
 
@@ -37,6 +38,8 @@ class TaskData:
     test: tuple[Example, ...]
     warnings: tuple[str, ...] = field(default=())
     train: tuple[Example, ...] = field(default=())
+    pool: Path = field(default=Path())
+    pool_digest: str = field(default="")
 
     @property
     def digest(self) -> str:
@@ -45,7 +48,8 @@ class TaskData:
             [_identity(row) for row in part]
             for part in (self.seed, self.validation, self.test, self.train)
         ]
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+        told = json.dumps(rows) + self.pool_digest
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def read_task_data(config: Config, kind: TaskKind) -> TaskData:
@@ -78,8 +82,18 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
             f"{config.data.seed}: no seed row for label(s) {', '.join(bare)}; "
             "every label needs at least one gold example that does not stand in test"
         )
+    pool = Path(config.data.pool) if config.strategy.name == "llkd" and config.data.pool else None
+    if pool and not any(isinstance(row, PoolRow) for row in read_pool(pool)):
+        raise DataError(f"data.pool: no row of {pool} holds a text; expected {POOL_FORM}")
     return TaskData(
-        labels, tuple(seed), tuple(validation), tuple(test), tuple(warnings), tuple(train)
+        labels,
+        tuple(seed),
+        tuple(validation),
+        tuple(test),
+        tuple(warnings),
+        tuple(train),
+        pool or Path(),
+        digest_of_pool(pool) if pool else "",
     )
 
 

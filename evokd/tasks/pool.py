@@ -1,0 +1,203 @@
+"""Unlabelled texts, read one by one: a pool may be larger than memory.
+
+A pool is JSONL or CSV with a column `text` (both may be `.gz`), a `.txt` with a text a line, a
+folder of `.txt` files, each one text, or a folder that `datasets` saved. Other columns are not
+looked at, labels among them. One broken row is no reason to stop: it is yielded as `BrokenRow`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from evokd.errors import ConfigError, DataError
+from evokd.tasks.texts import is_unicode
+
+CHUNK = 1 << 20
+POOL_FORM = 'lines such as {"text": "…"}'
+SAVED_DATASET = ("dataset_info.json", "dataset_dict.json")
+LARGEST_FIELD = 1 << 27  # csv's own limit makes an error of a text of 130,000 characters
+
+
+@dataclass(frozen=True)
+class PoolRow:
+    """A text and where it stands."""
+
+    place: str
+    text: str
+
+
+@dataclass(frozen=True)
+class BrokenRow:
+    """A row that holds no text, and why."""
+
+    place: str
+    why: str
+
+
+def read_pool(path: Path) -> Iterator[PoolRow | BrokenRow]:
+    """Yield the rows of a pool in order, in memory one at a time.
+
+    Raises:
+        DataError: nothing there, a form that is not known, a CSV without the column text, an
+            incomplete gzip file.
+        ConfigError: a saved dataset, and the library `datasets` is not installed.
+    """
+    if path.is_dir():
+        if any((path / name).exists() for name in SAVED_DATASET):
+            yield from _saved_dataset(path)
+        else:
+            yield from _text_files(path)
+        return
+    read = {".jsonl": _json_lines, ".csv": _csv_rows, ".txt": _plain_lines}
+    form = Path(path.name.removesuffix(".gz")).suffix
+    if form not in read:
+        raise DataError(
+            f"data.pool: {path} is of no known form; expected .jsonl, .csv or .txt (.gz too), "
+            "a folder of .txt files or one that datasets saved"
+        )
+    with _opened(path) as file:
+        yield from read[form](path, file)
+
+
+def digest_of_pool(path: Path) -> str:
+    """Return a hash of a pool's files, names and bytes.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\n{file.stat().st_size}\n".encode())
+        with file.open("rb") as opened:
+            while chunk := opened.read(CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise DataError(f"no pool at {path}; check data.pool") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise DataError(f"{path} is not a complete gzip file; write it anew") from None
+    except OSError as error:
+        raise DataError(f"data.pool: {path} cannot be read: {error.strerror or error}") from None
+
+
+def _checked(place: str, text: Any) -> PoolRow | BrokenRow:
+    if not isinstance(text, str):
+        return BrokenRow(place, "no column text that holds a string")
+    if not text.strip():
+        return BrokenRow(place, "an empty text")
+    if not is_unicode(text):
+        return BrokenRow(place, "half a surrogate pair")
+    return PoolRow(place, text)
+
+
+def _decoded(path: Path, file: IO[bytes]) -> Iterator[tuple[str, str | None]]:
+    """Yield (place, line) of a file; None for a line that is not UTF-8."""
+    for number, raw in enumerate(file, 1):
+        place = f"{path.name}:{number}"
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            yield place, None
+        else:
+            yield place, line.rstrip("\r\n")
+
+
+def _json_lines(path: Path, file: IO[bytes]) -> Iterator[PoolRow | BrokenRow]:
+    for place, line in _decoded(path, file):
+        if line is None:
+            yield BrokenRow(place, "not UTF-8")
+        elif line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                yield BrokenRow(place, "not valid JSON")
+            else:
+                yield _checked(place, row.get("text") if isinstance(row, dict) else None)
+
+
+def _plain_lines(path: Path, file: IO[bytes]) -> Iterator[PoolRow | BrokenRow]:
+    for place, line in _decoded(path, file):
+        if line is None:
+            yield BrokenRow(place, "not UTF-8")
+        elif line.strip():
+            yield _checked(place, line)
+
+
+def _csv_rows(path: Path, file: IO[bytes]) -> Iterator[PoolRow | BrokenRow]:
+    csv.field_size_limit(LARGEST_FIELD)
+    # What is no UTF-8 becomes half surrogates, which `_checked` refuses row by row.
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.DictReader(text)
+    if "text" not in (reader.fieldnames or ()):
+        raise DataError(
+            f"{path}: the header is {list(reader.fieldnames or ())}, expected a column text"
+        )
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield BrokenRow(f"{path.name}:{reader.line_num}", str(error))
+        else:
+            yield _checked(f"{path.name}:{reader.line_num}", row["text"])
+
+
+def _text_files(path: Path) -> Iterator[PoolRow | BrokenRow]:
+    found = False
+    for file in sorted(path.rglob("*.txt")):
+        found = True
+        place = str(file.relative_to(path))
+        try:
+            yield _checked(place, file.read_text(encoding="utf-8-sig").strip())
+        except UnicodeDecodeError:
+            yield BrokenRow(place, "not UTF-8")
+        except OSError as error:
+            yield BrokenRow(place, error.strerror or "cannot be read")
+    if not found:
+        raise DataError(
+            f"data.pool: the folder {path} holds no .txt file and is no dataset that datasets "
+            "saved; one text a file is expected, or name a JSONL or CSV file"
+        )
+
+
+def _saved_dataset(path: Path) -> Iterator[PoolRow | BrokenRow]:
+    try:
+        import datasets
+    except ImportError:
+        raise ConfigError(
+            f"data.pool: {path} is a saved dataset, which the library datasets reads: "
+            "pip install datasets, or write the texts as JSONL"
+        ) from None
+    saved = datasets.load_from_disk(str(path))
+    if isinstance(saved, datasets.DatasetDict):
+        if len(saved) > 1:
+            raise DataError(
+                f"data.pool: {path} holds the splits {', '.join(saved)}; "
+                "name the folder of the one that is meant"
+            )
+        (saved,) = saved.values()
+    if "text" not in saved.column_names:
+        raise DataError(
+            f"data.pool: {path} has the columns {', '.join(saved.column_names)}; expected text"
+        )
+    for number, row in enumerate(saved.select_columns("text")):
+        yield _checked(f"{path.name}:{number}", row["text"])

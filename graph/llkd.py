@@ -1,0 +1,305 @@
+"""LLKD, budgeted: the student chooses which texts of a pool the teacher is asked about.
+
+prepare → fill_pool → score_pool → choose → label ⇉ settle → critique ⇉ keep → train
+                          ↑                                                      ↓
+                          └──────────────────── decide ← record ←────────────────┘
+
+After Li et al., Learning with Less (Findings of NAACL 2025, arXiv 2411.08028), who have the whole
+pool labelled and then select rows for training by teacher confidence and student uncertainty. Here
+uncertainty selects what is asked, so that teacher tokens are saved, too, and the class-wise moving
+threshold on the confidence decides what is learnt. Held-out rows are drawn by chance.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+from evokd.errors import DataError
+from evokd.graph import learning, reading
+from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.state import (
+    RunInput,
+    RunOutput,
+    RunState,
+    by_id,
+    count_decisions,
+    read_drafts,
+)
+from evokd.records import POOL, Prediction, Sample
+from evokd.store.pool import Pool, Scored
+from evokd.tasks import normalize
+from evokd.tasks.pool import read_pool
+from evokd.tools.selection import SELECTIONS, Wanted
+from evokd.tools.student import Student
+from evokd.tools.thresholds import MovingThreshold, normalized_entropy
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
+
+SCORED_TOGETHER = 2048
+
+
+def build_graph(
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return the compiled graph; `langgraph dev` wants it without a checkpointer."""
+    builder = StateGraph(
+        RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
+    )
+    builder.add_node("prepare", learning.prepare)
+    builder.add_node("fill_pool", fill_pool)
+    builder.add_node("score_pool", score_pool)
+    builder.add_node("choose", choose)
+    builder.add_node("label", reading.label)
+    builder.add_node("settle", settle)
+    builder.add_node("critique", reading.critique)
+    builder.add_node("keep", keep)
+    builder.add_node("train", learning.train)
+    builder.add_node("record", learning.record)
+    builder.add_node("decide", decide)
+    builder.add_node("finish", learning.finish)
+    builder.add_edge(START, "prepare")
+    builder.add_edge("prepare", "fill_pool")
+    builder.add_edge("fill_pool", "score_pool")
+    builder.add_edge("score_pool", "choose")
+    builder.add_conditional_edges("choose", reading.send_to_labeler, ["label", "settle"])
+    builder.add_edge("label", "settle")
+    # The loop's router, with what stands here for the loop's `gate`.
+    to_critic: dict[Hashable, str] = {"critique": "critique", "gate": "keep"}
+    builder.add_conditional_edges("settle", reading.send_to_critic, to_critic)
+    builder.add_edge("critique", "keep")
+    builder.add_edge("keep", "train")
+    builder.add_edge("train", "record")
+    builder.add_edge("record", "decide")
+    builder.add_conditional_edges("decide", route_after_decide, ["score_pool", "finish"])
+    builder.add_edge("finish", END)
+    return builder.compile(checkpointer=checkpointer, name="llkd")
+
+
+def fill_pool(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Take in the pool, without what is known, doubled, too long or broken; all is counted."""
+    session = session_of(state, runtime)
+    pool, data = _pool(session), session.config.data
+    known = {
+        normalize(row.text): split
+        for split in ("seed", "validation", "test")
+        for row in getattr(session.data, split)
+    }
+
+    def drop(text: str) -> str:
+        return "too_long" if len(text) > data.pool_max_chars else known.get(normalize(text), "")
+
+    with session.phase("fill_pool", state["round"]):
+        counts = pool.fill(read_pool(session.data.pool), drop)
+    if not counts.kept:
+        raise DataError(f"data.pool: {counts.in_words}; there is nothing to ask about")
+    session.emit({"kind": "note", "text": f"pool: {counts.in_words}"})
+    return {}
+
+
+def score_pool(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Ask the last student what it would call every text of the pool, and how unsure it is."""
+    session = session_of(state, runtime)
+    with session.phase("score_pool", state["round"]):
+        student = learning.student_of(session, learning.last_round(session, state["round"]))
+        assert isinstance(student, Student)
+        batches = _pool(session).batches(SCORED_TOGETHER)
+        _pool(session).write_scores(_scored(student, batch) for batch in batches)
+    return {}
+
+
+def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Choose what the teacher is asked about; held-out rows are drawn by chance."""
+    session = session_of(state, runtime)
+    strategy, round = session.config.strategy, state["round"]
+    with session.phase("choose", round):
+        pool, asked = _pool(session), asked_numbers(session.run.read_samples())
+        rng = random_of(session, round)
+        total = session.affordable(strategy.samples_per_round)
+        share = 0.0 if session.data.validation else strategy.probe_share
+        held_out = pool.draw(_at_least_one(share, total), asked, rng)
+        learned = Counter(one.label for one in session.accepted() if one.split == "train")
+        wanted = Wanted(
+            pool=pool,
+            asked=frozenset({*asked, *held_out}),
+            by_label=balanced_shares(total - len(held_out), session.labels, learned),
+            embed=lambda texts: _vectors(session, texts),
+            known=_vectors(
+                session, [*(row.text for row in session.data.seed), *pool.texts(sorted(asked))]
+            ),
+            rng=rng,
+        )
+        chosen = SELECTIONS[strategy.selection](wanted)
+        drafts = [
+            *_drafts(session, round, held_out, "probe"),
+            *_drafts(session, round, chosen, "train"),
+        ]
+    session.emit({"kind": "plan", "round": round, "weaknesses": []})
+    return {"assignments": [], "drafts": by_id(drafts)}
+
+
+def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Keep what the labeler is sure enough of for its label; only contested rows go to the critic.
+
+    Contested is a row that teacher and student are both sure of, and differ.
+    """
+    session = session_of(state, runtime)
+    sure = session.config.strategy.labeler_min_confidence
+    with session.phase("settle", state["round"]):
+        drafts = read_drafts(state)
+        before = [one for one in session.run.read_samples() if one.round < state["round"]]
+        threshold = confidence_threshold(session.labels, [*before, *drafts])
+        settled = [
+            settle_row(one, threshold, sure) if one.accepted is None else one for one in drafts
+        ]
+    return {"drafts": by_id(settled), "labeler_bias": {}}
+
+
+def keep(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Accept what nobody rejected."""
+    session = session_of(state, runtime)
+    with session.phase("keep", state["round"]):
+        kept = [
+            one.model_copy(update={"accepted": True}) if one.accepted is None else one
+            for one in read_drafts(state)
+        ]
+    session.emit({"kind": "gate", "round": state["round"], **count_decisions(kept)})
+    return {"drafts": by_id(kept)}
+
+
+def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Stop as the loop does, or when every text of the pool was asked."""
+    session = session_of(state, runtime)
+    update = learning.decide(state, runtime)
+    left = len(_pool(session)) - len(asked_numbers(session.run.read_samples()))
+    if not update["stop"] and not left:
+        update |= {"stop": "every text of the pool was asked", "round": state["round"]}
+    return update
+
+
+def route_after_decide(state: RunState) -> Literal["score_pool", "finish"]:
+    """Go on with the next round, or finish."""
+    return "finish" if state["stop"] else "score_pool"
+
+
+def balanced_shares(
+    total: int, labels: Sequence[str], learned: Mapping[str | None, int]
+) -> dict[str, int]:
+    """Return how many texts of each label are wanted, so that labels come level.
+
+    What is wanted falls on the labels that have fewest, one after the other.
+
+    Args:
+        learned: label → rows so far.
+    """
+    have = {label: learned.get(label, 0) for label in labels}
+    shares = dict.fromkeys(labels, 0)
+    for _ in range(total):
+        label = min(labels, key=lambda name: have[name] + shares[name])
+        shares[label] += 1
+    return shares
+
+
+def confidence_threshold(labels: Sequence[str], samples: Sequence[Sample]) -> MovingThreshold:
+    """Return the class-wise threshold on the labeler's confidence after all rounds it has read."""
+    threshold = MovingThreshold(labels)
+    read = [one for one in samples if one.labeler_label is not None]
+    for round in sorted({one.round for one in read}):
+        batch = [one for one in read if one.round == round]
+        threshold.update(
+            [one.labeler_confidence or 0.0 for one in batch],
+            [one.labeler_label or "" for one in batch],
+        )
+    return threshold
+
+
+def settle_row(sample: Sample, threshold: MovingThreshold, sure: float) -> Sample:
+    """Return a row that the labeler has read with its label, or rejected.
+
+    Args:
+        sure: from this confidence on teacher and student are sure.
+    """
+    if sample.labeler_label is None:
+        return sample.rejected("label_unusable_reply")
+    confidence = sample.labeler_confidence or 0.0
+    if confidence < threshold.of(sample.labeler_label):
+        return sample.rejected("label_unsure")
+    said = sample.prediction
+    contested = (
+        said is not None
+        and said.label != sample.labeler_label
+        and min(confidence, said.confidence) >= sure
+    )
+    return sample.model_copy(update={"label": sample.labeler_label, "checked": contested})
+
+
+def asked_numbers(samples: Sequence[Sample]) -> set[int]:
+    """Return the numbers of the pool's texts that the teacher has read."""
+    return {
+        int(one.id.partition("p")[2])
+        for one in samples
+        if one.role == POOL and one.reason != "budget"
+    }
+
+
+def random_of(session: Session, round: int) -> random.Random:
+    """Return a round's randomness."""
+    return random.Random(f"{session.config.random_seed} pool {round}")  # noqa: S311
+
+
+def _pool(session: Session) -> Pool:
+    assert session.pool is not None
+    return session.pool
+
+
+def _scored(student: Student, batch: Sequence[tuple[int, str]]) -> list[Scored]:
+    probabilities = student.probabilities([text for _, text in batch])
+    likeliest = student.likeliest(probabilities)
+    return [
+        Scored(id=number, label=said.label, uncertainty=normalized_entropy(row))
+        for (number, _), said, row in zip(batch, likeliest, probabilities, strict=True)
+    ]
+
+
+def _drafts(
+    session: Session, round: int, numbers: Sequence[int], split: Literal["train", "probe"]
+) -> list[Sample]:
+    """Return texts of the pool as samples, with what the last student says of them."""
+    texts = _pool(session).texts(numbers)
+    student = learning.student_of(session, learning.last_round(session, round))
+    said: list[Prediction] = student.predict(texts) if texts else []
+    return [
+        Sample(
+            id=f"r{round:02d}p{number:07d}",
+            text=text,
+            round=round,
+            call=POOL,
+            role=POOL,
+            intended_label=prediction.label,
+            split=split,
+            prediction=prediction,
+        )
+        for number, text, prediction in zip(numbers, texts, said, strict=True)
+    ]
+
+
+def _vectors(session: Session, texts: Sequence[str]) -> Any:
+    import numpy as np
+
+    if not texts:
+        return np.zeros((0, session.embedder.dimension), np.float32)
+    return np.asarray(session.embedder.embed(list(texts)), np.float32)
+
+
+def _at_least_one(share: float, total: int) -> int:
+    return max(1, round(share * total)) if share and total > 1 else 0
+
+
+graph = build_graph()

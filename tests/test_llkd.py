@@ -1,0 +1,192 @@
+"""The strategy llkd on the scripted teacher: what is asked, kept, drawn and counted."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_task
+from fake_llm import WORDS, FakeLLM, true_label, write_text
+
+from evokd import api, distill
+from evokd.errors import ConfigError, DataError
+from evokd.graph.llkd import (
+    asked_numbers,
+    balanced_shares,
+    confidence_threshold,
+    settle_row,
+)
+from evokd.records import POOL, Prediction, Sample
+from evokd.runner import RunResult, resume_run
+from evokd.store.run_dir import RunDirectory
+
+STRATEGY = {"name": "llkd", "rounds": 2, "samples_per_round": 10}
+
+
+def write_pool(folder: Path, *more: str, rows: int = 40) -> Path:
+    rng = random.Random(5)
+    texts = [write_text(label, rng) for _ in range(rows) for label in WORDS][:rows]
+    lines = [json.dumps({"text": text}) for text in texts]
+    path = folder / "pool.jsonl"
+    path.write_text("\n".join([*lines, *more]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def pool_task(tmp_path: Path, llm: FakeLLM, tiny_student: Path) -> Path:
+    write_pool(tmp_path)
+    changes = {"data": {"pool": "pool.jsonl"}, "strategy": STRATEGY}
+    return write_task(tmp_path, llm.base_url, tiny_student, changes)
+
+
+def run(task: Path, *overrides: str, run_id: str = "r", **options: Any) -> RunResult:
+    return distill(
+        task, overrides=overrides, run_id=run_id, runs_dir=task.parent / "runs", **options
+    )
+
+
+def samples(result: RunResult) -> list[Sample]:
+    return RunDirectory(result.path).read_samples()
+
+
+def row(number: int = 1, **values: Any) -> Sample:
+    told = {"text": "t", "round": 1, "call": POOL, "role": POOL, "intended_label": "fruit"}
+    return Sample(id=f"r01p{number:07d}", **told | values)
+
+
+def test_the_teacher_is_asked_for_labels_and_nothing_is_written(pool_task: Path) -> None:
+    result = run(pool_task)
+    rows = samples(result)
+    pool = {json.loads(line)["text"] for line in (pool_task.parent / "pool.jsonl").open()}
+    assert {one.text for one in rows} <= pool
+    assert len({one.text for one in rows}) == len(rows) == 20
+    assert result.report["teacher"]["labeler"]["calls"] >= 20
+    assert set(result.report["teacher"]) <= {"labeler", "critic", "analyst"}
+    assert result.report["status"] == "finished"
+    assert (result.student / "config.json").exists()
+
+
+def test_what_is_learnt_has_the_labelers_label(pool_task: Path) -> None:
+    accepted = [one for one in samples(run(pool_task)) if one.accepted]
+    assert all(one.label == one.labeler_label for one in accepted)
+    right = sum(one.label == true_label(one.text) for one in accepted)
+    assert right >= 0.8 * len(accepted)
+    assert {one.split for one in accepted} == {"train", "probe"}
+
+
+@pytest.mark.parametrize("name", ["random", "uncertainty", "m-raru", "k-centre"])
+def test_every_selection_runs(pool_task: Path, name: str) -> None:
+    report = run(pool_task, f"strategy.selection={name}").report
+    assert report["status"] == "finished"
+    assert report["samples"]["accepted"] > 10
+
+
+def test_dropped_rows_are_counted_and_never_asked(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path
+) -> None:
+    changes = {"data": {"pool": "pool.jsonl", "pool_max_chars": 300}, "strategy": STRATEGY}
+    task = write_task(tmp_path, llm.base_url, tiny_student, changes)
+    test = json.loads((tmp_path / "test.jsonl").read_text().splitlines()[0])["text"]
+    seed = json.loads((tmp_path / "seed.jsonl").read_text().splitlines()[0])["text"]
+    more = [test.upper(), seed, "x" * 100_000, "apple here too", "Apple  here too"]
+    write_pool(tmp_path, *(json.dumps({"text": text}) for text in more), "{broken", rows=10)
+    result = run(task, "strategy.samples_per_round=30", "strategy.rounds=1")
+    counts = result.report["pool"]
+    assert counts["read"] == 16
+    assert counts["dropped"]["test"] >= 1
+    assert counts["dropped"]["seed"] >= 1
+    assert counts["dropped"]["too_long"] == counts["dropped"]["broken"] == 1
+    assert counts["dropped"]["duplicate"] >= 1
+    assert counts["broken"] == ["pool.jsonl:16: not valid JSON"]
+    assert counts["kept"] + sum(counts["dropped"].values()) == counts["read"]
+    asked = {one.text.lower() for one in samples(result)}
+    assert not {test.lower(), seed.lower()} & asked
+
+
+def test_it_ends_when_the_pool_is_used_up(pool_task: Path) -> None:
+    write_pool(pool_task.parent, rows=14)
+    result = run(pool_task, "strategy.rounds=5")
+    kept = result.report["pool"]["kept"]
+    assert len(samples(result)) == kept
+    assert result.report["stop_reason"] == "every text of the pool was asked"
+
+
+def test_a_stopped_run_goes_on_and_asks_nothing_twice(pool_task: Path, llm: FakeLLM) -> None:
+    whole = run(pool_task, run_id="whole", cache_dir=pool_task.parent / "one")
+    budget = "budget.output_tokens=30"
+    cut = run(pool_task, budget, run_id="cut", cache_dir=pool_task.parent / "two")
+    assert cut.report["status"] == "budget"
+    asked = len(llm.requests)
+    more = resume_run(
+        RunDirectory(cut.path),
+        overrides=["budget.output_tokens=100000"],
+        cache_dir=pool_task.parent / "two",
+        emit=lambda event: None,
+    )
+    assert more.report["status"] == "finished"
+    texts = [one.text for one in samples(more) if one.labeler_label]
+    assert len(texts) == len(set(texts))
+    assert len(llm.requests) > asked
+    assert {one.round for one in samples(whole)} == {1, 2}
+
+
+def test_plan_says_what_it_will_take(pool_task: Path) -> None:
+    estimate = api.plan(pool_task)
+    calls = {one.role: one.calls for one in estimate.roles}
+    assert calls == {"labeler": 20, "critic": 1}
+
+
+def test_without_a_pool_it_is_refused(toy_task: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.pool"):
+        run(toy_task, "strategy.name=llkd")
+
+
+def test_an_empty_pool_is_refused_before_anything_is_written(pool_task: Path) -> None:
+    (pool_task.parent / "pool.jsonl").write_text('{"txt": "no text"}\n')
+    with pytest.raises(DataError, match=r"no row of .* holds a text"):
+        run(pool_task)
+    assert not (pool_task.parent / "runs" / "r").exists()
+
+
+def test_an_unknown_selection_is_refused_with_the_nearest(pool_task: Path) -> None:
+    with pytest.raises(ConfigError, match="uncertainty"):
+        run(pool_task, "strategy.selection=uncertain")
+
+
+def test_labels_come_level() -> None:
+    assert balanced_shares(4, ["a", "b", "c"], {"a": 3, "b": 1}) == {"a": 0, "b": 2, "c": 2}
+    assert balanced_shares(0, ["a"], {}) == {"a": 0}
+
+
+def test_a_row_below_its_labels_threshold_is_rejected() -> None:
+    read = [row(1, labeler_label="fruit", labeler_confidence=0.9)]
+    threshold = confidence_threshold(["fruit", "metal"], read)
+    # fruit: 0.9 · 0.5 + 0.1 · 0.9 = 0.54 of all and of its own, the largest
+    low, high = (row(labeler_label="fruit", labeler_confidence=c) for c in (0.53, 0.55))
+    assert settle_row(low, threshold, 0.8).reason == "label_unsure"
+    assert settle_row(high, threshold, 0.8).label == "fruit"
+    assert settle_row(row(), threshold, 0.8).reason == "label_unusable_reply"
+
+
+@pytest.mark.parametrize(
+    ("student", "sure", "contested"),
+    [("metal", 0.9, True), ("metal", 0.7, False), ("fruit", 0.9, False)],
+)
+def test_contested_is_what_both_are_sure_of_and_differ_in(
+    student: str, sure: float, contested: bool
+) -> None:
+    one = row(
+        labeler_label="fruit",
+        labeler_confidence=0.95,
+        prediction=Prediction(label=student, confidence=sure),
+    )
+    settled = settle_row(one, confidence_threshold(["fruit", "metal"], [one]), 0.8)
+    assert settled.checked is contested
+
+
+def test_what_the_budget_did_not_pay_for_may_be_asked_later() -> None:
+    rows = [row(3), row(4).rejected("budget"), row(5).rejected("label_unsure")]
+    assert asked_numbers(rows) == {3, 5}

@@ -1,0 +1,238 @@
+"""The pool: what is read from which files, what is dropped and counted, what is drawn."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evokd.errors import DataError, StorageError
+from evokd.store.pool import Pool, Scored
+from evokd.tasks.pool import BrokenRow, PoolRow, digest_of_pool, read_pool
+
+
+def texts(path: Path) -> list[str]:
+    return [one.text for one in read_pool(path) if isinstance(one, PoolRow)]
+
+
+def broken(path: Path) -> list[tuple[str, str]]:
+    return [(one.place, one.why) for one in read_pool(path) if isinstance(one, BrokenRow)]
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Pool]:
+    pool = Pool(tmp_path / "pool.sqlite")
+    yield pool
+    pool.close()
+
+
+def fill(pool: Pool, *rows: str) -> None:
+    pool.fill((PoolRow(f"{place}", text) for place, text in enumerate(rows)), lambda text: "")
+
+
+# Reading
+
+
+def test_json_lines_are_read_whatever_else_they_hold(tmp_path: Path) -> None:
+    path = tmp_path / "pool.jsonl"
+    path.write_text('{"text": "one", "label": "x"}\n\n{"text": "zwei ü"}\n', encoding="utf-8")
+    assert texts(path) == ["one", "zwei ü"]
+    assert not broken(path)
+
+
+def test_broken_lines_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "pool.jsonl"
+    lines = [
+        b'{"text": "good"}',
+        b"{half",
+        b'{"text": "\xff"}',
+        b'["text"]',
+        b'{"text": 3}',
+        b'{"text": "  "}',
+        b'{"text": "\\ud800"}',
+        b"[" * 100_000,
+        b'{"text": "last"}',
+    ]
+    path.write_bytes(b"\n".join(lines))
+    assert texts(path) == ["good", "last"]
+    assert broken(path) == [
+        ("pool.jsonl:2", "not valid JSON"),
+        ("pool.jsonl:3", "not UTF-8"),
+        ("pool.jsonl:4", "no column text that holds a string"),
+        ("pool.jsonl:5", "no column text that holds a string"),
+        ("pool.jsonl:6", "an empty text"),
+        ("pool.jsonl:7", "half a surrogate pair"),
+        ("pool.jsonl:8", "not valid JSON"),
+    ]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "txt"])
+def test_compressed_files_are_read_too(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"pool.{form}.gz"
+    content = {"jsonl": '{"text": "one"}\n', "csv": "id,text\n1,one\n", "txt": "one\n"}[form]
+    path.write_bytes(gzip.compress(content.encode()))
+    assert texts(path) == ["one"]
+
+
+def test_an_incomplete_gzip_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pool.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"text": "one"}\n' * 5000)[:-20])
+    with pytest.raises(DataError, match="not a complete gzip file"):
+        texts(path)
+
+
+def test_csv_keeps_line_breaks_commas_and_long_fields(tmp_path: Path) -> None:
+    path = tmp_path / "pool.csv"
+    long = "x" * 200_000
+    path.write_text(f'\ufefflabel,text\na,"two,\nlines"\nb,{long}\n', encoding="utf-8")
+    assert texts(path) == ["two,\nlines", long]
+
+
+def test_a_csv_row_that_is_not_utf8_or_too_short_is_broken(tmp_path: Path) -> None:
+    path = tmp_path / "pool.csv"
+    path.write_bytes(b"label,text\na,\xff\nb\nc,fine\n")
+    assert texts(path) == ["fine"]
+    assert [place for place, _ in broken(path)] == ["pool.csv:2", "pool.csv:3"]
+
+
+def test_a_csv_without_the_column_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pool.csv"
+    path.write_text("label,sentence\na,b\n")
+    with pytest.raises(DataError, match=r"\['label', 'sentence'\], expected a column text"):
+        texts(path)
+
+
+def test_a_folder_holds_a_text_a_file(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "b.txt").write_text("two\nlines\n")
+    (tmp_path / "deep" / "a.txt").write_text("deep")
+    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "notes.md").write_text("no text of the pool")
+    assert texts(tmp_path) == ["two\nlines", "deep"]
+    assert broken(tmp_path) == [("bad.txt", "not UTF-8")]
+
+
+def test_a_saved_dataset_is_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_dict({"text": ["one", None, "two"], "label": [0, 1, 0]})
+    rows.save_to_disk(str(tmp_path / "set"))
+    assert texts(tmp_path / "set") == ["one", "two"]
+    both = datasets.DatasetDict({"train": rows, "test": rows})
+    both.save_to_disk(str(tmp_path / "both"))
+    with pytest.raises(DataError, match="splits train, test"):
+        texts(tmp_path / "both")
+    assert texts(tmp_path / "both" / "train") == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", "pool.parquet", ""])
+def test_what_is_no_pool_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"data\.pool"):
+        texts(tmp_path / name)
+
+
+def test_the_digest_sees_every_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    before = digest_of_pool(tmp_path)
+    assert before == digest_of_pool(tmp_path)
+    (tmp_path / "a.txt").write_text("two")
+    assert digest_of_pool(tmp_path) != before
+
+
+# Storing
+
+
+def test_rows_are_numbered_in_order_and_what_is_dropped_is_counted(pool: Pool) -> None:
+    rows = [
+        PoolRow("1", "first"),
+        BrokenRow("2", "not UTF-8"),
+        PoolRow("3", " First "),
+        PoolRow("4", "of the test"),
+        PoolRow("5", "second"),
+    ]
+    counts = pool.fill(rows, lambda text: "test" if "test" in text else "")
+    assert (counts.read, counts.kept) == (5, 2)
+    assert counts.dropped == {"broken": 1, "duplicate": 1, "test": 1}
+    assert counts.broken == ["2: not UTF-8"]
+    assert list(pool.batches(1)) == [[(1, "first")], [(2, "second")]]
+    assert pool.texts([2, 1]) == ["second", "first"]
+    assert pool.counts == counts
+
+
+def test_a_pool_is_filled_once(pool: Pool) -> None:
+    fill(pool, "one", "two")
+    fill(pool, "three")
+    assert len(pool) == 2
+
+
+def test_a_pool_that_broke_off_in_the_middle_is_filled_anew(pool: Pool) -> None:
+    def rows() -> Iterator[PoolRow]:
+        yield from (PoolRow(str(place), f"text {place}") for place in range(2500))
+        raise DataError("the file ends here")
+
+    with pytest.raises(DataError):
+        pool.fill(rows(), lambda text: "")
+    assert pool.counts is None
+    fill(pool, "one")
+    assert list(pool.batches(10)) == [[(1, "one")]]
+
+
+def test_the_most_uncertain_come_first_and_labels_and_asked_ones_are_told_apart(
+    pool: Pool,
+) -> None:
+    fill(pool, "a", "b", "c", "d")
+    said = [(1, "x", 0.2), (2, "y", 0.9), (3, "x", 0.7), (4, "x", 0.7)]
+    pool.write_scores([[Scored(id=i, label=name, uncertainty=u) for i, name, u in said]])
+    assert [one.id for one in pool.most_uncertain(3, [])] == [2, 3, 4]
+    assert [one.id for one in pool.most_uncertain(3, [3], "x")] == [4, 1]
+    assert pool.predicted() == {"x": 3, "y": 1}
+    assert [one.uncertainty for one in pool.scores([4, 1])] == [0.7, 0.2]
+    pool.write_scores([[Scored(id=1, label="y", uncertainty=0.1)]])
+    assert pool.predicted() == {"y": 1}
+
+
+def test_draws_are_of_all_that_is_left_and_repeat_with_the_random_seed(pool: Pool) -> None:
+    fill(pool, *(f"text {place}" for place in range(50)))
+    drawn = pool.draw(10, [1, 2, 3], random.Random(0))
+    assert drawn == pool.draw(10, [1, 2, 3], random.Random(0))
+    assert len(set(drawn)) == 10
+    assert not {1, 2, 3} & set(drawn)
+    assert sorted(pool.draw(100, range(1, 48), random.Random(1))) == [48, 49, 50]
+
+
+def test_a_file_that_is_no_pool_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StorageError, match=r"pool\.sqlite"):
+        Pool(path)
+
+
+def test_memory_does_not_grow_with_the_pool(tmp_path: Path) -> None:
+    def peak(rows: int) -> int:
+        path = tmp_path / f"{rows}.jsonl"
+        with path.open("w") as file:
+            file.writelines(json.dumps({"text": f"text {place}"}) + "\n" for place in range(rows))
+        pool = Pool(tmp_path / f"{rows}.sqlite")
+        tracemalloc.start()
+        pool.fill(read_pool(path), lambda text: "")
+        for batch in pool.batches(500):
+            assert len(batch) <= 500
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        pool.close()
+        return most
+
+    assert peak(20_000) < 1.2 * peak(5_000)
+
+
+def test_a_pool_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+    pool = Pool(tmp_path / "pool.sqlite")
+    fill(pool, "one")
+    pool.close()
+    again = Pool(tmp_path / "pool.sqlite")
+    assert again.texts([1]) == ["one"]
+    again.close()

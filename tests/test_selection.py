@@ -1,0 +1,119 @@
+"""Which texts of a pool are asked about, each strategy on its own."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evokd.store.pool import Pool, Scored
+from evokd.tasks.pool import PoolRow
+from evokd.tools.selection import SELECTIONS, Wanted, k_centre
+
+TEXTS = 60
+
+
+def on_circle(texts: Sequence[str]) -> np.ndarray:
+    """Text "n" lies at n degrees."""
+    angles = [math.radians(float(text)) for text in texts]
+    return np.asarray([[math.cos(a), math.sin(a)] for a in angles], np.float32).reshape(-1, 2)
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Pool]:
+    """Text number n lies at n - 1 degrees; every third is said to be b, the later the surer."""
+    pool = Pool(tmp_path / "pool.sqlite")
+    rows = [PoolRow(str(place), str(place)) for place in range(TEXTS)]
+    pool.fill(rows, lambda text: "")
+    pool.write_scores(
+        [
+            [
+                Scored(id=n, label="b" if n % 3 == 0 else "a", uncertainty=1 - n / TEXTS)
+                for n in range(1, TEXTS + 1)
+            ]
+        ]
+    )
+    yield pool
+    pool.close()
+
+
+def wanted(pool: Pool, asked: Sequence[int] = (), known: Sequence[str] = (), **by_label: int):  # type: ignore[no-untyped-def]
+    return Wanted(
+        pool=pool,
+        asked=frozenset(asked),
+        by_label=by_label,
+        embed=on_circle,
+        known=on_circle(known),
+        rng=random.Random(0),
+    )
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_every_strategy_returns_as_many_new_texts_as_are_wanted(pool: Pool, name: str) -> None:
+    asked = range(1, 31)
+    chosen = SELECTIONS[name](wanted(pool, asked, ["0"], a=6, b=6))
+    assert len(chosen) == len(set(chosen)) == 12
+    assert not set(chosen) & set(asked)
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_every_strategy_returns_what_is_left_where_that_is_less(pool: Pool, name: str) -> None:
+    chosen = SELECTIONS[name](wanted(pool, range(1, 58), [], a=6, b=6))
+    assert sorted(chosen) == [58, 59, 60]
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_a_random_seed_repeats_the_choice(pool: Pool, name: str) -> None:
+    first = SELECTIONS[name](wanted(pool, [], ["0"], a=5, b=5))
+    assert first == SELECTIONS[name](wanted(pool, [], ["0"], a=5, b=5))
+
+
+def test_uncertainty_takes_the_least_sure(pool: Pool) -> None:
+    assert SELECTIONS["uncertainty"](wanted(pool, [2], a=2, b=1)) == [1, 3, 4]
+
+
+def test_accept_reject_prefers_the_uncertain_but_takes_others_too(pool: Pool) -> None:
+    chosen = SELECTIONS["m-raru"](wanted(pool, a=20))
+    assert sum(chosen) / len(chosen) < 28  # by chance 30.5
+    assert max(chosen) > 40
+
+
+def test_accept_reject_ends_where_nothing_is_uncertain(pool: Pool) -> None:
+    sure = [Scored(id=n, label="a", uncertainty=0.0) for n in range(1, TEXTS + 1)]
+    pool.write_scores([sure])
+    assert len(SELECTIONS["m-raru"](wanted(pool, a=4))) == 4
+
+
+def test_llkd_gives_every_predicted_label_its_share(pool: Pool) -> None:
+    chosen = SELECTIONS["llkd"](wanted(pool, a=10, b=10))
+    labels = [one.label for one in pool.scores(chosen)]
+    assert min(labels.count("a"), labels.count("b")) >= 9  # two by chance
+
+
+def test_llkd_fills_up_where_a_label_has_too_few(pool: Pool) -> None:
+    chosen = SELECTIONS["llkd"](wanted(pool, range(1, 31), a=2, b=28))
+    assert len(chosen) == 30
+
+
+def test_llkd_spreads_what_it_takes(pool: Pool) -> None:
+    level = [Scored(id=n, label="a", uncertainty=0.5) for n in range(1, TEXTS + 1)]
+    pool.write_scores([level])
+    chosen = SELECTIONS["llkd"](wanted(pool, known=["0"], a=4))
+    assert max(chosen) - min(chosen) > 20  # of the 32 candidates, 0 to 31 degrees
+
+
+def test_k_centre_takes_the_farthest_one_after_the_other() -> None:
+    points = on_circle(["0", "10", "90", "170", "180"])
+    assert k_centre(points, on_circle(["0"]), 2) == [4, 2]
+    assert k_centre(points, on_circle([]), 3) == [0, 4, 2]
+    assert k_centre(points, on_circle(["0"]), 9) == [4, 2, 1, 3, 0]
+
+
+def test_k_centre_weighs_distances() -> None:
+    points = on_circle(["90", "180"])
+    assert k_centre(points, on_circle(["0"]), 1, [1.0, 0.4]) == [0]
+    assert k_centre(points, on_circle(["0"]), 1, [1.0, 0.6]) == [1]

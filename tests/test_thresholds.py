@@ -1,0 +1,57 @@
+"""LLKD's thresholds and weights against a case computed by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from evokd.tools.thresholds import LlkdSelection, MovingThreshold, normalized_entropy
+
+
+def test_entropy_is_nought_where_one_label_has_all_and_one_where_all_have_the_same() -> None:
+    assert normalized_entropy([1.0, 0.0, 0.0]) == 0.0
+    assert normalized_entropy([0.25] * 4) == pytest.approx(1.0)
+    assert normalized_entropy([0.5, 0.5, 0.0, 0.0]) == pytest.approx(0.5)
+    assert normalized_entropy([1.0]) == 0.0
+
+
+def test_a_threshold_follows_all_rows_and_the_rows_of_its_label() -> None:
+    threshold = MovingThreshold(["a", "b"], momentum=0.5)
+    assert threshold.of("a") == threshold.of("b") == 0.5
+    threshold.update([0.9, 0.7, 0.4], ["a", "a", "b"])
+    # τ = 0.5 · 0.5 + 0.5 · 2/3 = 7/12; ρ(a) = 0.25 + 0.4 = 0.65; ρ(b) = 0.25 + 0.2 = 0.45
+    assert threshold.of("a") == pytest.approx(7 / 12)
+    assert threshold.of("b") == pytest.approx(7 / 12 * 0.45 / 0.65)
+    threshold.update([0.2], ["b"])
+    # τ = 7/24 + 0.1; ρ(a) stays; ρ(b) = 0.225 + 0.1 = 0.325
+    assert threshold.of("a") == pytest.approx(7 / 24 + 0.1)
+    assert threshold.of("b") == pytest.approx((7 / 24 + 0.1) * 0.5)
+
+
+def test_an_empty_batch_moves_nothing() -> None:
+    threshold = MovingThreshold(["a", "b"])
+    threshold.update([], [])
+    assert threshold.of("a") == 0.5
+
+
+def test_a_row_is_kept_where_the_teacher_is_sure_and_the_student_is_not() -> None:
+    selection = LlkdSelection(["a", "b"], momentum=0.5)
+    weights = selection.weigh([0.9, 0.7, 0.4, 0.8], [0.6, 0.9, 0.8, 0.1], ["a", "a", "b", "b"])
+    # confidence:  τ = 0.25 + 0.35 = 0.6; ρ(a) = 0.25 + 0.4 = 0.65, ρ(b) = 0.25 + 0.3 = 0.55
+    #              τ(a) = 0.6, τ(b) = 0.6 · 0.55 / 0.65 = 0.508: the third is out
+    # uncertainty: τ = 0.25 + 0.3 = 0.55; ρ(a) = 0.25 + 0.375 = 0.625, ρ(b) = 0.25 + 0.225 = 0.475
+    #              τ(a) = 0.55, τ(b) = 0.418: the fourth is out
+    assert weights == pytest.approx([0.54, 0.63, 0.0, 0.0])
+
+
+def test_a_lopsided_teacher_still_keeps_rows_of_the_label_it_is_unsure_of() -> None:
+    selection = LlkdSelection(["a", "b"], momentum=0.0)
+    sure, unsure = [0.99] * 6 + [0.6, 0.4], [0.5] * 8
+    kept = selection.weigh(sure, unsure, ["a"] * 6 + ["b"] * 2)
+    assert kept[6] > 0  # a cut at 0.8 would leave no row of b
+    assert kept[7] == 0
+
+
+@pytest.mark.parametrize(("weighting", "weight"), [("product", 0.45), ("sum", 1.4), ("one", 1.0)])
+def test_what_a_kept_row_counts(weighting: str, weight: float) -> None:
+    selection = LlkdSelection(["a", "b"], weighting=weighting)  # type: ignore[arg-type]
+    assert selection.weigh([0.9], [0.5], ["a"]) == pytest.approx([weight])

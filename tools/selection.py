@@ -1,0 +1,161 @@
+"""Which texts of a pool the teacher is asked about next: strategies by name.
+
+random       by chance
+uncertainty  those the student is least sure of, by entropy (Lewis & Gale, 1994)
+m-raru       by chance, each accepted with its uncertainty as the probability (arXiv 2511.11574)
+k-centre     each the farthest from all there are (Sener & Savarese, 2018, algorithm 1)
+llkd         ours: uncertain ones of every label the student predicts, in equal shares, far from
+             each other and from what was asked; some by chance, for the student may be sure and
+             wrong
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from evokd.store.pool import Pool
+
+CANDIDATES = 8  # of a label, for each text that is wanted of it
+SAMPLED = 2000  # where distance alone decides, of so many by chance
+CHANCE = 0.1  # share of `llkd`'s texts that is drawn by chance
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a selection strategy.
+
+    Args:
+        pool: texts, with the student's scores where a strategy looks at them.
+        asked: numbers of the texts that are not to be had any more.
+        by_label: label → how many texts that the student gives it.
+        embed: texts → unit vectors, shape (texts, dimension).
+        known: vectors of seeds and of what was asked, shape (rows, dimension).
+        rng: all randomness.
+    """
+
+    pool: Pool
+    asked: frozenset[int]
+    by_label: Mapping[str, int]
+    embed: Callable[[Sequence[str]], NDArray[np.float32]]
+    known: NDArray[np.float32]
+    rng: random.Random
+
+    @property
+    def count(self) -> int:
+        """How many texts there should be."""
+        return sum(self.by_label.values())
+
+
+def select_random(wanted: Wanted) -> list[int]:
+    """Return numbers by chance."""
+    return wanted.pool.draw(wanted.count, wanted.asked, wanted.rng)
+
+
+def select_uncertain(wanted: Wanted) -> list[int]:
+    """Return what the student is least sure of."""
+    return [one.id for one in wanted.pool.most_uncertain(wanted.count, wanted.asked)]
+
+
+def select_accept_reject(wanted: Wanted) -> list[int]:
+    """Return texts by chance, each accepted with its uncertainty as the probability."""
+    taken: list[int] = []
+    seen = set(wanted.asked)
+    while len(taken) < wanted.count:
+        drawn = wanted.pool.draw(SAMPLED, seen, wanted.rng)
+        if not drawn:  # all were seen: the rest by uncertainty
+            missing = wanted.count - len(taken)
+            rest = wanted.pool.most_uncertain(missing, {*wanted.asked, *taken})
+            return [*taken, *(one.id for one in rest)]
+        seen.update(drawn)
+        for one in wanted.pool.scores(drawn):
+            if len(taken) < wanted.count and wanted.rng.random() < one.uncertainty:
+                taken.append(one.id)
+    return taken
+
+
+def select_k_centre(wanted: Wanted) -> list[int]:
+    """Return texts that are each the farthest from all there are, among some drawn by chance."""
+    drawn = wanted.pool.draw(max(SAMPLED, wanted.count), wanted.asked, wanted.rng)
+    vectors = wanted.embed(wanted.pool.texts(drawn))
+    return [drawn[place] for place in k_centre(vectors, wanted.known, wanted.count)]
+
+
+def select_llkd(wanted: Wanted) -> list[int]:
+    """Return uncertain texts of all predicted labels, far from each other and from what is known.
+
+    A label that the student gives too few texts leaves its share to the most uncertain ones of
+    all.
+    """
+    import numpy as np
+
+    by_chance = round(CHANCE * wanted.count)
+    taken = wanted.pool.draw(by_chance, wanted.asked, wanted.rng)
+    known = np.concatenate([wanted.known, wanted.embed(wanted.pool.texts(taken))])
+    shares = {name: round(number * (1 - CHANCE)) for name, number in wanted.by_label.items()}
+    for label, share in [*shares.items(), (None, 0)]:
+        missing = share if label is not None else wanted.count - len(taken)
+        missing = min(missing, wanted.count - len(taken))
+        if missing <= 0:
+            continue
+        candidates = wanted.pool.most_uncertain(
+            CANDIDATES * missing, {*wanted.asked, *taken}, label
+        )
+        if not candidates:
+            continue
+        vectors = wanted.embed(wanted.pool.texts([one.id for one in candidates]))
+        weights = [one.uncertainty for one in candidates]
+        places = k_centre(vectors, known, missing, weights)
+        taken += [candidates[place].id for place in places]
+        known = np.concatenate([known, vectors[places]])
+    return taken
+
+
+def k_centre(
+    vectors: NDArray[np.float32],
+    centres: NDArray[np.float32],
+    count: int,
+    weights: Sequence[float] | None = None,
+) -> list[int]:
+    """Return the places of rows that are, one after the other, the farthest from all centres.
+
+    Greedy k-centre (Sener & Savarese, 2018, algorithm 1), with the cosine distance, here times
+    each row's weight; what was taken is a centre, too. Of equal ones the first is taken.
+
+    Args:
+        vectors: unit vectors, shape (rows, dimension).
+        centres: unit vectors, shape (centres, dimension); may be none.
+        weights: shape (rows,); None: all equal.
+    """
+    import numpy as np
+
+    count = min(count, len(vectors))
+    weight = np.ones(len(vectors)) if weights is None else np.asarray(weights)
+    nearest = np.full(len(vectors), -1.0)
+    if len(centres):
+        nearest = (vectors @ centres.T).max(axis=1)
+    taken: list[int] = []
+    open_ = np.ones(len(vectors), dtype=bool)
+    for _ in range(count):
+        score = np.where(open_, (1 - nearest) * weight, -np.inf)
+        place = int(score.argmax())
+        taken.append(place)
+        open_[place] = False
+        nearest = np.maximum(nearest, vectors @ vectors[place])
+    return taken
+
+
+SELECTIONS: dict[str, Callable[[Wanted], list[int]]] = {
+    "llkd": select_llkd,
+    "random": select_random,
+    "uncertainty": select_uncertain,
+    "m-raru": select_accept_reject,
+    "k-centre": select_k_centre,
+}
+LOOKS_AT_STUDENT = ("llkd", "uncertainty", "m-raru")
