@@ -507,7 +507,8 @@ def _probe_size(session: Session) -> int:
 
 def best_round_rule(session: Session) -> str:
     """Return in words how the best round is chosen."""
-    if not strategy_of(session.config).teaches and not session.data.validation:
+    strategy = strategy_of(session.config)
+    if not (strategy.teaches or strategy.reads_pool or session.data.validation):
         return "the last round; this strategy holds nothing out"
     what = "the validation rows" if session.data.validation else "the run's held-out probe set"
     return BEST_ROUND_RULE.format(what=what, metric=session.kind.metric)

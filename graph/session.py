@@ -102,13 +102,40 @@ class Session:
         rows = (*self.data.validation, *self.data.test)
         return TextIndex(self.embedder, (row.text for row in rows))
 
-    def budget_reached(self) -> str:
-        """Return which budget is used up, or ''; calls that are still open count, too."""
+    def budget_reached(self, *, to_read: int = 0) -> str:
+        """Return which budget is used up, or ''; calls that are still open count, too.
+
+        Args:
+            to_read: for so many texts that somebody has to read tokens are kept back.
+        """
         spent, pending = self.spent(), self.ledger.spent_by_open_calls()
+        reading = self._price_of_reading() if to_read else {}
         for name, limit in self.config.budget.limits.items():
-            if spent[name] + pending.get(name, 0) >= limit:
+            kept_back = to_read * reading.get(name, 0.0)
+            if spent[name] + pending.get(name, 0) + kept_back >= limit:
                 return f"budget: {name} {limit}"
         return ""
+
+    def writing_ends(self) -> bool:
+        """Whether what is left of the budget is needed to read a round's texts.
+
+        A text that nobody could read is lost where its label is in doubt, and reading costs a
+        small part of what writing does.
+        """
+        return bool(self.budget_reached(to_read=self.config.strategy.samples_per_round))
+
+    def _price_of_reading(self) -> dict[str, float]:
+        """Return what labeler and critic have cost so far for each text, in tokens."""
+        texts = len(self.run.read_samples())
+        by_role = self.ledger.spent_by_role()
+        read = [by_role[role] for role in ("labeler", "critic") if role in by_role]
+        if not texts:
+            return {}
+        written = sum(tokens_out for _, _, tokens_out in read)
+        return {
+            "output_tokens": written / texts,
+            "total_tokens": (written + sum(tokens_in for _, tokens_in, _ in read)) / texts,
+        }
 
     def budget_exhausted(self) -> str:
         """Return the budget as a reason to stop: reached, or too small for a third of a round."""

@@ -76,7 +76,7 @@ def generate(state: WriteTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     call = PlannedCall(**state["assignment"])
     with session.phase("generate", state["round"]):
-        if session.budget_reached():
+        if session.writing_ends():
             return {"drafts": {}}
         try:
             texts = generate_texts(

@@ -67,6 +67,7 @@ def test_the_teacher_is_asked_for_labels_and_nothing_is_written(pool_task: Path)
     assert set(result.report["teacher"]) <= {"labeler", "critic", "analyst"}
     assert result.report["status"] == "finished"
     assert (result.student / "config.json").exists()
+    assert "held-out probe set" in result.report["best_round_rule"]
 
 
 def test_what_is_learnt_has_the_labelers_label(pool_task: Path) -> None:
