@@ -29,6 +29,8 @@ def check_task(config: Config) -> Iterator[str]:
         run = RunDirectory(Path(folder) / "doctor")
         run.lock()
         with open_session(config, data, run, emit=lambda event: None) as session:
+            if session.pool and session.pool.counts:
+                yield f"pool: {session.pool.counts.in_words}"
             for role, teacher in session.teachers.items():
                 seen = teacher.capabilities
                 yield (

@@ -1,8 +1,8 @@
 """LLKD, budgeted: the student chooses which texts of a pool the teacher is asked about.
 
-prepare → fill_pool → score_pool → choose → label ⇉ settle → critique ⇉ keep → train
-                          ↑                                                      ↓
-                          └──────────────────── decide ← record ←────────────────┘
+prepare → score_pool → choose → label ⇉ settle → critique ⇉ keep → train
+              ↑                                                      ↓
+              └──────────────────── decide ← record ←────────────────┘
 
 After Li et al., Learning with Less (Findings of NAACL 2025, arXiv 2411.08028), who have the whole
 pool labelled and then select rows for training by teacher confidence and student uncertainty. Here
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
-from evokd.errors import DataError
 from evokd.graph import learning, reading
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import (
@@ -33,8 +32,6 @@ from evokd.graph.state import (
 )
 from evokd.records import POOL, Prediction, Sample
 from evokd.store.pool import Pool, Scored
-from evokd.tasks import normalize
-from evokd.tasks.pool import read_pool
 from evokd.tools.selection import SELECTIONS, Wanted
 from evokd.tools.student import Student
 from evokd.tools.thresholds import MovingThreshold, normalized_entropy
@@ -54,7 +51,6 @@ def build_graph(
         RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
     )
     builder.add_node("prepare", learning.prepare)
-    builder.add_node("fill_pool", fill_pool)
     builder.add_node("score_pool", score_pool)
     builder.add_node("choose", choose)
     builder.add_node("label", reading.label)
@@ -66,8 +62,7 @@ def build_graph(
     builder.add_node("decide", decide)
     builder.add_node("finish", learning.finish)
     builder.add_edge(START, "prepare")
-    builder.add_edge("prepare", "fill_pool")
-    builder.add_edge("fill_pool", "score_pool")
+    builder.add_edge("prepare", "score_pool")
     builder.add_edge("score_pool", "choose")
     builder.add_conditional_edges("choose", reading.send_to_labeler, ["label", "settle"])
     builder.add_edge("label", "settle")
@@ -83,27 +78,6 @@ def build_graph(
     return builder.compile(checkpointer=checkpointer, name="llkd")
 
 
-def fill_pool(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Take in the pool, without what is known, doubled, too long or broken; all is counted."""
-    session = session_of(state, runtime)
-    pool, data = _pool(session), session.config.data
-    known = {
-        normalize(row.text): split
-        for split in ("seed", "validation", "test")
-        for row in getattr(session.data, split)
-    }
-
-    def drop(text: str) -> str:
-        return "too_long" if len(text) > data.pool_max_chars else known.get(normalize(text), "")
-
-    with session.phase("fill_pool", state["round"]):
-        counts = pool.fill(read_pool(session.data.pool), drop)
-    if not counts.kept:
-        raise DataError(f"data.pool: {counts.in_words}; there is nothing to ask about")
-    session.emit({"kind": "note", "text": f"pool: {counts.in_words}"})
-    return {}
-
-
 def score_pool(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Ask the last student what it would call every text of the pool, and how unsure it is."""
     session = session_of(state, runtime)
@@ -111,7 +85,7 @@ def score_pool(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         student = learning.student_of(session, learning.last_round(session, state["round"]))
         assert isinstance(student, Student)
         batches = _pool(session).batches(SCORED_TOGETHER)
-        _pool(session).write_scores(_scored(student, batch) for batch in batches)
+        _pool(session).write_scores(score(student, batch) for batch in batches)
     return {}
 
 
@@ -189,6 +163,16 @@ def route_after_decide(state: RunState) -> Literal["score_pool", "finish"]:
     return "finish" if state["stop"] else "score_pool"
 
 
+def score(student: Student, batch: Sequence[tuple[int, str]]) -> list[Scored]:
+    """Return what a student says of texts of the pool, given as (number, text)."""
+    probabilities = student.probabilities([text for _, text in batch])
+    likeliest = student.likeliest(probabilities)
+    return [
+        Scored(id=number, label=said.label, uncertainty=normalized_entropy(row))
+        for (number, _), said, row in zip(batch, likeliest, probabilities, strict=True)
+    ]
+
+
 def balanced_shares(
     total: int, labels: Sequence[str], learned: Mapping[str | None, int]
 ) -> dict[str, int]:
@@ -257,15 +241,6 @@ def random_of(session: Session, round: int) -> random.Random:
 def _pool(session: Session) -> Pool:
     assert session.pool is not None
     return session.pool
-
-
-def _scored(student: Student, batch: Sequence[tuple[int, str]]) -> list[Scored]:
-    probabilities = student.probabilities([text for _, text in batch])
-    likeliest = student.likeliest(probabilities)
-    return [
-        Scored(id=number, label=said.label, uncertainty=normalized_entropy(row))
-        for (number, _), said, row in zip(batch, likeliest, probabilities, strict=True)
-    ]
 
 
 def _drafts(

@@ -20,7 +20,7 @@ from evokd.agents.models import LocalEndpoint, chat_model, resolve_endpoint, spl
 from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import CallLog, Capabilities, Teacher
 from evokd.config import ROLES, Config, role_settings
-from evokd.errors import ConfigError
+from evokd.errors import ConfigError, DataError
 from evokd.graph.strategies import first_round, reads_pool, remembers, used_roles
 from evokd.memory.chroma import open_memory
 from evokd.memory.embeddings import HashEmbedder, SentenceEmbedder
@@ -31,6 +31,7 @@ from evokd.store.pool import Pool
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskData, TaskKind, kind_of, normalize
+from evokd.tasks.pool import read_pool
 from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions, fewest_words
 from evokd.tools.packs import PACKS, fetch_pack, find_pack, gguf_path, installed
 from evokd.tools.server import LocalServer
@@ -289,6 +290,8 @@ def open_session(
         if reads_pool(config):
             pool = Pool(run.pool)
             stack.callback(pool.close)
+            with _timed(setup, "pool"):
+                _fill(pool, config, data, emit)
         student_source = resolve_student(config.student.model, folders)
         check_pretrained(student_source)
         prompts = load_prompts(config)
@@ -316,6 +319,22 @@ def open_session(
             pool=pool,
             seconds_setup=setup,
         )
+
+
+def _fill(pool: Pool, config: Config, data: TaskData, emit: Emit) -> None:
+    """Take in the texts of `data.pool` that may be asked about; the others are counted."""
+    known = {normalize(row.text): "seed" for row in data.seed}
+    known |= {normalize(row.text): "validation" for row in data.validation}
+    known |= {normalize(row.text): "test" for row in data.test}
+
+    def drop(text: str) -> str:
+        too_long = len(text) > config.data.pool_max_chars
+        return "too_long" if too_long else known.get(normalize(text), "")
+
+    counts = pool.fill(read_pool(data.pool), drop)
+    emit({"kind": "note", "text": f"pool: {counts.in_words}"})
+    if not counts.kept:
+        raise DataError(f"data.pool: {counts.in_words}; there is nothing to ask about")
 
 
 def load_prompts(config: Config) -> dict[str, Prompt]:

@@ -12,6 +12,8 @@ from conftest import write_task
 from fake_llm import WORDS, FakeLLM, true_label, write_text
 
 from evokd import api, distill
+from evokd.config import load_config
+from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError
 from evokd.graph.llkd import (
     asked_numbers,
@@ -150,6 +152,20 @@ def test_an_empty_pool_is_refused_before_anything_is_written(pool_task: Path) ->
     with pytest.raises(DataError, match=r"no row of .* holds a text"):
         run(pool_task)
     assert not (pool_task.parent / "runs" / "r").exists()
+
+
+def test_a_pool_of_known_texts_only_is_refused_before_anything_is_written(pool_task: Path) -> None:
+    test = (pool_task.parent / "test.jsonl").read_text()
+    (pool_task.parent / "pool.jsonl").write_text(test)
+    with pytest.raises(DataError, match=r"test \d+; there is nothing to ask about"):
+        run(pool_task)
+    assert not (pool_task.parent / "runs" / "r").exists()
+
+
+def test_doctor_says_what_becomes_of_the_pool(pool_task: Path) -> None:
+    write_pool(pool_task.parent, "{broken", rows=12)
+    told = list(check_task(load_config(pool_task)))
+    assert any(line.startswith("pool: 13 rows read") and "broken 1" in line for line in told)
 
 
 def test_an_unknown_selection_is_refused_with_the_nearest(pool_task: Path) -> None:
