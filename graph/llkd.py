@@ -32,7 +32,7 @@ from evokd.graph.state import (
 )
 from evokd.records import POOL, Prediction, Sample
 from evokd.store.pool import Pool, Scored
-from evokd.tools.selection import SELECTIONS, Wanted
+from evokd.tools.selection import LOOKS_AT_STUDENT, SELECTIONS, Wanted
 from evokd.tools.student import Student
 from evokd.tools.thresholds import MovingThreshold, normalized_entropy
 
@@ -81,6 +81,8 @@ def build_graph(
 def score_pool(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Ask the last student what it would call every text of the pool, and how unsure it is."""
     session = session_of(state, runtime)
+    if session.config.strategy.selection not in LOOKS_AT_STUDENT:
+        return {}
     with session.phase("score_pool", state["round"]):
         student = learning.student_of(session, learning.last_round(session, state["round"]))
         assert isinstance(student, Student)
