@@ -51,7 +51,8 @@ def _output_tokens(row: dict[str, Any]) -> int:
     (counts,) = (
         told for name, told in row["distilabel_metadata"].items() if name.startswith("statistics_")
     )
-    return sum(count or 0 for count in counts["output_tokens"])
+    told = counts["output_tokens"]  # one number, or one a generation, as the version has it
+    return sum(count or 0 for count in (told if isinstance(told, list) else [told]))
 
 
 if __name__ == "__main__":
