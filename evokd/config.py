@@ -188,6 +188,11 @@ class StrategySection(Settings):
     """The teaching loop. The switches exist for ablations; the paper's behaviour is the default."""
 
     name: str = Field("evokd", description=", ".join(STRATEGIES))
+    mode: Literal["budgeted", "paper"] = Field(
+        "budgeted",
+        description="llkd: budgeted: the student chooses what the teacher is asked about; paper: "
+        "the teacher labels the pool, and every training step chooses among what it labelled",
+    )
     selection: str = Field(
         "llkd",
         description="which texts of the pool the teacher is asked about: " + ", ".join(SELECTIONS),

@@ -155,6 +155,9 @@ class RoundRecord(Record):
     output_tokens: int = 0
     seconds: dict[str, float] = Field(default_factory=dict)
     trained: bool = True
+    kept_rows: int | None = Field(
+        None, description="rows that `llkd` in its paper mode kept in at least one step"
+    )
 
 
 class Embedder(Protocol):

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from evokd.config import StrategySection
 from evokd.graph.planning import Aim
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, by_id, count_decisions, read_drafts
-from evokd.graph.strategies import first_round, strategy_of
+from evokd.graph.strategies import first_round, selects_in_steps, strategy_of
 from evokd.memory.weakness import retest
 from evokd.records import Example, Failure, Prediction, RoundRecord, Sample, Weakness
 from evokd.store.files import storage_errors
@@ -109,6 +110,7 @@ def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             output_tokens=session.ledger.tokens_of_round(round),
             seconds=session.ledger.split_seconds(union_of(span)),
             trained=trained["trained"],
+            kept_rows=trained["kept_rows"],
         )
     )
     session.round_ended()
@@ -286,20 +288,30 @@ def _seed_rows(session: Session) -> list[TrainingRow]:
 
 
 def training_rows(
-    seed: Sequence[Example], taught: Sequence[Sample], seed_weight: int
+    seed: Sequence[Example],
+    taught: Sequence[Sample],
+    seed_weight: int,
+    *,
+    selects: bool = False,
 ) -> list[TrainingRow]:
-    """Return what a student learns from, in the order that decides its batches."""
-    return [
-        *(TrainingRow.of(row, seed_weight) for row in seed),
-        *(TrainingRow.of(one) for one in taught),
-    ]
+    """Return what a student learns from, in the order that decides its batches.
+
+    Args:
+        selects: every training step chooses among `taught` by the labeler's confidence.
+    """
+    learned = [TrainingRow.of(one) for one in taught]
+    if selects:
+        sure = [one.labeler_confidence or 0.0 for one in taught]
+        learned = [replace(row, confidence=c) for row, c in zip(learned, sure, strict=True)]
+    return [*(TrainingRow.of(row, seed_weight) for row in seed), *learned]
 
 
 def _training_rows(session: Session, round: int, fresh: Sequence[Sample]) -> list[TrainingRow]:
     """Return the seeds and what the round teaches; `fresh` is not written to the run yet."""
     samples = [*session.accepted(before=round), *fresh]
     taught = texts_taught(samples, round, session.config.strategy)
-    return training_rows(session.data.seed, taught, session.config.student.seed_weight)
+    weight, selects = session.config.student.seed_weight, selects_in_steps(session.config)
+    return training_rows(session.data.seed, taught, weight, selects=selects)
 
 
 def student_of(session: Session, round: int) -> AnyStudent:
@@ -372,6 +384,7 @@ def _train_and_measure(
         "errors": _count_errors(session, known),
         "samples_per_second": result.get("samples_per_second"),
         "loss": result.get("loss"),
+        "kept_rows": result.get("kept_rows"),
     }
 
 

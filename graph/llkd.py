@@ -1,17 +1,21 @@
-"""LLKD, budgeted: the student chooses which texts of a pool the teacher is asked about.
+"""LLKD: unlabelled texts, teacher confidence and student uncertainty.
 
 prepare → score_pool → choose → label ⇉ settle → critique ⇉ keep → train
               ↑                                                      ↓
               └──────────────────── decide ← record ←────────────────┘
 
-After Li et al., Learning with Less (Findings of NAACL 2025, arXiv 2411.08028), who have the whole
-pool labelled and then select rows for training by teacher confidence and student uncertainty. Here
-uncertainty selects what is asked, so that teacher tokens are saved, too, and the class-wise moving
-threshold on the confidence decides what is learnt. Held-out rows are drawn by chance.
+After Li et al., Learning with Less (Findings of NAACL 2025, arXiv 2411.08028). Two modes:
+
+paper     the teacher labels the pool, round by round a part of it; then one student is trained, and
+          every step keeps the rows of which the teacher is sure and the student is not
+budgeted  ours: the student chooses which texts the teacher is asked about, so that teacher tokens
+          are saved, too; the threshold on the confidence decides what is learnt, a student is
+          trained every round, and held-out rows are drawn by chance
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -30,6 +34,7 @@ from evokd.graph.state import (
     count_decisions,
     read_drafts,
 )
+from evokd.graph.strategies import selects_in_steps
 from evokd.records import POOL, Prediction, Sample
 from evokd.store.pool import Pool, Scored
 from evokd.tools.selection import LOOKS_AT_STUDENT, SELECTIONS, Wanted
@@ -41,6 +46,17 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
 SCORED_TOGETHER = 2048
+ALL_ASKED = "every text of the pool was asked"
+NOT_TRAINED: dict[str, Any] = {
+    "trained": False,
+    "train_rows": 0,
+    "probe_rows": 0,
+    "probe": None,
+    "per_label": {},
+    "fresh": None,
+    "errors": {},
+    "kept_rows": None,
+}
 
 
 def build_graph(
@@ -57,7 +73,7 @@ def build_graph(
     builder.add_node("settle", settle)
     builder.add_node("critique", reading.critique)
     builder.add_node("keep", keep)
-    builder.add_node("train", learning.train)
+    builder.add_node("train", train)
     builder.add_node("record", learning.record)
     builder.add_node("decide", decide)
     builder.add_node("finish", learning.finish)
@@ -81,7 +97,7 @@ def build_graph(
 def score_pool(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Ask the last student what it would call every text of the pool, and how unsure it is."""
     session = session_of(state, runtime)
-    if session.config.strategy.selection not in LOOKS_AT_STUDENT:
+    if _selection(session) not in LOOKS_AT_STUDENT:
         return {}
     with session.phase("score_pool", state["round"]):
         student = learning.student_of(session, learning.last_round(session, state["round"]))
@@ -98,8 +114,9 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("choose", round):
         pool, asked = _pool(session), asked_numbers(session.run.read_samples())
         rng = random_of(session, round)
-        total = session.affordable(strategy.samples_per_round)
-        share = 0.0 if session.data.validation else strategy.probe_share
+        total = session.affordable(_texts_a_round(session, round, len(pool) - len(asked)))
+        holds_out = not session.data.validation and not selects_in_steps(session.config)
+        share = strategy.probe_share if holds_out else 0.0
         held_out = pool.draw(_at_least_one(share, total), asked, rng)
         learned = Counter(one.label for one in session.accepted() if one.split == "train")
         wanted = Wanted(
@@ -112,7 +129,7 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             ),
             rng=rng,
         )
-        chosen = SELECTIONS[strategy.selection](wanted)
+        chosen = SELECTIONS[_selection(session)](wanted)
         drafts = [
             *_drafts(session, round, held_out, "probe"),
             *_drafts(session, round, chosen, "train"),
@@ -124,16 +141,22 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Keep what the labeler is sure enough of for its label; only contested rows go to the critic.
 
-    Contested is a row that teacher and student are both sure of, and differ.
+    Contested is a row that teacher and student are both sure of, and differ. In the paper mode all
+    is kept, for every training step chooses anew.
     """
     session = session_of(state, runtime)
+    everything = selects_in_steps(session.config)
     sure = session.config.strategy.labeler_min_confidence
     with session.phase("settle", state["round"]):
         drafts = read_drafts(state)
         before = [one for one in session.run.read_samples() if one.round < state["round"]]
-        threshold = confidence_threshold(session.labels, [*before, *drafts])
+        read = [] if everything else [*before, *drafts]
+        threshold = confidence_threshold(session.labels, read)
         settled = [
-            settle_row(one, threshold, sure) if one.accepted is None else one for one in drafts
+            settle_row(one, None if everything else threshold, sure)
+            if one.accepted is None
+            else one
+            for one in drafts
         ]
     return {"drafts": by_id(settled), "labeler_bias": {}}
 
@@ -150,14 +173,26 @@ def keep(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     return {"drafts": by_id(kept)}
 
 
+def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Train the next student; in the paper mode once, when the teacher has labelled its last."""
+    session = session_of(state, runtime)
+    read = sum(one.labeler_label is not None for one in read_drafts(state))
+    left = _left(session) - read
+    if selects_in_steps(session.config) and not _why_labelling_ends(session, state, left):
+        return {"trained": NOT_TRAINED}
+    return learning.train(state, runtime)
+
+
 def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Stop as the loop does, or when every text of the pool was asked."""
     session = session_of(state, runtime)
-    update = learning.decide(state, runtime)
-    left = len(_pool(session)) - len(asked_numbers(session.run.read_samples()))
-    if not update["stop"] and not left:
-        update |= {"stop": "every text of the pool was asked", "round": state["round"]}
-    return update
+    if not selects_in_steps(session.config):
+        update = learning.decide(state, runtime)
+        if not update["stop"] and not _left(session):
+            update |= {"stop": ALL_ASKED, "round": state["round"]}
+        return update
+    stop = _why_labelling_ends(session, state, _left(session))
+    return {"stop": stop, "round": state["round"] + (0 if stop else 1)}
 
 
 def route_after_decide(state: RunState) -> Literal["score_pool", "finish"]:
@@ -206,16 +241,17 @@ def confidence_threshold(labels: Sequence[str], samples: Sequence[Sample]) -> Mo
     return threshold
 
 
-def settle_row(sample: Sample, threshold: MovingThreshold, sure: float) -> Sample:
+def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -> Sample:
     """Return a row that the labeler has read with its label, or rejected.
 
     Args:
+        threshold: on the labeler's confidence; None: whatever it is.
         sure: from this confidence on teacher and student are sure.
     """
     if sample.labeler_label is None:
         return sample.rejected("label_unusable_reply")
     confidence = sample.labeler_confidence or 0.0
-    if confidence < threshold.of(sample.labeler_label):
+    if threshold and confidence < threshold.of(sample.labeler_label):
         return sample.rejected("label_unsure")
     said = sample.prediction
     contested = (
@@ -238,6 +274,33 @@ def asked_numbers(samples: Sequence[Sample]) -> set[int]:
 def random_of(session: Session, round: int) -> random.Random:
     """Return a round's randomness."""
     return random.Random(f"{session.config.random_seed} pool {round}")  # noqa: S311
+
+
+def _selection(session: Session) -> str:
+    """Return how texts are chosen: where all are labelled in the end, by chance."""
+    in_steps = selects_in_steps(session.config)
+    return "random" if in_steps else session.config.strategy.selection
+
+
+def _texts_a_round(session: Session, round: int, left: int) -> int:
+    """Return how many texts a round asks about; the paper mode shares the pool out."""
+    strategy = session.config.strategy
+    if selects_in_steps(session.config):
+        return math.ceil(left / max(1, strategy.rounds - round + 1))
+    return strategy.samples_per_round
+
+
+def _left(session: Session) -> int:
+    return len(_pool(session)) - len(asked_numbers(session.run.read_samples()))
+
+
+def _why_labelling_ends(session: Session, state: RunState, left: int) -> str:
+    """Return why no more texts are labelled, or ''."""
+    if left <= 0:
+        return ALL_ASKED
+    if state["round"] >= session.config.strategy.rounds:
+        return f"all {session.config.strategy.rounds} rounds done"
+    return session.budget_exhausted()
 
 
 def _pool(session: Session) -> Pool:

@@ -87,3 +87,8 @@ def first_round(config: Config) -> int:
 def reads_pool(config: Config) -> bool:
     """Whether a run of this config asks about the texts of a pool."""
     return strategy_of(config).reads_pool
+
+
+def selects_in_steps(config: Config) -> bool:
+    """Whether every training step of a run chooses among what the teacher labelled."""
+    return reads_pool(config) and config.strategy.mode == "paper"

@@ -342,3 +342,28 @@ def test_a_students_source_is_a_pack_a_folder_or_a_hub_id(
 def test_an_unknown_pack_or_folder_is_refused(model: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"student.model: .*{said}"):
         resolve_student(model, {"mini": tmp_path})
+
+
+def test_rows_the_teacher_labelled_are_learnt_only_where_the_selection_keeps_them(
+    tiny_student: Path, tmp_path: Path
+) -> None:
+    gold = [TrainingRow(f"gold {place}", "ab"[place % 2]) for place in range(4)]
+    sure = [TrainingRow(f"sure {place}", "ab"[place % 2], confidence=0.9) for place in range(8)]
+    unsure = [TrainingRow(f"vague {place}", "ab"[place % 2], confidence=0.1) for place in range(8)]
+    settings = StudentSection(min_steps=6, max_steps=6, threads=1)
+    labels = ["a", "b"]
+
+    def kept(rows: list[TrainingRow], name: str) -> int | None:
+        folder = tmp_path / name
+        return train(rows, labels, str(tiny_student), folder, settings, random_seed=0).kept_rows
+
+    assert kept(gold, "gold") is None
+    few = kept([*gold, *sure, *unsure], "all")
+    assert few is not None
+    assert 0 < few <= 8  # of the unsure none
+
+
+def test_the_confidence_of_a_row_is_written_and_read(tmp_path: Path) -> None:
+    rows = [TrainingRow("a", "x", confidence=0.5), TrainingRow("b", "y")]
+    write_training_rows(rows, tmp_path / "rows.jsonl")
+    assert read_training_rows(tmp_path / "rows.jsonl") == rows

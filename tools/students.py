@@ -40,7 +40,9 @@ class TrainRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: str = Field(description="the task's: classification or ner")
-    rows_file: str = Field(description="JSONL of text, label, weight, and entities with tokens")
+    rows_file: str = Field(
+        description="JSONL of text, label, weight, confidence, and entities with tokens"
+    )
     labels: list[str] = Field(description="all labels, in the order of the logits")
     model: str = Field(description="folder or hub id of the pretrained weights")
     output_dir: str = Field(description="where the trained student is saved")

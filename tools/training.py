@@ -23,6 +23,7 @@ from evokd.records import Entity, Example, Span
 from evokd.store.files import storage_errors
 from evokd.tasks import Row
 from evokd.tools.student import PREDICT_BATCH, TEXT_CLASSIFIER, load_libraries, uses_bf16
+from evokd.tools.thresholds import LlkdSelection, normalized_entropy
 
 LEARNING_RATE = 3e-5  # of a text classifier whose head begins near where it ends
 OWN_LEARNING_RATE = 1e-4  # of one whose head begins at random
@@ -38,6 +39,8 @@ class TrainingRow:
     Args:
         label: what is learnt, or, where that is the entities, what batches are balanced by.
         tokens: where they are, if not where we would cut.
+        confidence: how sure the teacher is of the label; such a row is learnt in a step only where
+            `LlkdSelection` keeps it.
     """
 
     text: str
@@ -45,6 +48,7 @@ class TrainingRow:
     weight: int = 1
     entities: tuple[Entity, ...] = ()
     tokens: tuple[Span, ...] = ()
+    confidence: float | None = None
 
     @classmethod
     def of(cls, row: Row, weight: int = 1) -> TrainingRow:
@@ -66,11 +70,13 @@ class Lesson:
         rows: what batches are balanced by.
         lengths: of the rows, in tokens.
         loss_of: from the indices of a batch's rows to their loss, a scalar tensor.
+        kept: the selectable rows that were kept in at least one step; None: there are none.
     """
 
     rows: Sequence[TrainingRow]
     lengths: Sequence[int]
     loss_of: Callable[[list[int]], Any]
+    kept: set[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ class TrainingResult:
     samples_per_second: float
     precision: str
     loss: float
+    kept_rows: int | None = None
+    """How many rows a selection kept in at least one step; None: there was none."""
 
 
 def write_training_rows(rows: Sequence[TrainingRow], path: Path) -> None:
@@ -110,6 +118,8 @@ def read_training_rows(path: Path) -> list[TrainingRow]:
 
 def _row_to_json(row: TrainingRow) -> str:
     raw: dict[str, Any] = {"text": row.text, "label": row.label, "weight": row.weight}
+    if row.confidence is not None:
+        raw["confidence"] = row.confidence
     if row.entities or row.tokens:
         raw["entities"] = [[one.start, one.end, one.label] for one in row.entities]
         raw["tokens"] = row.tokens
@@ -251,6 +261,7 @@ def train_model(
         samples_per_second=schedule.steps * schedule.batch_size / seconds,
         precision="bf16" if uses_bf16(settings.precision) else "fp32",
         loss=loss,
+        kept_rows=None if lesson.kept is None else len(lesson.kept),
     )
 
 
@@ -336,15 +347,47 @@ def _read_texts(
     if getattr(model, "is_new", False):
         _imprint(model, tokenizer, encoded, targets, settings)
 
+    unsure = any(row.confidence is not None for row in rows)
+    kept: set[int] = set()
+    selection = LlkdSelection(labels)
+
     def loss_of(batch: list[int]) -> Any:
         inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, return_tensors="pt")
-        return torch.nn.functional.cross_entropy(
-            logits_of(model, inputs, settings),
+        logits = logits_of(model, inputs, settings)
+        losses = torch.nn.functional.cross_entropy(
+            logits,
             targets[batch],
             label_smoothing=settings.label_smoothing,
+            reduction="none" if unsure else "mean",
         )
+        if not unsure:
+            return losses
+        weights = _weights(selection, rows, batch, logits.detach().softmax(-1).tolist())
+        told = [(place, weight) for place, weight in zip(batch, weights, strict=True) if weight]
+        kept.update(place for place, _ in told if rows[place].confidence is not None)
+        return (losses * torch.tensor(weights)).sum() / max(1, sum(one > 0 for one in weights))
 
-    return Lesson(rows, [len(tokens) for tokens in encoded], loss_of)
+    return Lesson(rows, [len(tokens) for tokens in encoded], loss_of, kept if unsure else None)
+
+
+def _weights(
+    selection: LlkdSelection,
+    rows: Sequence[TrainingRow],
+    batch: Sequence[int],
+    said: Sequence[Sequence[float]],
+) -> list[float]:
+    """Return what each row of a batch counts; a gold row counts one."""
+    weights = [1.0] * len(batch)
+    chosen = [(at, rows[place]) for at, place in enumerate(batch)]
+    unsure = [(at, row, row.confidence) for at, row in chosen if row.confidence is not None]
+    counted = selection.weigh(
+        [confidence for _, _, confidence in unsure],
+        [normalized_entropy(said[at]) for at, _, _ in unsure],
+        [row.label for _, row, _ in unsure],
+    )
+    for (at, _, _), weight in zip(unsure, counted, strict=True):
+        weights[at] = weight
+    return weights
 
 
 def _imprint(
