@@ -35,7 +35,7 @@ from evokd.graph.state import (
     read_drafts,
 )
 from evokd.graph.strategies import selects_in_steps
-from evokd.records import POOL, Prediction, Sample
+from evokd.records import POOL, Sample
 from evokd.store.pool import Pool, Scored
 from evokd.tools.selection import LOOKS_AT_STUDENT, SELECTIONS, Wanted
 from evokd.tools.student import Student
@@ -100,8 +100,7 @@ def score_pool(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     if _selection(session) not in LOOKS_AT_STUDENT:
         return {}
     with session.phase("score_pool", state["round"]):
-        student = learning.student_of(session, learning.last_round(session, state["round"]))
-        assert isinstance(student, Student)
+        student = _last_student(session, state["round"])
         batches = _pool(session).batches(SCORED_TOGETHER)
         _pool(session).write_scores(score(student, batch) for batch in batches)
     return {}
@@ -313,8 +312,7 @@ def _drafts(
 ) -> list[Sample]:
     """Return texts of the pool as samples, with what the last student says of them."""
     texts = _pool(session).texts(numbers)
-    student = learning.student_of(session, learning.last_round(session, round))
-    said: list[Prediction] = student.predict(texts) if texts else []
+    said = _last_student(session, round).predict(texts)
     return [
         Sample(
             id=f"r{round:02d}p{number:07d}",
@@ -328,6 +326,12 @@ def _drafts(
         )
         for number, text, prediction in zip(numbers, texts, said, strict=True)
     ]
+
+
+def _last_student(session: Session, round: int) -> Student:
+    student = learning.student_of(session, learning.last_round(session, round))
+    assert isinstance(student, Student)
+    return student
 
 
 def _vectors(session: Session, texts: Sequence[str]) -> Any:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from evokd.errors import ConfigError, DataError
 from evokd.tasks.texts import is_unicode
@@ -89,7 +89,7 @@ def digest_of_pool(path: Path) -> str:
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
-            yield file
+            yield cast(IO[bytes], file)
     except FileNotFoundError:
         raise DataError(f"no pool at {path}; check data.pool") from None
     except (EOFError, gzip.BadGzipFile, zlib.error):
