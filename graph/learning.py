@@ -32,9 +32,10 @@ from evokd.tools.students import AnyStudent, open_student, train_student
 from evokd.tools.training import TrainingRow, write_training_rows
 
 BASELINE = -1
+CLEARLY = 0.05  # the largest p-value of a difference that counts
 BEST_ROUND_RULE = (
-    "the latest round whose {metric} on {what} is within one standard error of the best; "
-    "all rounds are asked the same rows, the test split is never touched"
+    "the latest round that no earlier one is clearly better than on {what} (exact sign test, "
+    "p < {level}); all rounds are asked the same rows, the test split is never touched"
 )
 
 
@@ -180,7 +181,7 @@ def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """
     session = session_of(state, runtime)
     with session.phase("finish", state["round"]):
-        best = choose_best(_final_probe_scores(session), _probe_size(session))
+        best = choose_best(_right_in_the_end(session))
         accepted, strategy = session.accepted(), session.config.strategy
         if held_out := texts_refitted(accepted, best, strategy):
             learned = [*texts_taught(accepted, best, strategy), *held_out]
@@ -225,17 +226,33 @@ def find_rivals(
     return {label: counter.most_common(1)[0][0] for label, counter in mass.items() if counter}
 
 
-def choose_best(scores: Mapping[int, float], rows: int) -> int:
-    """Return the latest round within one standard error of the best.
+def choose_best(right: Mapping[int, Sequence[bool]]) -> int:
+    """Return the latest round that no earlier one is clearly better than.
 
     A held-out set of a few dozen rows cannot tell small differences apart, and later rounds have
     seen more: so a later student is only given up for one that is clearly better.
+
+    Args:
+        right: round → whether its student has each held-out row right, the same rows for all.
     """
-    if not scores:
-        return BASELINE
-    top = max(scores.values())
-    margin = math.sqrt(max(top * (1 - top), 1e-9) / rows) if rows else 0.0
-    return max(round for round, score in scores.items() if score >= top - margin)
+    for round in sorted(right, reverse=True):
+        earlier = (right[other] for other in right if other < round)
+        if not any(is_clearly_better(one, right[round]) for one in earlier):
+            return round
+    return BASELINE
+
+
+def is_clearly_better(one: Sequence[bool], other: Sequence[bool]) -> bool:
+    """Whether one student beats another by an exact one-sided sign test.
+
+    Over the rows that only one of them has right (McNemar, 1947): how likely is it that so many
+    fall to the first by chance?
+    """
+    wins = sum(a and not b for a, b in zip(one, other, strict=True))
+    losses = sum(b and not a for a, b in zip(one, other, strict=True))
+    differ = wins + losses
+    by_chance = sum(math.comb(differ, k) for k in range(wins, differ + 1)) / 2**differ
+    return by_chance < CLEARLY
 
 
 def _copy(folder: Path, target: Path) -> None:
@@ -505,17 +522,21 @@ def _all_closed(session: Session) -> bool:
     return bool(known) and all(one.status == "closed" for one in known)
 
 
-def _final_probe_scores(session: Session) -> dict[int, float]:
+def _right_in_the_end(session: Session) -> dict[int, list[bool]]:
+    """Return for every trained round which of all held-out rows its student has right."""
     rounds = [one.round for one in session.run.read_rounds() if one.trained]
     rows = _held_out(session, max(rounds, default=0) + 1)
-    if not rows:
-        return dict.fromkeys(rounds, 0.0)
-    return {number: _score(session, number, rows) for number in rounds}
-
-
-def _probe_size(session: Session) -> int:
-    rounds = [one.round for one in session.run.read_rounds()]
-    return len(_held_out(session, max(rounds, default=0) + 1))
+    said = {
+        number: predict(session, student_of(session, number), rows) if rows else []
+        for number in rounds
+    }
+    return {
+        number: [
+            not session.kind.mistakes(row, answer)
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+        for number, answers in said.items()
+    }
 
 
 def best_round_rule(session: Session) -> str:
@@ -524,4 +545,4 @@ def best_round_rule(session: Session) -> str:
     if not (strategy.teaches or strategy.reads_pool or session.data.validation):
         return "the last round; this strategy holds nothing out"
     what = "the validation rows" if session.data.validation else "the run's held-out probe set"
-    return BEST_ROUND_RULE.format(what=what, metric=session.kind.metric)
+    return BEST_ROUND_RULE.format(what=what, level=CLEARLY)

@@ -10,6 +10,7 @@ from evokd.graph.learning import (
     BASELINE,
     choose_best,
     find_rivals,
+    is_clearly_better,
     route_after_decide,
     shows,
 )
@@ -33,27 +34,42 @@ def test_rows_and_probabilities_must_pair_up() -> None:
         find_rivals(["a", "b"], ["a", "a"], [[0.5, 0.5]])
 
 
-SCORES = {1: 0.90, 2: 0.80, 3: 0.95, 4: 0.86}
+def right(*wrong: int, rows: int = 40) -> list[bool]:
+    """All rows right but these."""
+    return [place not in wrong for place in range(rows)]
+
+
+def test_a_later_round_stays_where_a_few_rows_speak_for_an_earlier_one() -> None:
+    assert choose_best({0: right(), 1: right(1, 2, 3), 2: right(1, 2, 4, 5)}) == 2
 
 
 @pytest.mark.parametrize(
-    ("rows", "best"),
+    ("lost", "won", "clear"),
     [
-        (20, 3),  # one standard error √(.95·.05/20) = .049: only ≥ .901 counts
-        (5, 4),  # .097: ≥ .853 counts, and round 4 is the latest
-        (0, 3),
+        (4, 0, False),  # 1/16 by chance
+        (5, 0, True),  # 1/32
+        (6, 1, False),  # 8/128
+        (7, 1, True),  # 9/256
+        (0, 9, False),
     ],
 )
-def test_the_best_round_is_the_latest_within_one_standard_error(rows: int, best: int) -> None:
-    assert choose_best(SCORES, rows) == best
+def test_clearly_better_is_what_chance_seldom_gives(lost: int, won: int, clear: bool) -> None:
+    earlier, later = right(*range(won)), right(*range(20, 20 + lost))
+    assert is_clearly_better(earlier, later) is clear
+    assert choose_best({1: earlier, 2: later}) == (1 if clear else 2)
 
 
-def test_of_equal_rounds_the_latest_is_best() -> None:
-    assert choose_best({1: 1.0, 2: 1.0, 3: 0.99}, 1000) == 2
+def test_of_two_later_rounds_the_worse_is_given_up_alone() -> None:
+    rounds = {0: right(1, 2), 1: right(1, 3), 2: right(*range(10, 20))}
+    assert choose_best(rounds) == 1
+
+
+def test_without_held_out_rows_the_last_round_is_best() -> None:
+    assert choose_best({1: [], 2: [], 3: []}) == 3
 
 
 def test_without_any_round_the_baseline_stays() -> None:
-    assert choose_best({}, 10) == BASELINE
+    assert choose_best({}) == BASELINE
 
 
 def test_the_loop_ends_only_where_decide_gave_a_reason() -> None:
