@@ -6,8 +6,9 @@ prepare → score_pool → choose → label ⇉ settle → critique ⇉ keep →
 
 After Li et al., Learning with Less (Findings of NAACL 2025, arXiv 2411.08028). Two modes:
 
-paper     the teacher labels the pool, round by round a part of it; then one student is trained, and
-          every step keeps the rows of which the teacher is sure and the student is not
+paper     the teacher labels the pool, a part of it each round, however many that takes; then one
+          student is trained, and every step keeps the rows of which the teacher is sure and the
+          student is not
 budgeted  ours: the student chooses which texts the teacher is asked about, so that teacher tokens
           are saved, too; the threshold on the confidence decides what is learnt, a student is
           trained every round, and held-out rows are drawn by chance
@@ -15,7 +16,6 @@ budgeted  ours: the student chooses which texts the teacher is asked about, so t
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
 SCORED_TOGETHER = 2048
+LABELLED_TOGETHER = 200  # texts a round of the paper mode, for a round's texts travel in the state
 ALL_ASKED = "every text of the pool was asked"
 NOT_TRAINED: dict[str, Any] = {
     "trained": False,
@@ -97,7 +98,8 @@ def build_graph(
 def score_pool(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Ask the last student what it would call every text of the pool, and how unsure it is."""
     session = session_of(state, runtime)
-    if _selection(session) not in LOOKS_AT_STUDENT:
+    chooses = not selects_in_steps(session.config)
+    if not chooses or session.config.strategy.selection not in LOOKS_AT_STUDENT:
         return {}
     with session.phase("score_pool", state["round"]):
         student = _last_student(session, state["round"])
@@ -113,9 +115,9 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("choose", round):
         pool, asked = _pool(session), asked_numbers(session.run.read_samples())
         rng = random_of(session, round)
-        total = session.affordable(_texts_a_round(session, round, len(pool) - len(asked)))
-        holds_out = not session.data.validation and not selects_in_steps(session.config)
-        share = strategy.probe_share if holds_out else 0.0
+        in_steps = selects_in_steps(session.config)
+        total = session.affordable(LABELLED_TOGETHER if in_steps else strategy.samples_per_round)
+        share = 0.0 if in_steps or session.data.validation else strategy.probe_share
         held_out = pool.draw(_at_least_one(share, total), asked, rng)
         learned = Counter(one.label for one in session.accepted() if one.split == "train")
         wanted = Wanted(
@@ -123,12 +125,10 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             asked=frozenset({*asked, *held_out}),
             by_label=balanced_shares(total - len(held_out), session.labels, learned),
             embed=lambda texts: _vectors(session, texts),
-            known=_vectors(
-                session, [*(row.text for row in session.data.seed), *pool.texts(sorted(asked))]
-            ),
+            known=[*(row.text for row in session.data.seed), *pool.texts(sorted(asked))],
             rng=rng,
         )
-        chosen = SELECTIONS[_selection(session)](wanted)
+        chosen = SELECTIONS["random" if in_steps else strategy.selection](wanted)
         drafts = [
             *_drafts(session, round, held_out, "probe"),
             *_drafts(session, round, chosen, "train"),
@@ -177,21 +177,26 @@ def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     read = sum(one.labeler_label is not None for one in read_drafts(state))
     left = _left(session) - read
-    if selects_in_steps(session.config) and not _why_labelling_ends(session, state, left):
+    goes_on = left > 0 and not session.budget_exhausted()
+    if selects_in_steps(session.config) and goes_on:
         return {"trained": NOT_TRAINED}
     return learning.train(state, runtime)
 
 
 def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Stop as the loop does, or when every text of the pool was asked."""
+    """Stop as the loop does, or when every text of the pool was asked.
+
+    The paper mode stops for the pool or the budget only.
+    """
     session = session_of(state, runtime)
-    if not selects_in_steps(session.config):
-        update = learning.decide(state, runtime)
-        if not update["stop"] and not _left(session):
-            update |= {"stop": ALL_ASKED, "round": state["round"]}
-        return update
-    stop = _why_labelling_ends(session, state, _left(session))
-    return {"stop": stop, "round": state["round"] + (0 if stop else 1)}
+    asked_all = "" if _left(session) else ALL_ASKED
+    if selects_in_steps(session.config):
+        stop = asked_all or session.budget_exhausted()
+        return {"stop": stop, "round": state["round"] + (0 if stop else 1)}
+    update = learning.decide(state, runtime)
+    if asked_all and not update["stop"]:
+        update |= {"stop": asked_all, "round": state["round"]}
+    return update
 
 
 def route_after_decide(state: RunState) -> Literal["score_pool", "finish"]:
@@ -275,31 +280,8 @@ def random_of(session: Session, round: int) -> random.Random:
     return random.Random(f"{session.config.random_seed} pool {round}")  # noqa: S311
 
 
-def _selection(session: Session) -> str:
-    """Return how texts are chosen: where all are labelled in the end, by chance."""
-    in_steps = selects_in_steps(session.config)
-    return "random" if in_steps else session.config.strategy.selection
-
-
-def _texts_a_round(session: Session, round: int, left: int) -> int:
-    """Return how many texts a round asks about; the paper mode shares the pool out."""
-    strategy = session.config.strategy
-    if selects_in_steps(session.config):
-        return math.ceil(left / max(1, strategy.rounds - round + 1))
-    return strategy.samples_per_round
-
-
 def _left(session: Session) -> int:
     return len(_pool(session)) - len(asked_numbers(session.run.read_samples()))
-
-
-def _why_labelling_ends(session: Session, state: RunState, left: int) -> str:
-    """Return why no more texts are labelled, or ''."""
-    if left <= 0:
-        return ALL_ASKED
-    if state["round"] >= session.config.strategy.rounds:
-        return f"all {session.config.strategy.rounds} rounds done"
-    return session.budget_exhausted()
 
 
 def _pool(session: Session) -> Pool:

@@ -137,26 +137,26 @@ def test_a_stopped_run_goes_on_and_asks_nothing_twice(pool_task: Path, llm: Fake
 
 
 def test_in_the_paper_mode_all_is_labelled_and_one_student_chooses_in_every_step(
-    pool_task: Path,
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("evokd.graph.llkd.LABELLED_TOGETHER", 15)
     result = run(pool_task, "strategy.mode=paper", "strategy.labeler_min_confidence=1.0")
     rows = samples(result)
     assert len(rows) == result.report["pool"]["kept"]
     assert all(one.accepted and one.split == "train" for one in rows)
-    first, last = result.report["rounds"]
-    assert (first["trained"], last["trained"]) == (False, True)
+    assert [one["trained"] for one in result.report["rounds"]] == [False, False, True]
+    last = result.report["rounds"][-1]
     assert last["train_rows"] == len(rows) + 3  # and the seeds
     assert 0 < last["kept_rows"] <= len(rows)
-    assert result.report["scores"]["best_round"] == 2
+    assert result.report["scores"]["best_round"] == 3
     assert result.report["stop_reason"] == "every text of the pool was asked"
 
 
 def test_in_the_paper_mode_a_budget_ends_the_labelling_and_what_there_is_is_learnt(
-    pool_task: Path,
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = run(
-        pool_task, "strategy.mode=paper", "strategy.rounds=8", "budget.output_tokens=60"
-    ).report
+    monkeypatch.setattr("evokd.graph.llkd.LABELLED_TOGETHER", 5)
+    report = run(pool_task, "strategy.mode=paper", "budget.output_tokens=60").report
     assert report["status"] == "budget"
     assert 0 < report["samples"]["accepted"] < report["pool"]["kept"]
     assert [one["trained"] for one in report["rounds"]][-1]

@@ -47,7 +47,7 @@ def wanted(pool: Pool, asked: Sequence[int] = (), known: Sequence[str] = (), **b
         asked=frozenset(asked),
         by_label=by_label,
         embed=on_circle,
-        known=on_circle(known),
+        known=known,
         rng=random.Random(0),
     )
 

@@ -36,7 +36,7 @@ class Wanted:
         asked: numbers of the texts that are not to be had any more.
         by_label: label → how many texts that the student gives it.
         embed: texts → unit vectors, shape (texts, dimension).
-        known: vectors of seeds and of what was asked, shape (rows, dimension).
+        known: the texts of seeds and of what was asked.
         rng: all randomness.
     """
 
@@ -44,7 +44,7 @@ class Wanted:
     asked: frozenset[int]
     by_label: Mapping[str, int]
     embed: Callable[[Sequence[str]], NDArray[np.float32]]
-    known: NDArray[np.float32]
+    known: Sequence[str]
     rng: random.Random
 
     @property
@@ -84,7 +84,7 @@ def select_k_centre(wanted: Wanted) -> list[int]:
     """Return texts that are each the farthest from all there are, among some drawn by chance."""
     drawn = wanted.pool.draw(max(SAMPLED, wanted.count), wanted.asked, wanted.rng)
     vectors = wanted.embed(wanted.pool.texts(drawn))
-    return [drawn[place] for place in k_centre(vectors, wanted.known, wanted.count)]
+    return [drawn[place] for place in k_centre(vectors, wanted.embed(wanted.known), wanted.count)]
 
 
 def select_llkd(wanted: Wanted) -> list[int]:
@@ -97,7 +97,7 @@ def select_llkd(wanted: Wanted) -> list[int]:
 
     by_chance = round(CHANCE * wanted.count)
     taken = wanted.pool.draw(by_chance, wanted.asked, wanted.rng)
-    known = np.concatenate([wanted.known, wanted.embed(wanted.pool.texts(taken))])
+    known = wanted.embed([*wanted.known, *wanted.pool.texts(taken)])
     shares = {name: round(number * (1 - CHANCE)) for name, number in wanted.by_label.items()}
     for label, share in [*shares.items(), (None, 0)]:
         missing = share if label is not None else wanted.count - len(taken)
