@@ -26,9 +26,16 @@ from evokd.graph.planning import (
     with_topics,
 )
 from evokd.graph.session import load_prompts
-from evokd.graph.strategies import first_round, reads_pool, strategy_of, used_roles
+from evokd.graph.strategies import (
+    first_round,
+    reads_pool,
+    selects_in_steps,
+    strategy_of,
+    used_roles,
+)
 from evokd.graph.topics import topics_of
 from evokd.tasks import TaskData, kind_of, load_task_data
+from evokd.tasks.pool import PoolRow, read_pool
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_TEXT = 15
@@ -93,12 +100,14 @@ def estimate(config: Config) -> Estimate:
     sizes = _role_calls(config, data, prompts, planned)
     roles = used_roles(config)
     share = _affordable_share(config, [sizes[role] for role in roles])
-    samples = round(_samples(config) * share) if roles else 0
+    samples = round(_samples(config, data) * share) if roles else 0
     return Estimate([_role(config, role, sizes[role], share) for role in roles], samples)
 
 
-def _samples(config: Config) -> int:
+def _samples(config: Config, data: TaskData) -> int:
     strategy = config.strategy
+    if selects_in_steps(config):  # the whole pool is labelled
+        return sum(isinstance(row, PoolRow) for row in read_pool(data.pool))
     first = strategy.init_samples if first_round(config) == 0 else 0
     return first + strategy.rounds * strategy.samples_per_round
 
@@ -135,7 +144,8 @@ def _role_calls(
     read = _read(planned, everything)
     labelled = read
     if reads_pool(config):
-        labelled, read = _samples(config), round(CONTESTED_SHARE * _samples(config))
+        labelled = _samples(config, data)
+        read = round(CONTESTED_SHARE * labelled)
     elif strategy.calibrate:  # the first batch is read in full
         labelled = _texts(rounds[0]) + sum(_read(calls, everything) for calls in rounds[1:])
     shown = [*(row.text for row in data.seed[:SHOWN_GOOD])]

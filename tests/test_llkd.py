@@ -167,6 +167,8 @@ def test_plan_says_what_it_will_take(pool_task: Path) -> None:
     estimate = api.plan(pool_task)
     calls = {one.role: one.calls for one in estimate.roles}
     assert calls == {"labeler": 20, "critic": 1}
+    paper = api.plan(pool_task, overrides=["strategy.mode=paper"])
+    assert {one.role: one.calls for one in paper.roles} == {"labeler": 40, "critic": 2}
 
 
 def test_without_a_pool_it_is_refused(toy_task: Path) -> None:
