@@ -251,7 +251,7 @@ def is_clearly_better(one: Sequence[bool], other: Sequence[bool]) -> bool:
     wins = sum(a and not b for a, b in zip(one, other, strict=True))
     losses = sum(b and not a for a, b in zip(one, other, strict=True))
     differ = wins + losses
-    by_chance = sum(math.comb(differ, k) for k in range(wins, differ + 1)) / 2**differ
+    by_chance = sum(math.comb(differ, k) for k in range(wins, differ + 1)) / (1 << differ)
     return by_chance < CLEARLY
 
 

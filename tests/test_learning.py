@@ -59,6 +59,11 @@ def test_clearly_better_is_what_chance_seldom_gives(lost: int, won: int, clear: 
     assert choose_best({1: earlier, 2: later}) == (1 if clear else 2)
 
 
+def test_thousands_of_held_out_rows_can_be_compared() -> None:
+    earlier, later = right(rows=5000), right(*range(2500), rows=5000)
+    assert choose_best({0: earlier, 1: later}) == 0
+
+
 def test_of_two_later_rounds_the_worse_is_given_up_alone() -> None:
     rounds = {0: right(1, 2), 1: right(1, 3), 2: right(*range(10, 20))}
     assert choose_best(rounds) == 1
