@@ -133,7 +133,8 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             *_drafts(session, round, held_out, "probe"),
             *_drafts(session, round, chosen, "train"),
         ]
-    session.emit({"kind": "plan", "round": round, "weaknesses": []})
+    told = f"asks about {len(chosen)} texts of the pool and, held out, {len(held_out)} by chance"
+    session.emit({"kind": "note", "text": f"round {round}: {told}"})
     return {"assignments": [], "drafts": by_id(drafts)}
 
 
