@@ -12,7 +12,7 @@ from evokd.agents.critic import ACCEPT
 from evokd.graph.quotas import lacking_quotas, quotas_of
 from evokd.graph.reading import known_rows, screen_drafts
 from evokd.graph.session import RunContext, session_of
-from evokd.graph.state import RunState, by_id, count_decisions, read_drafts
+from evokd.graph.state import RunState, accept_pending, by_id, count_decisions, read_drafts
 from evokd.records import Sample
 from evokd.tools.gates import balance, is_outvoted, reject_worn_entities, settle_label
 
@@ -41,10 +41,7 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         fresh = reject_worn_entities(settled, earlier, session.config.gates.max_entity_uses)
         wanted, probes = quotas_of(session, state)
         capped = _balance_parts(fresh, wanted, probes)
-        final = [
-            one.model_copy(update={"accepted": True}) if one.accepted is None else one
-            for one in capped
-        ]
+        final = accept_pending(capped)
     session.emit({"kind": "gate", "round": state["round"], **count_decisions(final)})
     return {"drafts": by_id(final)}
 

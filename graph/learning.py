@@ -526,17 +526,13 @@ def _right_in_the_end(session: Session) -> dict[int, list[bool]]:
     """Return for every trained round which of all held-out rows its student has right."""
     rounds = [one.round for one in session.run.read_rounds() if one.trained]
     rows = _held_out(session, max(rounds, default=0) + 1)
-    said = {
-        number: predict(session, student_of(session, number), rows) if rows else []
-        for number in rounds
-    }
-    return {
-        number: [
-            not session.kind.mistakes(row, answer)
-            for row, answer in zip(rows, answers, strict=True)
-        ]
-        for number, answers in said.items()
-    }
+
+    def right(number: int) -> list[bool]:
+        said = predict(session, student_of(session, number), rows)
+        pairs = zip(rows, said, strict=True)
+        return [not session.kind.mistakes(row, answer) for row, answer in pairs]
+
+    return {number: right(number) if rows else [] for number in rounds}
 
 
 def best_round_rule(session: Session) -> str:

@@ -30,6 +30,7 @@ from evokd.graph.state import (
     RunInput,
     RunOutput,
     RunState,
+    accept_pending,
     by_id,
     count_decisions,
     read_drafts,
@@ -150,13 +151,10 @@ def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("settle", state["round"]):
         drafts = read_drafts(state)
         before = [one for one in session.run.read_samples() if one.round < state["round"]]
-        read = [] if everything else [*before, *drafts]
-        threshold = confidence_threshold(session.labels, read)
+        read = [*before, *drafts]
+        threshold = None if everything else confidence_threshold(session.labels, read)
         settled = [
-            settle_row(one, None if everything else threshold, sure)
-            if one.accepted is None
-            else one
-            for one in drafts
+            settle_row(one, threshold, sure) if one.accepted is None else one for one in drafts
         ]
     return {"drafts": by_id(settled), "labeler_bias": {}}
 
@@ -165,10 +163,7 @@ def keep(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Accept what nobody rejected."""
     session = session_of(state, runtime)
     with session.phase("keep", state["round"]):
-        kept = [
-            one.model_copy(update={"accepted": True}) if one.accepted is None else one
-            for one in read_drafts(state)
-        ]
+        kept = accept_pending(read_drafts(state))
     session.emit({"kind": "gate", "round": state["round"], **count_decisions(kept)})
     return {"drafts": by_id(kept)}
 
@@ -176,11 +171,10 @@ def keep(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Train the next student; in the paper mode once, when the teacher has labelled its last."""
     session = session_of(state, runtime)
-    read = sum(one.labeler_label is not None for one in read_drafts(state))
-    left = _left(session) - read
-    goes_on = left > 0 and not session.budget_exhausted()
-    if selects_in_steps(session.config) and goes_on:
-        return {"trained": NOT_TRAINED}
+    if selects_in_steps(session.config):
+        read = sum(one.labeler_label is not None for one in read_drafts(state))
+        if _left(session) > read and not session.budget_exhausted():
+            return {"trained": NOT_TRAINED}
     return learning.train(state, runtime)
 
 

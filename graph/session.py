@@ -110,8 +110,9 @@ class Session:
             to_read: for so many texts that somebody has to read tokens are kept back.
         """
         spent, pending = self.spent(), self.ledger.spent_by_open_calls()
-        reading = self._price_of_reading() if to_read else {}
-        for name, limit in self.config.budget.limits.items():
+        limits = self.config.budget.limits
+        reading = self._price_of_reading() if to_read and limits else {}
+        for name, limit in limits.items():
             kept_back = to_read * reading.get(name, 0.0)
             if spent[name] + pending.get(name, 0) + kept_back >= limit:
                 return f"budget: {name} {limit}"

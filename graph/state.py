@@ -33,6 +33,14 @@ def by_id(samples: Iterable[Sample]) -> dict[str, dict[str, Any]]:
     return {one.id: one.model_dump() for one in samples}
 
 
+def accept_pending(samples: Iterable[Sample]) -> list[Sample]:
+    """Return the samples, those accepted that nobody rejected."""
+    return [
+        one.model_copy(update={"accepted": True}) if one.accepted is None else one
+        for one in samples
+    ]
+
+
 def count_decisions(samples: Iterable[Sample]) -> dict[str, Any]:
     """Return how many samples are accepted, and how many rejected by reason."""
     rows = list(samples)

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -189,10 +190,10 @@ def test_the_most_uncertain_come_first_and_labels_and_asked_ones_are_told_apart(
     pool.write_scores([[Scored(id=i, label=name, uncertainty=u) for i, name, u in said]])
     assert [one.id for one in pool.most_uncertain(3, [])] == [2, 3, 4]
     assert [one.id for one in pool.most_uncertain(3, [3], "x")] == [4, 1]
-    assert pool.predicted() == {"x": 3, "y": 1}
+    assert Counter(one.label for one in pool.most_uncertain(9, [])) == {"x": 3, "y": 1}
     assert [one.uncertainty for one in pool.scores([4, 1])] == [0.7, 0.2]
     pool.write_scores([[Scored(id=1, label="y", uncertainty=0.1)]])
-    assert pool.predicted() == {"y": 1}
+    assert Counter(one.label for one in pool.most_uncertain(9, [])) == {"y": 1}
 
 
 def test_draws_are_of_all_that_is_left_and_repeat_with_the_random_seed(pool: Pool) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evokd import config
 from evokd.store.pool import Pool, Scored
 from evokd.tasks.pool import PoolRow
 from evokd.tools.selection import SELECTIONS, Wanted, k_centre
@@ -50,6 +51,10 @@ def wanted(pool: Pool, asked: Sequence[int] = (), known: Sequence[str] = (), **b
         known=known,
         rng=random.Random(0),
     )
+
+
+def test_every_selection_of_the_config_is_there() -> None:
+    assert tuple(SELECTIONS) == config.SELECTIONS
 
 
 @pytest.mark.parametrize("name", SELECTIONS)

@@ -98,22 +98,22 @@ def select_llkd(wanted: Wanted) -> list[int]:
     by_chance = round(CHANCE * wanted.count)
     taken = wanted.pool.draw(by_chance, wanted.asked, wanted.rng)
     known = wanted.embed([*wanted.known, *wanted.pool.texts(taken)])
-    shares = {name: round(number * (1 - CHANCE)) for name, number in wanted.by_label.items()}
-    for label, share in [*shares.items(), (None, 0)]:
-        missing = share if label is not None else wanted.count - len(taken)
-        missing = min(missing, wanted.count - len(taken))
-        if missing <= 0:
-            continue
-        candidates = wanted.pool.most_uncertain(
-            CANDIDATES * missing, {*wanted.asked, *taken}, label
-        )
+
+    def take(share: int, label: str | None = None) -> None:
+        nonlocal known
+        missing = min(share, wanted.count - len(taken))
+        out = {*wanted.asked, *taken}
+        candidates = wanted.pool.most_uncertain(CANDIDATES * missing, out, label)
         if not candidates:
-            continue
+            return
         vectors = wanted.embed(wanted.pool.texts([one.id for one in candidates]))
-        weights = [one.uncertainty for one in candidates]
-        places = k_centre(vectors, known, missing, weights)
-        taken += [candidates[place].id for place in places]
+        places = k_centre(vectors, known, missing, [one.uncertainty for one in candidates])
+        taken.extend(candidates[place].id for place in places)
         known = np.concatenate([known, vectors[places]])
+
+    for label, number in wanted.by_label.items():
+        take(round(number * (1 - CHANCE)), label)
+    take(wanted.count - len(taken))
     return taken
 
 

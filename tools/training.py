@@ -363,8 +363,11 @@ def _read_texts(
         if not unsure:
             return losses
         weights = _weights(selection, rows, batch, logits.detach().softmax(-1).tolist())
-        told = [(place, weight) for place, weight in zip(batch, weights, strict=True) if weight]
-        kept.update(place for place, _ in told if rows[place].confidence is not None)
+        kept.update(
+            place
+            for place, weight in zip(batch, weights, strict=True)
+            if weight and rows[place].confidence is not None
+        )
         return (losses * torch.tensor(weights)).sum() / max(1, sum(one > 0 for one in weights))
 
     return Lesson(rows, [len(tokens) for tokens in encoded], loss_of, kept if unsure else None)

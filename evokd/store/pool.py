@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import Field
 
 from evokd.records import Record
 from evokd.store.files import storage_errors
+from evokd.store.replies import connect
 from evokd.tasks.pool import BrokenRow, PoolRow
 from evokd.tasks.texts import normalize
 
@@ -60,8 +59,8 @@ class Pool:
         self.path = path
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        with self._writing() as db:
+        self._db = connect(path)
+        with storage_errors(path), self._db as db:
             db.execute(
                 "CREATE TABLE IF NOT EXISTS texts "
                 "(id INTEGER PRIMARY KEY, digest BLOB UNIQUE NOT NULL, text TEXT NOT NULL)"
@@ -89,7 +88,7 @@ class Pool:
         counts = PoolCounts()
         dropped: Counter[str] = Counter()
         waiting: list[tuple[bytes, str]] = []
-        with self._writing() as db:
+        with storage_errors(self.path), self._db as db:
 
             def store() -> None:
                 query = "INSERT OR IGNORE INTO texts (digest, text) VALUES (?, ?)"
@@ -151,7 +150,7 @@ class Pool:
 
     def write_scores(self, batches: Iterable[Sequence[Scored]]) -> None:
         """Replace all scores."""
-        with self._writing() as db:
+        with storage_errors(self.path), self._db as db:
             db.execute("DELETE FROM scores")
             for batch in batches:
                 db.executemany(
@@ -168,12 +167,6 @@ class Pool:
             rows = self._db.execute(query, (_as_json(ids),)).fetchall()
         found = {one[0]: Scored(id=one[0], label=one[1], uncertainty=one[2]) for one in rows}
         return [found[one] for one in ids]
-
-    def predicted(self) -> dict[str, int]:
-        """Return label → how many texts the last student gives it."""
-        with storage_errors(self.path):
-            query = "SELECT label, count(*) FROM scores GROUP BY label"
-            return dict(self._db.execute(query).fetchall())
 
     def most_uncertain(
         self, count: int, without: Iterable[int], label: str | None = None
@@ -199,17 +192,6 @@ class Pool:
         held = len(self)  # numbers run from 1 without gaps: nothing is ever taken out
         drawn = rng.sample(range(1, held + 1), min(held, count + len(left_out)))
         return [one for one in drawn if one not in left_out][:count]
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with storage_errors(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
 
 
 def _digest(text: str) -> bytes:
