@@ -7,6 +7,7 @@ once a slot and keeps it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from evokd.agents.prompting import Prompt
 from evokd.records import Example
@@ -22,13 +23,17 @@ def render_card(
     lines = []
     for label, meaning in labels.items():
         lines.append(f"- {label}: {meaning}" if meaning else f"- {label}")
-        gold = [
-            row.text
-            for row in seed
-            if row.label == label or label in {one.label for one in row.entities}
-        ][:EXAMPLES_PER_LABEL]
-        lines.extend(f"  Example: {shorten(text, MAX_EXAMPLE_CHARS)}" for text in gold)
+        gold = examples_of(label, seed)
+        lines.extend(f"  Example: {shorten(row.text, MAX_EXAMPLE_CHARS)}" for row in gold)
     return prompt.fill("main", instructions=instructions.strip(), labels="\n".join(lines))
+
+
+def examples_of(label: str, seed: Sequence[Example]) -> list[Example]:
+    """Return the gold examples of a label that the card shows."""
+    named = (
+        row for row in seed if row.label == label or label in {one.label for one in row.entities}
+    )
+    return list(islice(named, EXAMPLES_PER_LABEL))
 
 
 def shorten(text: str, limit: int) -> str:

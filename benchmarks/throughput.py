@@ -29,7 +29,7 @@ from evokd.bench.records import Cell
 from evokd.bench.sets import BenchSet, load_set
 from evokd.bench.statistics import score_of
 from evokd.config import Config
-from evokd.graph.learning import training_rows
+from evokd.graph.learning import rows_for
 from evokd.graph.reading import screen_drafts
 from evokd.graph.session import Session, open_session
 from evokd.records import Sample
@@ -151,7 +151,7 @@ def figures(
 ) -> dict[str, Any]:
     """Return samples a token and a minute, and the mean score of students on them."""
     seeds = list(bench.seed(1, config.random_seed).values())
-    learned = training_rows(seeds, samples, config.student.seed_weight)
+    learned = rows_for(config, seeds, samples)
     scores = [
         score_of(relearn(learned, bench, config.model_copy(update={"random_seed": number}), "dev"))
         for number in range(TRAININGS)

@@ -220,7 +220,7 @@ def doctor(task: Task, strategy: Strategy = None, set_: Set = None) -> None:
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(help="core, wide or ner.")],
+    suite: Annotated[str, typer.Argument(help="core, wide, ner or pool.")],
     data: Annotated[
         Path | None, typer.Option(help="Folder of the public sets; default: EVOKD_DATA.")
     ] = None,
@@ -233,6 +233,9 @@ def bench(
     sets: Annotated[list[str] | None, typer.Option("--set", help="Only this set.")] = None,
     strategies: Annotated[
         list[str] | None, typer.Option("--strategy", help="Only this strategy.")
+    ] = None,
+    variants: Annotated[
+        list[str] | None, typer.Option("--variant", help="Only this variant, or none for none.")
     ] = None,
     seeds: Annotated[list[int] | None, typer.Option("--seed", help="Only this seed.")] = None,
     budget: Annotated[
@@ -261,6 +264,7 @@ def bench(
         split=on,
         sets=sets or [],
         strategies=strategies or [],
+        variants=["" if one == "none" else one for one in variants or []],
         seeds=seeds or [],
         budget=budget,
         teacher=teacher,

@@ -19,7 +19,7 @@ from evokd.errors import ConfigError
 
 ROLES = ("analyst", "generator", "labeler", "critic")
 STRATEGIES = ("evokd", "llkd", "static", "attr", "fewshot", "fullshot")
-SELECTIONS = ("llkd", "random", "uncertainty", "m-raru", "k-centre")
+SELECTIONS = ("llkd", "random", "uncertainty", "confidence", "m-raru", "k-centre")
 DEFAULT_TEACHER = "local:qwen2.5-coder-1.5b-instruct"
 DEFAULT_EMBEDDER = "local:all-MiniLM-L6-v2"
 
@@ -195,7 +195,23 @@ class StrategySection(Settings):
     )
     selection: str = Field(
         "llkd",
-        description="which texts of the pool the teacher is asked about: " + ", ".join(SELECTIONS),
+        description="llkd: which texts of the pool the teacher is asked about, or, in the mode "
+        "paper, which labelled ones a training step learns: " + ", ".join(SELECTIONS),
+    )
+    weighting: Literal["product", "sum", "one"] = Field(
+        "product",
+        description="mode paper: what a row counts for in a step: the teacher's confidence times "
+        "the student's uncertainty, their sum, or one",
+    )
+    noise: Literal["none", "mixture"] = Field(
+        "none",
+        description="llkd: mixture: halfway through a training, rows whose loss says that their "
+        "label is likely wrong are left out (two-component mixture)",
+    )
+    show_seeds: bool = Field(
+        True,
+        description="the prompts show the seeds; off: zero-shot, and the seeds, where they are "
+        "many, calibrate the labeler of llkd",
     )
     rounds: int = Field(6, ge=1, le=1000)
     samples_per_round: int = Field(32, ge=2)
@@ -336,6 +352,11 @@ class Config(Settings):
             raise ValueError(
                 "strategy.separation is off, but only the labeler knows the entities of a text"
             )
+        if self.task.kind == "ner" and not self.strategy.show_seeds:
+            raise ValueError(
+                "strategy.show_seeds is off, but without examples of a type nobody finds entities; "
+                "it is for task.kind classification"
+            )
         if self.task.kind != "ner" and self.strategy.empty_share is not None:
             raise ValueError(
                 "strategy.empty_share is for task.kind ner; a text of this task has a label always"
@@ -356,6 +377,11 @@ class Config(Settings):
         if not self.strategy.separation:
             raise ValueError(
                 "strategy.separation is off, but only the labeler knows the labels of a pool"
+            )
+        if self.strategy.mode == "paper" and self.strategy.selection == "k-centre":
+            raise ValueError(
+                "strategy.selection k-centre chooses texts to ask about, not rows of a training "
+                "step; take another one, or strategy.mode budgeted"
             )
 
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evokd.agents.attributes import STYLES, TOPICS
-from evokd.agents.card import render_card
 from evokd.agents.critic import SHOWN_GOOD, read_bad_examples
 from evokd.agents.generator import Assignment, written_order
 from evokd.agents.labeler import shown_gold
@@ -25,7 +24,7 @@ from evokd.graph.planning import (
     with_examples,
     with_topics,
 )
-from evokd.graph.session import load_prompts
+from evokd.graph.session import load_prompts, task_card
 from evokd.graph.strategies import (
     first_round,
     reads_pool,
@@ -136,8 +135,8 @@ def _role_calls(
     config: Config, data: TaskData, prompts: Mapping[str, Prompt], rounds: list[list[PlannedCall]]
 ) -> dict[str, _Calls]:
     """Return every role's calls. A role asked about a text is asked once."""
-    task, strategy = config.task, config.strategy
-    card = _tokens(render_card(prompts["card"], task.instructions, task.labels, data.seed))
+    strategy = config.strategy
+    card = _tokens(task_card(config, prompts["card"], data.seed))
     planned = [call for calls in rounds for call in calls]
     # What is in a text, if anything, only the labeler knows.
     everything = strategy.check == "all" or not kind_of(config).exclusive

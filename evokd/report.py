@@ -12,6 +12,7 @@ from typing import Any
 
 from evokd import __version__
 from evokd.config import config_fingerprint
+from evokd.graph.calibrating import in_words
 from evokd.graph.learning import BASELINE, best_round_rule, predict, texts_refitted
 from evokd.graph.reading import labeler_bias
 from evokd.graph.session import Session
@@ -89,6 +90,7 @@ def build_report(
     weaknesses = session.memory.weaknesses(run.run_id) if session.memory else []
     windows = session.ledger.phase_intervals(WINDOW)
     parts = run.read_json(run.prepared).get("parts", {})
+    calibration = run.read_json(run.calibration)
     return {
         "run_id": run.run_id,
         "strategy": config.strategy.name,
@@ -108,7 +110,8 @@ def build_report(
         "scores": _scores(session, scores, best_round),
         "best_round_rule": best_round_rule(session),
         "refitted": len(texts_refitted(samples, best_round, config.strategy)),
-        "calibration": "uncalibrated on gold rows",
+        "calibration": in_words(calibration),
+        "reliability": calibration or None,
         "labeler_bias": labeler_bias(session, samples),
         "init": next((one for one in rounds if one["round"] == 0), None),
         "rounds": [one for one in rounds if one["round"] > 0],

@@ -183,3 +183,39 @@ def series(
             }
         )
     return {"key": key, "lines": polylines(points), "marks": marks}
+
+
+SQUARE = Frame(420, 400, left=52, right=12, top=34, bottom=62)
+KEYS = {"raw": "test", "calibrated": "probe"}  # how a series is drawn
+
+
+def reliability_chart(report: Json) -> Json | None:
+    """Place a reliability diagram, share right against confidence; None where nothing was fitted.
+
+    The diagonal is a confidence that is as high as it should be.
+    """
+    found = section(report, "reliability")
+    if not found.get("raw"):
+        return None
+    wide, tall = SQUARE.width - SQUARE.right - SQUARE.left, SQUARE.floor - SQUARE.top
+
+    def place(share: float, right: float) -> Point:
+        return round(SQUARE.left + wide * share, 1), round(SQUARE.floor - tall * right, 1)
+
+    drawn = []
+    for name, key in KEYS.items():
+        points = [place(one["confidence"], one["accuracy"]) for one in found.get(name) or []]
+        drawn.append({"name": name, "key": key, "lines": polylines(points), "marks": points})
+    return {
+        "frame": SQUARE,
+        "ticks": [
+            {"x": place(v, 0)[0], "y": place(0, v)[1], "text": f"{100 * v:.0f}%"}
+            for v in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+        ],
+        "diagonal": (*place(0, 0), *place(1, 1)),
+        "series": drawn,
+        "rows": [one | {"name": name} for name in KEYS for one in found.get(name) or []],
+        "errors": {name: found.get(f"{name}_error") or 0.0 for name in KEYS},
+        "temperature": found.get("temperature") or 1.0,
+        "gold": found.get("rows"),
+    }

@@ -19,7 +19,7 @@ from typing import Any
 
 from jinja2 import Environment, Template
 
-from evokd.report_chart import curve
+from evokd.report_chart import curve, reliability_chart
 from evokd.report_words import (
     DASH,
     Json,
@@ -55,6 +55,7 @@ def render_html(report: dict[str, Any]) -> str:
         rounds=round_rows(report),
         labels=label_table(report),
         confusion=confusion_table(report),
+        reliability=reliability_chart(report),
         errors=error_table(report),
         marked=marked_texts(report),
         weaknesses=weakness_cards(report),

@@ -16,16 +16,17 @@ from typing import Any, Literal
 
 from langgraph.runtime import Runtime
 
-from evokd.config import StrategySection
+from evokd.config import Config, StrategySection
+from evokd.graph.failures import failures_of
 from evokd.graph.planning import Aim
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, by_id, count_decisions, read_drafts
-from evokd.graph.strategies import first_round, selects_in_steps, strategy_of
+from evokd.graph.strategies import first_round, reads_pool, selects_in_steps, strategy_of
 from evokd.memory.weakness import retest
-from evokd.records import Example, Failure, Prediction, RoundRecord, Sample, Weakness
+from evokd.records import Example, Prediction, RoundRecord, Sample, Weakness
 from evokd.store.files import storage_errors
 from evokd.store.ledger import FIT, union_of
-from evokd.tasks import Mistake, Row, TaskKind
+from evokd.tasks import Mistake, Row
 from evokd.tasks.ner import NOTHING
 from evokd.tools.student import Student
 from evokd.tools.students import AnyStudent, open_student, train_student
@@ -183,13 +184,12 @@ def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("finish", state["round"]):
         best = choose_best(_right_in_the_end(session))
         accepted, strategy = session.accepted(), session.config.strategy
+        kept = session.run.student
         if held_out := texts_refitted(accepted, best, strategy):
             learned = [*texts_taught(accepted, best, strategy), *held_out]
-            weight = session.config.student.seed_weight
-            rows = training_rows(session.data.seed, learned, weight)
-            _fit(session, rows, best, session.run.student)
+            _fit(session, rows_for(session.config, session.data.seed, learned), best, kept)
         else:
-            _copy(session.run.student_of_round(best), session.run.student)
+            _copy(session.run.student_of_round(best), kept)
     return {"best_round": best}
 
 
@@ -284,6 +284,7 @@ def _fit(
             "settings": session.config.student.model_dump(),
             "random_seed": session.config.random_seed,
             "repeat": session.config.strategy.repeat,
+            "choice": row_choice(session.config),
         }
     )
     session.ledger.add_phase(FIT, max(round, 0), start, time.time())
@@ -301,34 +302,37 @@ def _starting_weights(session: Session, round: int) -> str:
 
 
 def _seed_rows(session: Session) -> list[TrainingRow]:
-    return training_rows(session.data.seed, (), session.config.student.seed_weight)
+    return rows_for(session.config, session.data.seed)
 
 
-def training_rows(
-    seed: Sequence[Example],
-    taught: Sequence[Sample],
-    seed_weight: int,
-    *,
-    selects: bool = False,
-) -> list[TrainingRow]:
-    """Return what a student learns from, in the order that decides its batches.
+def row_choice(config: Config) -> dict[str, str] | None:
+    """Return how a training chooses among the rows of a pool, see `RowChoice`; None: it does not.
 
-    Args:
-        selects: every training step chooses among `taught` by the labeler's confidence.
+    In the budgeted mode they were chosen before.
     """
+    strategy = config.strategy
+    selection = strategy.selection if selects_in_steps(config) else "random"
+    if not reads_pool(config) or (selection, strategy.noise) == ("random", "none"):
+        return None
+    return {"selection": selection, "weighting": strategy.weighting, "noise": strategy.noise}
+
+
+def rows_for(
+    config: Config, seed: Sequence[Example], taught: Sequence[Sample] = ()
+) -> list[TrainingRow]:
+    """Return what a student learns from, in the order that decides its batches."""
     learned = [TrainingRow.of(one) for one in taught]
-    if selects:
+    if row_choice(config):
         sure = [one.labeler_confidence or 0.0 for one in taught]
         learned = [replace(row, confidence=c) for row, c in zip(learned, sure, strict=True)]
-    return [*(TrainingRow.of(row, seed_weight) for row in seed), *learned]
+    return [*(TrainingRow.of(row, config.student.seed_weight) for row in seed), *learned]
 
 
 def _training_rows(session: Session, round: int, fresh: Sequence[Sample]) -> list[TrainingRow]:
     """Return the seeds and what the round teaches; `fresh` is not written to the run yet."""
     samples = [*session.accepted(before=round), *fresh]
     taught = texts_taught(samples, round, session.config.strategy)
-    weight, selects = session.config.student.seed_weight, selects_in_steps(session.config)
-    return training_rows(session.data.seed, taught, weight, selects=selects)
+    return rows_for(session.config, session.data.seed, taught)
 
 
 def student_of(session: Session, round: int) -> AnyStudent:
@@ -444,32 +448,6 @@ def _remember(session: Session, state: RunState, samples: Sequence[Sample]) -> d
     memory.put_weaknesses(_retest_all(session, state, known))
     status = Counter(one.status for one in memory.weaknesses(run_id))
     return {name: status.get(name, 0) for name in ("open", "closed", "returned")}
-
-
-def failures_of(kind: TaskKind, sample: Sample, run: str) -> list[Failure]:
-    """Return what the student got wrong in a sample, one failure a mistake."""
-    said = sample.prediction
-    mistakes = kind.mistakes(sample, said) if said else []
-    return [
-        Failure(
-            id=failure_id(sample, place),
-            text=sample.text,
-            label=mistake.label,
-            predicted=mistake.predicted,
-            confidence=said.confidence if said else 0.0,
-            round=sample.round,
-            run=run,
-            weakness=sample.weakness,
-            error=mistake.error,
-            part=mistake.part,
-        )
-        for place, mistake in enumerate(mistakes)
-    ]
-
-
-def failure_id(sample: Sample, place: int) -> str:
-    """Return the id of a sample's failure: the sample's own for the first one."""
-    return f"{sample.id}#{place}" if place else sample.id
 
 
 def _with_probes(weakness: Weakness, accepted: Sequence[Sample]) -> Weakness:

@@ -1,8 +1,8 @@
 """LLKD: unlabelled texts, teacher confidence and student uncertainty.
 
-prepare → score_pool → choose → label ⇉ settle → critique ⇉ keep → train
-              ↑                                                      ↓
-              └──────────────────── decide ← record ←────────────────┘
+prepare → calibrate → score_pool → choose → label ⇉ settle → critique ⇉ keep → train
+                          ↑                                                      ↓
+                          └──────────────────── decide ← record ←────────────────┘
 
 After Li et al., Learning with Less (Findings of NAACL 2025, arXiv 2411.08028). Two modes:
 
@@ -11,7 +11,8 @@ paper     the teacher labels the pool, a part of it each round, however many tha
           student is not
 budgeted  ours: the student chooses which texts the teacher is asked about, so that teacher tokens
           are saved, too; the threshold on the confidence decides what is learnt, a student is
-          trained every round, and held-out rows are drawn by chance
+          trained every round, and held-out rows are drawn by chance; what the student confused
+          becomes a weakness, and failures like it steer what is asked next
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
 from evokd.graph import learning, reading
+from evokd.graph.calibrating import calibrate_labeler
+from evokd.graph.failures import RELATED_OF, failures_of, last_answers, related_failures
+from evokd.graph.planning import Aim
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import (
     RunInput,
@@ -35,10 +39,17 @@ from evokd.graph.state import (
     count_decisions,
     read_drafts,
 )
-from evokd.graph.strategies import selects_in_steps
-from evokd.records import POOL, Sample
+from evokd.graph.strategies import remembers, selects_in_steps
+from evokd.records import POOL, Failure, Sample, Weakness
 from evokd.store.pool import Pool, Scored
-from evokd.tools.selection import LOOKS_AT_STUDENT, SELECTIONS, Wanted
+from evokd.tools.calibration import with_temperature
+from evokd.tools.selection import (
+    LOOKS_AT_STUDENT,
+    LOOKS_AT_TEACHER,
+    SELECTIONS,
+    Near,
+    Wanted,
+)
 from evokd.tools.student import Student
 from evokd.tools.thresholds import MovingThreshold, normalized_entropy
 
@@ -69,6 +80,7 @@ def build_graph(
         RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
     )
     builder.add_node("prepare", learning.prepare)
+    builder.add_node("calibrate", calibrate_labeler)
     builder.add_node("score_pool", score_pool)
     builder.add_node("choose", choose)
     builder.add_node("label", reading.label)
@@ -80,7 +92,8 @@ def build_graph(
     builder.add_node("decide", decide)
     builder.add_node("finish", learning.finish)
     builder.add_edge(START, "prepare")
-    builder.add_edge("prepare", "score_pool")
+    builder.add_edge("prepare", "calibrate")
+    builder.add_edge("calibrate", "score_pool")
     builder.add_edge("score_pool", "choose")
     builder.add_conditional_edges("choose", reading.send_to_labeler, ["label", "settle"])
     builder.add_edge("label", "settle")
@@ -121,6 +134,8 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         share = 0.0 if in_steps or session.data.validation else strategy.probe_share
         held_out = pool.draw(_at_least_one(share, total), asked, rng)
         learned = Counter(one.label for one in session.accepted() if one.split == "train")
+        wrong = _failures(session, round)
+        aims = aims_of(wrong, round, strategy.max_weaknesses) if remembers(session.config) else []
         wanted = Wanted(
             pool=pool,
             asked=frozenset({*asked, *held_out}),
@@ -128,6 +143,7 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             embed=lambda texts: _vectors(session, texts),
             known=[*(row.text for row in session.data.seed), *pool.texts(sorted(asked))],
             rng=rng,
+            near=_near(session, round, wrong),
         )
         chosen = SELECTIONS["random" if in_steps else strategy.selection](wanted)
         drafts = [
@@ -136,23 +152,29 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         ]
     told = f"asks about {len(chosen)} texts of the pool and, held out, {len(held_out)} by chance"
     session.emit({"kind": "note", "text": f"round {round}: {told}"})
-    return {"assignments": [], "drafts": by_id(drafts)}
+    return {
+        "assignments": [],
+        "drafts": by_id(drafts),
+        "weaknesses": [aim.model_dump() for aim in aims],
+    }
 
 
 def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Keep what the labeler is sure enough of for its label; only contested rows go to the critic.
 
-    Contested is a row that teacher and student are both sure of, and differ. In the paper mode all
-    is kept, for every training step chooses anew.
+    Contested is a row that teacher and student are both sure of, and differ. Selections that do not
+    look at the teacher keep all, and so does the paper mode, where every training step chooses
+    anew.
     """
     session = session_of(state, runtime)
-    everything = selects_in_steps(session.config)
-    sure = session.config.strategy.labeler_min_confidence
+    strategy = session.config.strategy
+    sure = strategy.labeler_min_confidence
+    chooses = not selects_in_steps(session.config) and strategy.selection in LOOKS_AT_TEACHER
     with session.phase("settle", state["round"]):
-        drafts = read_drafts(state)
+        drafts = [calibrated(one, state["temperature"]) for one in read_drafts(state)]
         before = [one for one in session.run.read_samples() if one.round < state["round"]]
         read = [*before, *drafts]
-        threshold = None if everything else confidence_threshold(session.labels, read)
+        threshold = confidence_threshold(session.labels, read) if chooses else None
         settled = [
             settle_row(one, threshold, sure) if one.accepted is None else one for one in drafts
         ]
@@ -163,7 +185,8 @@ def keep(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Accept what nobody rejected."""
     session = session_of(state, runtime)
     with session.phase("keep", state["round"]):
-        kept = accept_pending(read_drafts(state))
+        aims = [Aim(**one).weakness for one in state["weaknesses"]]
+        kept = [with_weakness(one, aims) for one in accept_pending(read_drafts(state))]
     session.emit({"kind": "gate", "round": state["round"], **count_decisions(kept)})
     return {"drafts": by_id(kept)}
 
@@ -261,6 +284,55 @@ def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -
     return sample.model_copy(update={"label": sample.labeler_label, "checked": contested})
 
 
+def calibrated(sample: Sample, temperature: float) -> Sample:
+    """Return a row with the labeler's confidence under a temperature; its label stays."""
+    given = sample.labeler_probabilities
+    if given is None or sample.labeler_label is None or temperature == 1.0:
+        return sample
+    confidence = with_temperature(given, temperature)[sample.labeler_label]
+    return sample.model_copy(update={"labeler_confidence": confidence})
+
+
+def aims_of(wrong: Sequence[Failure], round: int, most: int) -> list[Aim]:
+    """Return what the student confuses as weaknesses, the most frequent confusions first.
+
+    Args:
+        wrong: failures of the last batch; a confusion of one text is none.
+        most: as many weaknesses at most.
+    """
+    counts = Counter((one.label, one.predicted) for one in wrong)
+    named = [(pair, texts) for pair, texts in counts.most_common(most) if texts > 1]
+    return [
+        Aim(
+            weakness=Weakness(
+                id=f"w{round:02d}-{place}",
+                name=f"{label} taken for {predicted}",
+                description=f"{texts} of the texts asked about in round {round - 1}",
+                labels=[label, predicted],
+                round=round,
+            ),
+            vary="",
+            hard=1,
+            easy=0,
+        )
+        for place, ((label, predicted), texts) in enumerate(named)
+    ]
+
+
+def with_weakness(sample: Sample, weaknesses: Sequence[Weakness]) -> Sample:
+    """Return an accepted row with the weakness it is about, if any.
+
+    Of the texts that are learnt those the student confuses so; of the held-out ones all of the
+    label, for they test whether it still does.
+    """
+    said = sample.prediction.label if sample.prediction else None
+    for one in weaknesses:
+        confuses = sample.split == "probe" or said in one.labels[1:]
+        if sample.accepted and sample.label == one.labels[0] and confuses:
+            return sample.model_copy(update={"weakness": one.id})
+    return sample
+
+
 def asked_numbers(samples: Sequence[Sample]) -> set[int]:
     """Return the numbers of the pool's texts that the teacher has read."""
     return {
@@ -273,6 +345,28 @@ def asked_numbers(samples: Sequence[Sample]) -> set[int]:
 def random_of(session: Session, round: int) -> random.Random:
     """Return a round's randomness."""
     return random.Random(f"{session.config.random_seed} pool {round}")  # noqa: S311
+
+
+def _failures(session: Session, round: int) -> list[Failure]:
+    """Return what the student got wrong in the last batch, worst first."""
+    wrong, _ = last_answers(session, round)
+    return [failure for one in wrong for failure in failures_of(session.kind, one, "")]
+
+
+def _near(session: Session, round: int, wrong: Sequence[Failure]) -> list[Near]:
+    """Return the worst failures and those like them in memory, but those of closed weaknesses."""
+    if session.memory is None:
+        return []
+    known = session.memory.weaknesses(session.run.run_id)
+    open_ = {tuple(one.labels) for one in known if one.status != "closed"}
+    closed = {tuple(one.labels) for one in known} - open_
+    found = [*wrong[:RELATED_OF], *related_failures(session, round, wrong)]
+    labels = set(session.labels)  # a shared memory may hold failures of other tasks
+    return [
+        Near(one.text, (one.label, one.predicted))
+        for one in found
+        if (one.label, one.predicted) not in closed and {one.label, one.predicted} <= labels
+    ]
 
 
 def _left(session: Session) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,7 +25,7 @@ from evokd.graph.strategies import first_round, reads_pool, remembers, used_role
 from evokd.memory.chroma import open_memory
 from evokd.memory.embeddings import HashEmbedder, SentenceEmbedder
 from evokd.memory.weakness import WeaknessMemory
-from evokd.records import Embedder, Sample
+from evokd.records import Embedder, Example, Sample
 from evokd.store.ledger import Ledger
 from evokd.store.pool import Pool
 from evokd.store.replies import ReplyCache, default_cache_dir
@@ -296,7 +296,7 @@ def open_session(
         student_source = resolve_student(config.student.model, folders)
         check_pretrained(student_source)
         prompts = load_prompts(config)
-        card = render_card(prompts["card"], config.task.instructions, config.task.labels, data.seed)
+        card = task_card(config, prompts["card"], data.seed)
         with _timed(setup, "local server"):
             local = {
                 name: _start_server(name, card, config, run, stack, emit)
@@ -336,6 +336,12 @@ def _fill(pool: Pool, config: Config, data: TaskData, emit: Emit) -> None:
     emit({"kind": "note", "text": f"pool: {counts.in_words}"})
     if not counts.kept:
         raise DataError(f"data.pool: {counts.in_words}; there is nothing to ask about")
+
+
+def task_card(config: Config, prompt: Prompt, seed: Sequence[Example]) -> str:
+    """Return the first message of every role."""
+    shown = seed if config.strategy.show_seeds else ()
+    return render_card(prompt, config.task.instructions, config.task.labels, shown)
 
 
 def load_prompts(config: Config) -> dict[str, Prompt]:

@@ -99,6 +99,8 @@ class RunState(TypedDict, total=False):
     """Label → topics and styles of its texts. Written by `plan_attributes`, in `attr` only."""
     labeler_bias: dict[str, float]
     """Label → how much too often the labeler says it. Written by `settle`, read by `critique`."""
+    temperature: float
+    """Of the labeler's confidence; 1: as it is. Written by `calibrate`, read by llkd's `settle`."""
     wanted: int
     """Accepted samples this round aims for. Written by `analyze`."""
     stop: str

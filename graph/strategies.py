@@ -75,8 +75,10 @@ def used_roles(config: Config) -> list[str]:
 
 
 def remembers(config: Config) -> bool:
-    """Whether a run of this config keeps a weakness memory."""
-    return strategy_of(config).teaches and config.strategy.memory
+    """Whether a run of this config keeps a weakness memory; labelling a whole pool needs none."""
+    strategy = strategy_of(config)
+    looks = strategy.teaches or (strategy.reads_pool and not selects_in_steps(config))
+    return looks and config.strategy.memory
 
 
 def first_round(config: Config) -> int:

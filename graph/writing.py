@@ -5,7 +5,7 @@ Parallel branches only return samples; files and memory are written by `graph/le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from langgraph.runtime import Runtime
@@ -15,7 +15,7 @@ from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
 from evokd.agents.generator import Assignment, generate_texts
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
-from evokd.graph.learning import failures_of
+from evokd.graph.failures import failures_of, last_answers, related_failures
 from evokd.graph.planning import (
     Aim,
     PlannedCall,
@@ -32,7 +32,6 @@ from evokd.graph.topics import topics_of
 from evokd.records import Failure, Sample, Weakness
 from evokd.tasks import TaskKind
 
-RELATED_OF = 6  # of the worst failures are looked up in memory
 EXAMPLES = 6  # a label: hard texts are modelled on them
 SHOWN_RIGHT = 3
 NEAREST_TO_AVOID = 2
@@ -121,11 +120,11 @@ def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
     strategy = session.config.strategy
     if not strategy.analyst:
         return []
-    wrong, right = _last_answers(session, state["round"])
+    wrong, right = last_answers(session, state["round"])
     findings = Findings(
         wrong=[shown for one in wrong for shown in _shown_wrong(session.kind, one)],
         right=[_shown_right(one) for one in right[:SHOWN_RIGHT]] if strategy.correct else [],
-        related=_related(session, state["round"], wrong[:RELATED_OF]),
+        related=[_shown(one) for one in related_failures(session, state["round"], wrong)],
         scores=state.get("scores", {}),
         open_weaknesses=_open_names(session),
     )
@@ -145,52 +144,18 @@ def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
         return []
 
 
-def _last_answers(session: Session, round: int) -> tuple[list[Sample], list[Sample]]:
-    """Return what the last batch's student got wrong, hardest first, and right, closest first.
-
-    Held-out texts are left out: they judge what is written from these.
-    """
-    last = [
-        one
-        for one in session.accepted()
-        if one.round == round - 1 and one.split == "train" and one.prediction
-    ]
-    wrong = {
-        one.id for one in last if one.prediction and session.kind.mistakes(one, one.prediction)
-    }
-    return (
-        _hardest_first(one for one in last if one.id in wrong),
-        _closest_first(one for one in last if one.id not in wrong),
-    )
-
-
 def _give_examples(session: Session, round: int, calls: list[PlannedCall]) -> list[PlannedCall]:
     """Model hard texts on what the student got wrong, or nearly wrong, of their label.
 
     What nobody has read is no example: its faults would be copied.
     """
-    wrong, right = _last_answers(session, round)
+    wrong, right = last_answers(session, round)
     examples: dict[str, list[str]] = {}
     for one in (*wrong, *(one for one in right if one.checked)):
         known = examples.setdefault(one.label or "", [])
         if len(known) < EXAMPLES:
             known.append(one.text)
     return with_examples(calls, examples)
-
-
-def _related(session: Session, round: int, wrong: list[Sample]) -> list[Shown]:
-    """Return failures like these that the last batch does not hold, held-out ones never."""
-    k = session.config.memory.related
-    if session.memory is None or not wrong or not k:
-        return []
-    kept_back = {
-        failure.id
-        for one in session.accepted()
-        if one.round == round - 1 or one.split == "probe"
-        for failure in failures_of(session.kind, one, "")
-    }
-    found = session.memory.related_failures([one.text for one in wrong], k, exclude=kept_back)
-    return [_shown(one) for one in found]
 
 
 def _open_names(session: Session) -> list[str]:
@@ -242,16 +207,6 @@ def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
         avoid=avoid,
         questions=session.form.questions,
     )
-
-
-def _hardest_first(samples: Iterable[Sample]) -> list[Sample]:
-    """Wrong while confident comes first."""
-    return sorted(samples, key=lambda one: -(one.prediction.confidence if one.prediction else 0))
-
-
-def _closest_first(samples: Iterable[Sample]) -> list[Sample]:
-    """Right, but barely, comes first."""
-    return sorted(samples, key=lambda one: one.prediction.confidence if one.prediction else 1)
 
 
 def _shown_wrong(kind: TaskKind, sample: Sample) -> list[Shown]:

@@ -18,7 +18,7 @@ from evokd.bench.cell import commit
 from evokd.bench.command import BenchOptions, run_bench
 from evokd.bench.grid import cell_file, read_cell
 from evokd.bench.records import Cell
-from evokd.bench.suites import ABLATIONS, SUITES, Choice, cells_of, suite_name
+from evokd.bench.suites import ABLATIONS, SUITES, WHOLE_POOL, Choice, cells_of, suite_name
 from evokd.cli import app
 from evokd.errors import ConfigError, DataError
 from evokd.records import Sample
@@ -103,6 +103,7 @@ def bench(data: Path, **changes: Any) -> tuple[bool, list[str]]:
         "split": "test",
         "sets": ["banking8"],
         "strategies": ["fewshot", "static", "evokd"],
+        "variants": [],
         "seeds": [0],
         "budget": BUDGET,
         "teacher": "openai:scripted",
@@ -121,7 +122,9 @@ def bench(data: Path, **changes: Any) -> tuple[bool, list[str]]:
 
 
 def toy_cell(strategy: str) -> Cell:
-    choice = Choice(("banking8",), (strategy,), (0,), BUDGET, teacher="openai:scripted")
+    choice = Choice(
+        ("banking8",), (strategy,), seeds=(0,), budget=BUDGET, teacher="openai:scripted"
+    )
     return cells_of("core", choice)[0]
 
 
@@ -541,3 +544,60 @@ def test_the_command_line_refuses_with_exit_code_2(tmp_path: Path) -> None:
 
 def test_a_row_names_the_commit_it_was_run_on() -> None:
     assert commit().rstrip("+").isalnum()
+
+
+# A pool
+
+
+def read_pool_suite(data: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(
+        (data.parent / "results" / "pool-openai-scripted.json").read_text()
+    )
+    return content
+
+
+def test_the_pool_is_labelled_once_for_all_variants_and_random_seeds(
+    toy_set: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"rounds": 2, "samples_per_round": 20, "show_seeds": False, "critic": False}
+    monkeypatch.setitem(cell.SIZES, "llkd", small)
+    changes = {"suite": "pool", "strategies": ["llkd"], "budget": None}
+    paper = changes | {"variants": [WHOLE_POOL]}
+    failed, said = bench(toy_set, **paper)
+    assert not failed, said
+    asked = len(llm.requests)
+    more = changes | {"variants": ["", "random", "paper"], "seeds": [0, 1]}
+    failed, said = bench(toy_set, **more)
+    assert not failed, said
+    probes = sum("sea" in json.dumps(one["messages"]) for one in llm.requests[asked:])
+    # A second seed's pool holds the first one's seeds, three texts at most.
+    assert len(llm.requests) - asked - probes <= 3
+    rows = {one["variant"]: one for one in read_pool_suite(toy_set)["rows"]}
+    assert rows["paper"]["diff_chance"] is not None
+    assert rows["random"]["diff_chance"] is None
+    assert rows["paper"]["kept_rows"] <= rows["paper"]["accepted"]
+    assert rows[""]["accepted"] < rows["paper"]["accepted"]
+
+
+def test_a_pools_cell_is_recomputed_from_row_numbers_alone(
+    toy_set: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"rounds": 2, "samples_per_round": 20, "show_seeds": False, "critic": False}
+    monkeypatch.setitem(cell.SIZES, "llkd", small)
+    changes = {"suite": "pool", "strategies": ["llkd"], "variants": ["", "paper"], "budget": None}
+    bench(toy_set, **changes)
+    kept = list((toy_set.parent / "results" / "samples").iterdir())
+    assert len(kept) == 2
+    for path in kept:
+        assert not [one for one in sets.read_packed(path)[1:] if one["text"]]
+    asked = len(llm.requests)
+    failed, said = bench(toy_set, **changes, from_samples=True)
+    assert not failed
+    assert sum("recomputed" in one for one in said) == 2
+    assert not any("differs" in one for one in said), said
+    assert len(llm.requests) == asked
+
+
+def test_an_unknown_variant_is_refused_with_the_nearest(toy_set: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'paper'"):
+        bench(toy_set, suite="pool", variants=["papr"])

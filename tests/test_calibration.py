@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from evokd.tools.calibration import SMOOTHING, calibrate, label_bias
+from evokd.tools.calibration import (
+    SMOOTHING,
+    calibrate,
+    calibrated_apart,
+    calibration_error,
+    fit_temperature,
+    label_bias,
+    reliability,
+    with_temperature,
+)
 
 LABELS = ("thing", "person")
 
@@ -42,3 +51,46 @@ def test_labels_that_were_not_reported_have_a_probability() -> None:
     freed = calibrate({"thing": 1.0}, dict.fromkeys(LABELS, 1.0))
     assert 0 < freed["person"] < 0.001
     assert sum(freed.values()) == pytest.approx(1.0)
+
+
+def overconfident(rows: int = 100) -> tuple[list[dict[str, float]], list[str]]:
+    """A labeler that is always 95% sure of thing, and right in seven of ten."""
+    gold = ["thing" if place // 5 % 10 < 7 else "person" for place in range(rows)]
+    return [{"thing": 0.95, "person": 0.05}] * rows, gold
+
+
+def test_a_temperature_makes_an_overconfident_labeler_as_sure_as_it_is_right() -> None:
+    rows, gold = overconfident()
+    temperature = fit_temperature(rows, gold)
+    assert with_temperature(rows[0], temperature)["thing"] == pytest.approx(0.7, abs=1e-6)
+    assert temperature > 1
+    assert calibrated_apart(rows, gold) == pytest.approx([0.7] * 100, abs=0.03)
+
+
+def test_a_labeler_that_is_too_modest_gets_a_temperature_below_one() -> None:
+    rows = [{"thing": 0.6, "person": 0.4}] * 100
+    assert fit_temperature(rows, ["thing"] * 90 + ["person"] * 10) < 1
+
+
+def test_a_temperature_of_one_changes_nothing_and_none_changes_the_answer() -> None:
+    row = {"thing": 0.6, "person": 0.4}
+    assert with_temperature(row, 1.0) == pytest.approx(row)
+    for temperature in (0.05, 0.5, 5.0, 20.0):
+        scaled = with_temperature(row, temperature)
+        assert scaled["thing"] > scaled["person"]
+        assert sum(scaled.values()) == pytest.approx(1.0)
+
+
+def test_a_labeler_that_is_never_wrong_ends_at_the_coldest() -> None:
+    assert fit_temperature([{"thing": 0.6, "person": 0.4}] * 60, ["thing"] * 60) < 0.06
+
+
+def test_reliability_by_hand() -> None:
+    points = reliability([0.91, 0.99, 1.0, 0.55], [True, True, False, False])
+    assert points == [
+        {"rows": 1, "confidence": pytest.approx(0.55), "accuracy": 0.0},
+        {"rows": 3, "confidence": pytest.approx(2.9 / 3), "accuracy": pytest.approx(2 / 3)},
+    ]
+    # (1 · 0.55 + 3 · 0.3) / 4
+    assert calibration_error(points) == pytest.approx(0.3625)
+    assert calibration_error([]) == 0.0

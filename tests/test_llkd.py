@@ -16,14 +16,18 @@ from evokd.config import load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError
 from evokd.graph.llkd import (
+    aims_of,
     asked_numbers,
     balanced_shares,
     confidence_threshold,
     settle_row,
+    with_weakness,
 )
-from evokd.records import POOL, Prediction, Sample
+from evokd.records import POOL, Failure, Prediction, Sample
 from evokd.runner import RunResult, resume_run
 from evokd.store.run_dir import RunDirectory
+from evokd.tools.selection import SELECTIONS, Wanted
+from evokd.tools.thresholds import MovingThreshold
 
 STRATEGY = {"name": "llkd", "rounds": 2, "samples_per_round": 10}
 
@@ -80,7 +84,7 @@ def test_what_is_learnt_has_the_labelers_label(pool_task: Path) -> None:
     assert {one.split for one in accepted} == {"train", "probe"}
 
 
-@pytest.mark.parametrize("name", ["random", "uncertainty", "m-raru", "k-centre"])
+@pytest.mark.parametrize("name", ["random", "uncertainty", "confidence", "m-raru", "k-centre"])
 def test_every_selection_runs(pool_task: Path, name: str) -> None:
     report = run(pool_task, f"strategy.selection={name}").report
     assert report["status"] == "finished"
@@ -236,3 +240,130 @@ def test_contested_is_what_both_are_sure_of_and_differ_in(
 def test_what_the_budget_did_not_pay_for_may_be_asked_later() -> None:
     rows = [row(3), row(4).rejected("budget"), row(5).rejected("label_unsure")]
     assert asked_numbers(rows) == {3, 5}
+
+
+@pytest.mark.parametrize(
+    ("name", "some"), [("llkd", True), ("confidence", True), ("random", False)]
+)
+def test_only_selections_that_look_at_the_teacher_reject_what_it_is_unsure_of(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch, name: str, some: bool
+) -> None:
+    monkeypatch.setattr(MovingThreshold, "of", lambda self, label: 2.0)
+    rejected = run(pool_task, f"strategy.selection={name}").report["samples"]["rejected"]
+    assert ("label_unsure" in rejected) is some
+
+
+@pytest.mark.parametrize("name", ["random", "confidence", "uncertainty", "m-raru"])
+def test_every_selection_has_a_paper_mode_but_k_centre(pool_task: Path, name: str) -> None:
+    report = run(pool_task, "strategy.mode=paper", f"strategy.selection={name}").report
+    assert report["status"] == "finished"
+    assert (report["rounds"][-1]["kept_rows"] is None) is (name == "random")
+    with pytest.raises(ConfigError, match="k-centre chooses texts to ask about"):
+        run(pool_task, "strategy.mode=paper", "strategy.selection=k-centre", run_id="no")
+
+
+def test_mislabelled_rows_may_be_left_out(pool_task: Path) -> None:
+    report = run(pool_task, "strategy.noise=mixture").report
+    last = report["rounds"][-1]
+    assert 0 < last["kept_rows"] <= last["train_rows"]
+
+
+def test_without_seeds_in_the_prompt_the_labeler_sees_no_example(
+    pool_task: Path, llm: FakeLLM
+) -> None:
+    run(pool_task, "strategy.show_seeds=false")
+    seed = [json.loads(one)["text"] for one in (pool_task.parent / "seed.jsonl").open()]
+    cards = {json.dumps(request["messages"][0]) for request in llm.requests}
+    assert not [text for text in seed for card in cards if text in card]
+
+
+def test_the_labelers_confidence_is_calibrated_on_gold_rows_it_does_not_see(
+    pool_task: Path,
+) -> None:
+    rng = random.Random(9)
+    rows = [
+        {"text": f"{write_text(label, rng)} {place}", "label": label}
+        for place in range(20)
+        for label in WORDS
+    ]
+    for row in rows[:20]:  # so that it is less often right than it is sure
+        row["label"] = next(name for name in WORDS if name != row["label"])
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (pool_task.parent / "validation.jsonl").write_text(lines)
+    result = run(pool_task, "data.validation=validation.jsonl")
+    found = result.report["reliability"]
+    assert found["rows"] == found["gold"] == 60
+    assert found["temperature"] > 1
+    assert found["calibrated_error"] < found["raw_error"]
+    assert result.report["calibration"].startswith("calibrated on 60 gold rows")
+    told = [one for one in samples(result) if one.labeler_probabilities]
+    assert all(
+        one.labeler_confidence < one.labeler_probabilities[one.labeler_label]  # type: ignore
+        for one in told
+    )
+
+
+def test_with_few_gold_rows_nothing_is_calibrated_and_nobody_is_asked(
+    pool_task: Path, llm: FakeLLM
+) -> None:
+    report = run(pool_task, "strategy.show_seeds=false").report
+    assert report["reliability"] == {"gold": 3, "rows": 0, "temperature": 1.0}
+    assert report["calibration"].startswith("uncalibrated: 3 gold rows")
+
+
+def failure(label: str, predicted: str, number: int = 1) -> Failure:
+    told = {"text": f"t{number}", "confidence": 0.9, "round": 1, "run": "r"}
+    return Failure(id=f"r01p{number}", label=label, predicted=predicted, **told)
+
+
+def test_confusions_of_two_texts_or_more_become_weaknesses() -> None:
+    wrong = [
+        failure("metal", "fruit", 1),
+        failure("fruit", "metal", 2),
+        failure("fruit", "metal", 3),
+    ]
+    (aim,) = aims_of(wrong, 2, 3)
+    assert (aim.weakness.id, aim.weakness.labels) == ("w02-0", ["fruit", "metal"])
+    assert aim.weakness.name == "fruit taken for metal"
+    assert aims_of(wrong, 2, 0) == []
+
+
+def test_a_weakness_is_tested_on_held_out_texts_of_its_label_and_taught_on_the_confused() -> None:
+    (aim,) = aims_of([failure("fruit", "metal", 1), failure("fruit", "metal", 2)], 2, 3)
+
+    def about(split: str, label: str, said: str, *, accepted: bool = True) -> str | None:
+        one = row(
+            label=label,
+            split=split,
+            accepted=accepted,
+            prediction=Prediction(label=said, confidence=0.5),
+        )
+        return with_weakness(one, [aim.weakness]).weakness
+
+    assert about("probe", "fruit", "fruit") == "w02-0"
+    assert about("train", "fruit", "metal") == "w02-0"
+    assert about("train", "fruit", "fruit") is None
+    assert about("probe", "metal", "fruit") is None
+    assert about("probe", "fruit", "fruit", accepted=False) is None
+
+
+def test_what_the_student_confuses_is_remembered_and_steers_the_next_round(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Wanted] = []
+    choose = SELECTIONS["llkd"]
+    monkeypatch.setitem(SELECTIONS, "llkd", lambda wanted: (seen.append(wanted), choose(wanted))[1])
+    result = run(pool_task, "strategy.samples_per_round=14")
+    wrong = [
+        one
+        for one in samples(result)
+        if one.round == 1 and one.accepted and one.split == "train"
+        if one.prediction and one.prediction.label != one.label
+    ]
+    assert wrong
+    assert not seen[0].near
+    assert {one.text for one in seen[1].near} & {one.text for one in wrong}
+    assert sum(result.report["weaknesses"].values()) == len(result.report["weakness_list"])
+    without = run(pool_task, "strategy.memory=false", run_id="without")
+    assert without.report["status"] == "finished"
+    assert not seen[-1].near

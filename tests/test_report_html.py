@@ -19,6 +19,7 @@ from evokd.report_chart import (
     label_period,
     labelled_columns,
     polylines,
+    reliability_chart,
 )
 from evokd.report_html import (
     confusion_table,
@@ -86,6 +87,19 @@ REPORT: dict[str, Any] = {
     "best_round_rule": "highest probe score, the earliest if equal",
     "calibration": "uncalibrated",
     "labeler_bias": {"card_arrival": 1.6},
+    "reliability": {
+        "gold": 80,
+        "rows": 80,
+        "temperature": 2.5,
+        "accuracy": 0.7,
+        "raw": [
+            {"rows": 20, "confidence": 0.65, "accuracy": 0.5},
+            {"rows": 60, "confidence": 0.95, "accuracy": 0.75},
+        ],
+        "raw_error": 0.1875,
+        "calibrated": [{"rows": 80, "confidence": 0.7, "accuracy": 0.6875}],
+        "calibrated_error": 0.0125,
+    },
     "init": a_round(0, 0.8317, 0.802),
     "rounds": [
         a_round(1, 0.8529, 0.861),
@@ -240,6 +254,7 @@ def test_page_is_well_formed_and_holds_the_sections_in_order() -> None:
         "Learning curve",
         "Scores by label and round",
         "Confusion matrix",
+        "How far the labeler’s confidence can be trusted",
         "Weaknesses and what became of them",
         "What was rejected and why",
         "Tokens and time",
@@ -396,6 +411,27 @@ def test_labels_said_too_often_or_too_seldom_are_named() -> None:
 
 def test_the_share_of_neither_teacher_nor_training_is_told() -> None:
     assert "Neither teacher nor training: 4.7% of the wall time" in Page(render_html(REPORT)).text
+
+
+def test_the_reliability_diagram_shows_both_confidences_and_their_errors() -> None:
+    text = Page(render_html(REPORT)).text
+    assert "80 gold rows" in text
+    assert "Temperature 2.50" in text
+    assert "0.188 before, 0.013 after" in text
+    drawn = reliability_chart(REPORT)
+    assert drawn is not None
+    f = drawn["frame"]
+    raw, calibrated = drawn["series"]
+    assert raw["marks"][0] == (
+        round(f.left + 0.65 * (f.width - f.left - f.right), 1),
+        round(f.floor - 0.5 * (f.floor - f.top), 1),
+    )
+    assert len(calibrated["marks"]) == 1
+
+
+def test_without_enough_gold_rows_there_is_no_diagram() -> None:
+    report = REPORT | {"reliability": {"gold": 8, "rows": 0, "temperature": 1.0}}
+    assert "can be trusted" not in Page(render_html(report)).text
 
 
 def test_weaknesses_not_closed_come_first() -> None:

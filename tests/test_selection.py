@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from evokd import config
 from evokd.store.pool import Pool, Scored
 from evokd.tasks.pool import PoolRow
-from evokd.tools.selection import SELECTIONS, Wanted, k_centre
+from evokd.tools.selection import SELECTIONS, Near, Wanted, k_centre
 
 TEXTS = 60
 
@@ -122,3 +123,17 @@ def test_k_centre_weighs_distances() -> None:
     points = on_circle(["90", "180"])
     assert k_centre(points, on_circle(["0"]), 1, [1.0, 0.4]) == [0]
     assert k_centre(points, on_circle(["0"]), 1, [1.0, 0.6]) == [1]
+
+
+def test_llkd_asks_about_texts_near_failures_of_the_labels_it_confused(pool: Pool) -> None:
+    level = [
+        Scored(id=n, label="b" if n % 2 == 0 else "a", uncertainty=0.5) for n in range(1, TEXTS + 1)
+    ]
+    pool.write_scores([level])
+    asked = wanted(pool, a=10, b=10)
+    near = replace(asked, near=[Near("50", ("b",))], known=["0"])
+
+    def close(chosen: Sequence[int]) -> int:
+        return sum(40 <= n <= 60 and n % 2 == 0 for n in chosen)
+
+    assert close(SELECTIONS["llkd"](near)) > close(SELECTIONS["llkd"](replace(asked, known=["0"])))

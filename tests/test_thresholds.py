@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from evokd.tools.thresholds import LlkdSelection, MovingThreshold, normalized_entropy
+from evokd import config
+from evokd.tools.thresholds import (
+    MovingThreshold,
+    ThresholdSelection,
+    normalized_entropy,
+    step_selection,
+)
 
 
 def test_entropy_is_nought_where_one_label_has_all_and_one_where_all_have_the_same() -> None:
@@ -34,7 +40,7 @@ def test_an_empty_batch_moves_nothing() -> None:
 
 
 def test_a_row_is_kept_where_the_teacher_is_sure_and_the_student_is_not() -> None:
-    selection = LlkdSelection(["a", "b"], momentum=0.5)
+    selection = ThresholdSelection(["a", "b"], momentum=0.5)
     weights = selection.weigh([0.9, 0.7, 0.4, 0.8], [0.6, 0.9, 0.8, 0.1], ["a", "a", "b", "b"])
     # confidence:  τ = 0.25 + 0.35 = 0.6; ρ(a) = 0.25 + 0.4 = 0.65, ρ(b) = 0.25 + 0.3 = 0.55
     #              τ(a) = 0.6, τ(b) = 0.6 · 0.55 / 0.65 = 0.508: the third is out
@@ -44,7 +50,7 @@ def test_a_row_is_kept_where_the_teacher_is_sure_and_the_student_is_not() -> Non
 
 
 def test_a_lopsided_teacher_still_keeps_rows_of_the_label_it_is_unsure_of() -> None:
-    selection = LlkdSelection(["a", "b"], momentum=0.0)
+    selection = ThresholdSelection(["a", "b"], momentum=0.0)
     sure, unsure = [0.99] * 6 + [0.6, 0.4], [0.5] * 8
     kept = selection.weigh(sure, unsure, ["a"] * 6 + ["b"] * 2)
     assert kept[6] > 0  # a cut at 0.8 would leave no row of b
@@ -53,5 +59,29 @@ def test_a_lopsided_teacher_still_keeps_rows_of_the_label_it_is_unsure_of() -> N
 
 @pytest.mark.parametrize(("weighting", "weight"), [("product", 0.45), ("sum", 1.4), ("one", 1.0)])
 def test_what_a_kept_row_counts(weighting: str, weight: float) -> None:
-    selection = LlkdSelection(["a", "b"], weighting=weighting)  # type: ignore[arg-type]
+    selection = ThresholdSelection(["a", "b"], weighting=weighting)  # type: ignore[arg-type]
     assert selection.weigh([0.9], [0.5], ["a"]) == pytest.approx([weight])
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("confidence", [0.9, 0.0, 0.8]), ("uncertainty", [0.0, 0.9, 0.7])]
+)
+def test_one_threshold_alone_looks_at_its_own_signal(name: str, kept: list[float]) -> None:
+    selection = step_selection(name, ["a", "b"], "product", 0)
+    assert selection is not None
+    # confidence:  τ(a) = 0.45 + 0.06 = 0.51, τ(b) = 0.51 · 0.53 / 0.49 is more than one row of b
+    # uncertainty: a: 0.1, 0.9; b: 0.7
+    assert selection.weigh([0.9, 0.1, 0.8], [0.1, 0.9, 0.7], ["a", "a", "b"]) == kept
+
+
+def test_accept_reject_keeps_a_row_as_often_as_the_student_is_unsure() -> None:
+    selection = step_selection("m-raru", ["a", "b"], "one", 0)
+    assert selection is not None
+    kept = selection.weigh([0.5] * 1000, [0.3] * 1000, ["a"] * 1000)
+    assert 0.2 < sum(kept) / 1000 < 0.4
+    assert selection.weigh([0.5] * 2, [0.0, 1.0], ["a"] * 2) == [0.0, 1.0]
+
+
+def test_every_selection_but_k_centre_has_a_meaning_in_a_step() -> None:
+    all_kept = {n for n in config.SELECTIONS if step_selection(n, ["a"], "one", 0) is None}
+    assert all_kept == {"random", "k-centre"}

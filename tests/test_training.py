@@ -18,9 +18,11 @@ from fake_llm import WORDS
 from evokd.config import StudentSection
 from evokd.errors import ConfigError, StorageError
 from evokd.records import Entity
+from evokd.tools import training
 from evokd.tools.student import Student, resolve_student, uses_bf16
 from evokd.tools.students import train_student
 from evokd.tools.training import (
+    RowChoice,
     Schedule,
     TrainingResult,
     TrainingRow,
@@ -344,23 +346,68 @@ def test_an_unknown_pack_or_folder_is_refused(model: str, said: str, tmp_path: P
         resolve_student(model, {"mini": tmp_path})
 
 
-def test_rows_the_teacher_labelled_are_learnt_only_where_the_selection_keeps_them(
-    tiny_student: Path, tmp_path: Path
-) -> None:
+def pseudo_labelled() -> list[TrainingRow]:
+    """Four gold rows, eight the teacher is sure of, eight it is not."""
     gold = [TrainingRow(f"gold {place}", "ab"[place % 2]) for place in range(4)]
     sure = [TrainingRow(f"sure {place}", "ab"[place % 2], confidence=0.9) for place in range(8)]
     unsure = [TrainingRow(f"vague {place}", "ab"[place % 2], confidence=0.1) for place in range(8)]
-    settings = StudentSection(min_steps=6, max_steps=6, threads=1)
-    labels = ["a", "b"]
+    return [*gold, *sure, *unsure]
 
-    def kept(rows: list[TrainingRow], name: str) -> int | None:
-        folder = tmp_path / name
-        return train(rows, labels, str(tiny_student), folder, settings, random_seed=0).kept_rows
 
-    assert kept(gold, "gold") is None
-    few = kept([*gold, *sure, *unsure], "all")
-    assert few is not None
-    assert 0 < few <= 8  # of the unsure none
+def kept_rows(
+    rows: list[TrainingRow], weights: Path, folder: Path, choice: RowChoice | None
+) -> int | None:
+    settings = StudentSection(min_steps=20, max_steps=20, threads=1)
+    trained = train(rows, ["a", "b"], str(weights), folder, settings, random_seed=0, choice=choice)
+    return trained.kept_rows
+
+
+def test_rows_the_teacher_labelled_are_learnt_only_where_the_selection_keeps_them(
+    tiny_student: Path, tmp_path: Path
+) -> None:
+    rows = pseudo_labelled()
+    kept = {
+        name: kept_rows(rows, tiny_student, tmp_path / name, RowChoice(selection=name))
+        for name in ("llkd", "confidence", "uncertainty", "m-raru", "random")
+    }
+    assert kept["random"] == 16
+    assert 0 < (kept["llkd"] or 0) <= 8  # of the unsure none
+    assert 0 < (kept["confidence"] or 0) <= 8
+    assert (kept["uncertainty"] or 0) > 8  # whatever the teacher thinks
+    assert (kept["m-raru"] or 0) > 8
+
+
+def test_without_a_choice_or_open_rows_all_is_learnt(tiny_student: Path, tmp_path: Path) -> None:
+    assert kept_rows(pseudo_labelled(), tiny_student, tmp_path / "all", None) is None
+    gold = pseudo_labelled()[:4]
+    assert kept_rows(gold, tiny_student, tmp_path / "gold", RowChoice()) is None
+
+
+def test_a_mislabelled_row_is_left_out_halfway(
+    tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[float]] = []
+
+    def first_is_noisy(losses: list[float]) -> list[int]:
+        seen.append(losses)
+        return [0]
+
+    monkeypatch.setattr("evokd.tools.training.noisy_rows", first_is_noisy)
+    weighed: list[list[float]] = []
+    weigh = training._weights
+
+    def watched(*arguments: Any) -> list[float]:
+        weights = weigh(*arguments)
+        weighed.append([w for w, at in zip(weights, arguments[3], strict=True) if at == 4])
+        return weights
+
+    monkeypatch.setattr(training, "_weights", watched)
+    choice = RowChoice(selection="random", noise="mixture")
+    kept_rows(pseudo_labelled(), tiny_student, tmp_path / "noisy", choice)
+    assert [len(one) for one in seen] == [16]  # once, and no gold row
+    first, second = weighed[:10], weighed[10:]
+    assert {w for one in first for w in one} == {1.0}
+    assert {w for one in second for w in one} == {0.0}
 
 
 def test_the_confidence_of_a_row_is_written_and_read(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ uncertainty  those the student is least sure of, by entropy (Lewis & Gale, 1994)
 m-raru       by chance, each accepted with its uncertainty as the probability (arXiv 2511.11574)
 k-centre     each the farthest from all there are (Sener & Savarese, 2018, algorithm 1)
 llkd         ours: uncertain ones of every label the student predicts, in equal shares, far from
-             each other and from what was asked; some by chance, for the student may be sure and
-             wrong
+             each other and from what was asked; some near what it got wrong lately; some by chance,
+             for the student may be sure and wrong
+confidence   by chance; the teacher's confidence decides what is learnt
 """
 
 from __future__ import annotations
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 CANDIDATES = 8  # of a label, for each text that is wanted of it
 SAMPLED = 2000  # where distance alone decides, of so many by chance
 CHANCE = 0.1  # share of `llkd`'s texts that is drawn by chance
+NEAR = 0.3  # share of them that is near failures, where there are any
+
+
+@dataclass(frozen=True)
+class Near:
+    """A text the student got wrong, and the labels it confused in it."""
+
+    text: str
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,7 @@ class Wanted:
         embed: texts → unit vectors, shape (texts, dimension).
         known: the texts of seeds and of what was asked.
         rng: all randomness.
+        near: failures whose like shall be asked about.
     """
 
     pool: Pool
@@ -46,6 +57,7 @@ class Wanted:
     embed: Callable[[Sequence[str]], NDArray[np.float32]]
     known: Sequence[str]
     rng: random.Random
+    near: Sequence[Near] = ()
 
     @property
     def count(self) -> int:
@@ -90,30 +102,42 @@ def select_k_centre(wanted: Wanted) -> list[int]:
 def select_llkd(wanted: Wanted) -> list[int]:
     """Return uncertain texts of all predicted labels, far from each other and from what is known.
 
-    A label that the student gives too few texts leaves its share to the most uncertain ones of
-    all.
+    First some by chance, then such as are near failures: among the uncertain ones that the student
+    gives a label it confused. A label that the student gives too few texts leaves its share to the
+    most uncertain ones of all.
     """
     import numpy as np
 
     by_chance = round(CHANCE * wanted.count)
     taken = wanted.pool.draw(by_chance, wanted.asked, wanted.rng)
     known = wanted.embed([*wanted.known, *wanted.pool.texts(taken)])
+    wrong = wanted.embed([one.text for one in wanted.near])
 
-    def take(share: int, label: str | None = None) -> None:
+    def take(share: int, labels: Sequence[str | None], *, near_failures: bool = False) -> None:
         nonlocal known
         missing = min(share, wanted.count - len(taken))
         out = {*wanted.asked, *taken}
-        candidates = wanted.pool.most_uncertain(CANDIDATES * missing, out, label)
-        if not candidates:
+        candidates = [
+            one
+            for label in labels
+            for one in wanted.pool.most_uncertain(CANDIDATES * missing, out, label)
+        ]
+        if not candidates or missing < 1:
             return
         vectors = wanted.embed(wanted.pool.texts([one.id for one in candidates]))
-        places = k_centre(vectors, known, missing, [one.uncertainty for one in candidates])
+        weights = np.asarray([one.uncertainty for one in candidates])
+        if near_failures:
+            weights = weights * np.maximum(0.0, vectors @ wrong.T).max(axis=1)
+        places = k_centre(vectors, known, missing, weights)
         taken.extend(candidates[place].id for place in places)
         known = np.concatenate([known, vectors[places]])
 
+    confused = sorted({label for one in wanted.near for label in one.labels})
+    near = NEAR if confused else 0.0
+    take(round(near * wanted.count), confused, near_failures=True)
     for label, number in wanted.by_label.items():
-        take(round(number * (1 - CHANCE)), label)
-    take(wanted.count - len(taken))
+        take(round(number * (1 - CHANCE - near)), [label])
+    take(wanted.count - len(taken), [None])
     return taken
 
 
@@ -121,7 +145,7 @@ def k_centre(
     vectors: NDArray[np.float32],
     centres: NDArray[np.float32],
     count: int,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | NDArray[np.float64] | None = None,
 ) -> list[int]:
     """Return the places of rows that are, one after the other, the farthest from all centres.
 
@@ -155,7 +179,9 @@ SELECTIONS: dict[str, Callable[[Wanted], list[int]]] = {
     "llkd": select_llkd,
     "random": select_random,
     "uncertainty": select_uncertain,
+    "confidence": select_random,
     "m-raru": select_accept_reject,
     "k-centre": select_k_centre,
 }
 LOOKS_AT_STUDENT = ("llkd", "uncertainty", "m-raru")
+LOOKS_AT_TEACHER = ("llkd", "confidence")

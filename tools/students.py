@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evokd.config import StudentSection
 from evokd.tools.student import Student
 from evokd.tools.tagger import Tagger, train_tagger
-from evokd.tools.training import TrainingResult, read_training_rows, train
+from evokd.tools.training import RowChoice, TrainingResult, TrainingRow, read_training_rows, train
 
 AnyStudent = Student | Tagger
 STUDENTS: dict[str, type[AnyStudent]] = {"classification": Student, "ner": Tagger}
@@ -34,6 +34,29 @@ def open_student(kind: str, folder: Path, settings: StudentSection) -> AnyStuden
     return opened
 
 
+def train_kind(
+    kind: str,
+    rows: Sequence[TrainingRow],
+    labels: Sequence[str],
+    model: str,
+    output_dir: Path,
+    settings: StudentSection,
+    *,
+    random_seed: int,
+    repeat: bool = True,
+    choice: Mapping[str, str] | None = None,
+) -> TrainingResult:
+    """Train the student of a kind of task; see `training.train`.
+
+    Args:
+        choice: the fields of a `RowChoice`; only rows of texts have a confidence.
+    """
+    more: dict[str, Any] = {"choice": RowChoice(**choice)} if choice else {}  # type: ignore[arg-type]
+    return TRAINERS[kind](
+        rows, labels, model, output_dir, settings, random_seed=random_seed, repeat=repeat, **more
+    )
+
+
 class TrainRequest(BaseModel):
     """Arguments of the tool `train_student`: paths and settings, so that traces stay small."""
 
@@ -49,6 +72,9 @@ class TrainRequest(BaseModel):
     settings: dict[str, Any] = Field(description="the section `student` of the task file")
     random_seed: int = 0
     repeat: bool = Field(True, description="several passes over the rows; off: one")
+    choice: dict[str, str] | None = Field(
+        None, description="how rows with a confidence are chosen: selection, weighting, noise"
+    )
 
 
 @tool(args_schema=TrainRequest)
@@ -61,16 +87,18 @@ def train_student(
     settings: dict[str, Any],
     random_seed: int = 0,
     repeat: bool = True,
+    choice: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune the student on the rows of a file and save it; return rows, steps and speed."""
-    section = StudentSection(**settings)
-    result = TRAINERS[kind](
+    result = train_kind(
+        kind,
         read_training_rows(Path(rows_file)),
         labels,
         model,
         Path(output_dir),
-        section,
+        StudentSection(**settings),
         random_seed=random_seed,
         repeat=repeat,
+        choice=choice,
     )
     return asdict(result)

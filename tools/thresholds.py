@@ -1,18 +1,45 @@
-"""LLKD: which pseudo-labelled rows of a step a student learns, and how much each counts.
+"""Which pseudo-labelled rows of a training step a student learns, and how much each counts.
 
-Li et al., Learning with Less (Findings of NAACL 2025, arXiv 2411.08028): rows of which the teacher
-is confident and the student uncertain, by two moving, class-wise thresholds. The paper gives no
-formula for them; ours are FreeMatch's (Wang et al., 2023, eq. 5 to 8): see docs/methods.md.
+LLKD: Li et al., Learning with Less (Findings of NAACL 2025, arXiv 2411.08028): rows of which the
+teacher is confident and the student uncertain, by two moving, class-wise thresholds. The paper
+gives no formula for them; ours are FreeMatch's (Wang et al., 2023, eq. 5 to 8): see
+docs/methods.md. What it is compared with: either threshold alone, and chance in proportion to the
+uncertainty.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+import random
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
 
 MOMENTUM = 0.9
 Weighting = Literal["product", "sum", "one"]
+Signal = Literal["confidence", "uncertainty"]  # the teacher's, the student's
+SIGNALS: Mapping[str, tuple[Signal, ...]] = {  # selection → what it looks at
+    "llkd": ("confidence", "uncertainty"),
+    "confidence": ("confidence",),
+    "uncertainty": ("uncertainty",),
+}
+
+
+class StepSelection(Protocol):
+    """Selects and weights the rows of one step after another."""
+
+    def weigh(
+        self, confidences: Sequence[float], uncertainties: Sequence[float], labels: Sequence[str]
+    ) -> list[float]:
+        """Return each row's weight in the loss, 0.0 for one that is left out.
+
+        The loss is the weighted sum over the number of rows kept.
+
+        Args:
+            confidences: the teacher's, in its label, shape (rows,).
+            uncertainties: the student's normalised entropies, shape (rows,).
+            labels: the teacher's.
+        """
+        ...
 
 
 def normalized_entropy(probabilities: Sequence[float]) -> float:
@@ -56,47 +83,68 @@ class MovingThreshold:
         return self._momentum * before + (1 - self._momentum) * sum(values) / len(values)
 
 
-class LlkdSelection:
-    """Selects and weights the rows of one step after another.
+class ThresholdSelection:
+    """Keeps the rows that reach their label's threshold on every signal.
 
     Args:
         labels: all labels of the task.
-        momentum: λ of both thresholds.
-        weighting: a kept row counts confidence x uncertainty, their sum, or one.
+        signals: what is looked at; LLKD: both.
+        momentum: λ of the thresholds.
+        weighting: a kept row counts the product of its signals, their sum, or one.
     """
 
     def __init__(
         self,
         labels: Sequence[str],
+        signals: Sequence[Signal] = SIGNALS["llkd"],
         momentum: float = MOMENTUM,
         weighting: Weighting = "product",
     ) -> None:
-        self.confidence = MovingThreshold(labels, momentum)
-        self.uncertainty = MovingThreshold(labels, momentum)
+        self.thresholds = {name: MovingThreshold(labels, momentum) for name in signals}
         self._weighting = weighting
 
     def weigh(
         self, confidences: Sequence[float], uncertainties: Sequence[float], labels: Sequence[str]
     ) -> list[float]:
-        """Return each row's weight in the loss, 0.0 for one that is left out.
-
-        The thresholds follow the batch first. The loss is the weighted sum over the number of rows
-        kept.
-
-        Args:
-            confidences: the teacher's, in its label, shape (rows,).
-            uncertainties: the student's normalised entropies, shape (rows,).
-            labels: the teacher's.
-        """
-        self.confidence.update(confidences, labels)
-        self.uncertainty.update(uncertainties, labels)
+        """Return each row's weight, see `StepSelection`; the thresholds follow the batch first."""
+        values = {"confidence": confidences, "uncertainty": uncertainties}
+        for name, threshold in self.thresholds.items():
+            threshold.update(values[name], labels)
+        rows = zip(*(values[name] for name in self.thresholds), strict=True)
         return [
-            self._weight(sure, unsure)
-            if sure >= self.confidence.of(label) and unsure >= self.uncertainty.of(label)
+            self._weight(signals)
+            if all(
+                value >= threshold.of(label)
+                for value, threshold in zip(signals, self.thresholds.values(), strict=True)
+            )
             else 0.0
-            for sure, unsure, label in zip(confidences, uncertainties, labels, strict=True)
+            for signals, label in zip(rows, labels, strict=True)
         ]
 
-    def _weight(self, sure: float, unsure: float) -> float:
-        weights = {"product": sure * unsure, "sum": sure + unsure, "one": 1.0}
+    def _weight(self, signals: Sequence[float]) -> float:
+        weights = {"product": math.prod(signals), "sum": sum(signals), "one": 1.0}
         return weights[self._weighting]
+
+
+class AcceptReject:
+    """Keeps each row with its uncertainty as the probability (M-RARU, arXiv 2511.11574)."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def weigh(
+        self, confidences: Sequence[float], uncertainties: Sequence[float], labels: Sequence[str]
+    ) -> list[float]:
+        """Return 1.0 for each row that is kept, see `StepSelection`."""
+        return [float(self._rng.random() < one) for one in uncertainties]
+
+
+def step_selection(
+    name: str, labels: Sequence[str], weighting: Weighting, random_seed: int
+) -> StepSelection | None:
+    """Return what a strategy named in the task file keeps in a step; None: everything."""
+    if name in SIGNALS:
+        return ThresholdSelection(labels, SIGNALS[name], weighting=weighting)
+    if name == "m-raru":
+        return AcceptReject(random.Random(f"{random_seed} m-raru"))  # noqa: S311
+    return None

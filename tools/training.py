@@ -13,17 +13,19 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evokd.config import StudentSection
 from evokd.errors import ConfigError
 from evokd.records import Entity, Example, Span
 from evokd.store.files import storage_errors
 from evokd.tasks import Row
+from evokd.tools.mixture import noisy_rows
 from evokd.tools.student import PREDICT_BATCH, TEXT_CLASSIFIER, load_libraries, uses_bf16
-from evokd.tools.thresholds import LlkdSelection, normalized_entropy
+from evokd.tools.thresholds import StepSelection, Weighting, normalized_entropy, step_selection
 
 LEARNING_RATE = 3e-5  # of a text classifier whose head begins near where it ends
 OWN_LEARNING_RATE = 1e-4  # of one whose head begins at random
@@ -40,7 +42,7 @@ class TrainingRow:
         label: what is learnt, or, where that is the entities, what batches are balanced by.
         tokens: where they are, if not where we would cut.
         confidence: how sure the teacher is of the label; such a row is learnt in a step only where
-            `LlkdSelection` keeps it.
+            the training's `RowChoice` keeps it. None: the row is gold, or chosen already.
     """
 
     text: str
@@ -63,6 +65,21 @@ class TrainingRow:
 
 
 @dataclass(frozen=True)
+class RowChoice:
+    """How a training chooses among rows with a confidence.
+
+    Args:
+        selection: what a step keeps, by the names of the task file; "random": everything.
+        weighting: what a kept row counts for.
+        noise: "mixture": halfway, rows that are likely mislabelled are left out.
+    """
+
+    selection: str = "llkd"
+    weighting: Weighting = "product"
+    noise: Literal["none", "mixture"] = "none"
+
+
+@dataclass(frozen=True)
 class Lesson:
     """Rows as a model reads them.
 
@@ -70,12 +87,14 @@ class Lesson:
         rows: what batches are balanced by.
         lengths: of the rows, in tokens.
         loss_of: from the indices of a batch's rows to their loss, a scalar tensor.
+        halfway: called when half of the steps are taken.
         kept: the selectable rows that were kept in at least one step; None: there are none.
     """
 
     rows: Sequence[TrainingRow]
     lengths: Sequence[int]
     loss_of: Callable[[list[int]], Any]
+    halfway: Callable[[], None] | None = None
     kept: set[int] | None = None
 
 
@@ -196,10 +215,14 @@ def train(
     *,
     random_seed: int,
     repeat: bool = True,
+    choice: RowChoice | None = None,
 ) -> TrainingResult:
     """Fine-tune on `rows` and save model and tokenizer to `output_dir`.
 
     Equal rows, threads and random seed give equal weights, bit for bit.
+
+    Args:
+        choice: how rows with a confidence are chosen; None: all are learnt.
 
     Raises:
         ConfigError: the pretrained weights cannot be loaded.
@@ -208,7 +231,9 @@ def train(
     return train_model(
         TEXT_CLASSIFIER,
         labels,
-        lambda model, tokenizer: _read_texts(model, tokenizer, rows, labels, settings),
+        lambda model, tokenizer: _read_texts(
+            model, tokenizer, rows, labels, settings, choice, random_seed
+        ),
         model_folder,
         output_dir,
         settings,
@@ -338,50 +363,78 @@ def _read_texts(
     rows: Sequence[TrainingRow],
     labels: Sequence[str],
     settings: StudentSection,
+    choice: RowChoice | None,
+    random_seed: int,
 ) -> Lesson:
     torch, _ = load_libraries()
     encoded = tokenizer(
         [row.text for row in rows], truncation=True, max_length=settings.max_length
     )["input_ids"]
     targets = torch.tensor([labels.index(row.label) for row in rows])
+    chosen = choice or RowChoice(selection="random")
+    selection = step_selection(chosen.selection, labels, chosen.weighting, random_seed)
+    open_rows = [at for at, row in enumerate(rows) if choice and row.confidence is not None]
     if getattr(model, "is_new", False):
-        _imprint(model, tokenizer, encoded, targets, settings)
-
-    unsure = any(row.confidence is not None for row in rows)
+        # What a step may leave out must not have been learnt before the first one.
+        left = set(open_rows) if selection else set()
+        known = [at for at in range(len(rows)) if at not in left]
+        _imprint(model, tokenizer, [encoded[at] for at in known], targets[known], settings)
     kept: set[int] = set()
-    selection = LlkdSelection(labels)
+    noisy: set[int] = set()
 
-    def loss_of(batch: list[int]) -> Any:
+    def losses_of(batch: list[int], reduction: str = "none") -> tuple[Any, Any]:
         inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, return_tensors="pt")
         logits = logits_of(model, inputs, settings)
+        smoothing = settings.label_smoothing
         losses = torch.nn.functional.cross_entropy(
-            logits,
-            targets[batch],
-            label_smoothing=settings.label_smoothing,
-            reduction="none" if unsure else "mean",
+            logits, targets[batch], label_smoothing=smoothing, reduction=reduction
         )
-        if not unsure:
-            return losses
-        weights = _weights(selection, rows, batch, logits.detach().softmax(-1).tolist())
+        return losses, logits
+
+    def loss_of(batch: list[int]) -> Any:
+        if not open_rows:
+            return losses_of(batch, "mean")[0]
+        losses, logits = losses_of(batch)
+        said = logits.detach().softmax(-1).tolist()
+        weights = _weights(selection, noisy, rows, batch, said)
         kept.update(
-            place
-            for place, weight in zip(batch, weights, strict=True)
-            if weight and rows[place].confidence is not None
+            at
+            for at, weight in zip(batch, weights, strict=True)
+            if weight and rows[at].confidence is not None
         )
         return (losses * torch.tensor(weights)).sum() / max(1, sum(one > 0 for one in weights))
 
-    return Lesson(rows, [len(tokens) for tokens in encoded], loss_of, kept if unsure else None)
+    def leave_noisy_out() -> None:
+        model.eval()
+        found: list[float] = []
+        with torch.inference_mode():
+            for start in range(0, len(open_rows), PREDICT_BATCH):
+                losses, _ = losses_of(open_rows[start : start + PREDICT_BATCH])
+                found.extend(losses.tolist())
+        model.train()
+        noisy.update(open_rows[place] for place in noisy_rows(found))
+
+    return Lesson(
+        rows,
+        [len(tokens) for tokens in encoded],
+        loss_of,
+        halfway=leave_noisy_out if open_rows and chosen.noise == "mixture" else None,
+        kept=kept if open_rows else None,
+    )
 
 
 def _weights(
-    selection: LlkdSelection,
+    selection: StepSelection | None,
+    noisy: AbstractSet[int],
     rows: Sequence[TrainingRow],
     batch: Sequence[int],
     said: Sequence[Sequence[float]],
 ) -> list[float]:
-    """Return what each row of a batch counts; a gold row counts one."""
-    weights = [1.0] * len(batch)
-    chosen = [(at, rows[place]) for at, place in enumerate(batch)]
+    """Return what each row of a batch counts; a gold row counts one, a noisy one nothing."""
+    weights = [float(place not in noisy) for place in batch]
+    if selection is None:
+        return weights
+    chosen = [(at, rows[place]) for at, place in enumerate(batch) if place not in noisy]
     unsure = [(at, row, row.confidence) for at, row in chosen if row.confidence is not None]
     counted = selection.weigh(
         [confidence for _, _, confidence in unsure],
@@ -425,9 +478,12 @@ def _fit(
     rng = random.Random(random_seed)
     model.train()
     total = 0.0
-    for batch in balanced_batches(
+    batches = balanced_batches(
         lesson.rows, lesson.lengths, schedule.batch_size, schedule.steps, rng
-    ):
+    )
+    for step, batch in enumerate(batches):
+        if lesson.halfway and step == schedule.steps // 2:
+            lesson.halfway()
         loss = lesson.loss_of(batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

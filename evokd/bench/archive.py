@@ -19,17 +19,17 @@ from pydantic import ValidationError
 from evokd.bench.cell import Places, cell_config, marks, run_directory, scored
 from evokd.bench.records import Cell, CellResult
 from evokd.bench.sets import BenchSet, copy_key, load_set, read_packed, text_hash
-from evokd.bench.suites import PEERS
+from evokd.bench.suites import ASKING, PEERS
 from evokd.config import Config, StrategySection
 from evokd.errors import DataError
-from evokd.graph.learning import texts_refitted, texts_taught, training_rows
+from evokd.graph.learning import row_choice, rows_for, texts_refitted, texts_taught
 from evokd.records import Sample
 from evokd.store.files import write_bytes
 from evokd.store.ledger import Ledger
 from evokd.tasks import kind_of
 from evokd.tools.packs import fetch_pack
 from evokd.tools.student import resolve_student
-from evokd.tools.students import TRAINERS, open_student
+from evokd.tools.students import open_student, train_kind
 from evokd.tools.training import TrainingRow
 
 TEXTS = ("text", "repaired_from")  # fields of a sample that hold a text
@@ -123,7 +123,7 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     config = cell_config(cell, bench, places)
     taught = _taught(result, places, bench, config.strategy)
     seed = bench.seed(cell.shots, cell.seed)
-    rows = training_rows(list(seed.values()), taught, config.student.seed_weight)
+    rows = rows_for(config, list(seed.values()), taught)
     if cell.strategy == "fullshot":
         gold = bench.gold(cell.split)
         rows += [TrainingRow.of(gold[i]) for i in gold if i not in seed]
@@ -145,7 +145,8 @@ def relearn(
     folder = Path(tempfile.mkdtemp(prefix="evokd-"))
     try:
         kind = kind_of(config)
-        TRAINERS[kind.name](
+        train_kind(
+            kind.name,
             rows,
             bench.labels,
             source,
@@ -153,6 +154,7 @@ def relearn(
             config.student,
             random_seed=config.random_seed,
             repeat=config.strategy.repeat,
+            choice=row_choice(config),
         )
         student = open_student(kind.name, folder, config.student)
         scored_rows = list(bench.rows(split).values())
@@ -166,7 +168,7 @@ def _taught(
 ) -> list[Sample]:
     """Return the samples the kept student was trained on."""
     cell, kept = result.cell, result.kept_round
-    if not cell.budget or kept is None:
+    if cell.strategy not in ASKING or kept is None:
         return []
     samples = read_samples(places.results, cell, bench)
     return [*texts_taught(samples, kept, strategy), *texts_refitted(samples, kept, strategy)]

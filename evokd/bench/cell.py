@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost
-from evokd.bench.sets import BenchSet, load_set, write_rows
+from evokd.bench.sets import BenchSet, load_set, write_rows, write_texts
 from evokd.bench.statistics import score_of
-from evokd.bench.suites import ABLATIONS
+from evokd.bench.suites import ABLATIONS, POOL, POOL_VARIANTS
 from evokd.config import Config, parse_config
 from evokd.errors import ConfigError, ResumeError
 from evokd.graph.session import Emit
@@ -35,6 +35,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "evokd": {"init_samples": 64, "samples_per_round": 72},
     "static": {"samples_per_round": 96},
     "attr": {"samples_per_round": 96},
+    # A quarter of the pool, eight rounds, where the student chooses; all of it in the mode paper.
+    POOL: {"rounds": 8, "samples_per_round": 32, "show_seeds": False},
 }
 
 
@@ -107,17 +109,21 @@ def cell_config(cell: Cell, bench: BenchSet, places: Places) -> Config:
         splits["train"] = bench.gold(cell.split)
     for name, rows in splits.items():
         write_rows(bench, folder / f"{name}.jsonl", list(rows.values()))
+    files = {name: str(folder / f"{name}.jsonl") for name in splits}
+    if cell.strategy == POOL:
+        files["pool"] = str(folder / "pool.jsonl")
+        write_texts(folder / "pool.jsonl", bench.pool())
     raw: dict[str, Any] = {
         **bench.settings,
         "task": bench.task,
-        "data": {name: str(folder / f"{name}.jsonl") for name in splits},
+        "data": files,
         "agents": {"default": {"model": cell.teacher, **bench.settings.get("agents", {})}},
         "strategy": {
             "name": cell.strategy,
             **STRATEGY,
             **SIZES.get(cell.strategy, {}),
             **bench.settings.get("strategy", {}),
-            **ABLATIONS.get(cell.variant, {}),
+            **(POOL_VARIANTS if cell.strategy == POOL else ABLATIONS).get(cell.variant, {}),
         },
         "budget": {"output_tokens": cell.budget or None},
         "random_seed": cell.seed,
@@ -206,6 +212,7 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
             curve=curve,
             roles=roles,
             accepted=report["samples"]["accepted"],
+            kept_rows=_kept_rows(report),
             rejected=report["samples"]["rejected"],
             seconds=report["seconds"],
             packs=report["packs"],
@@ -213,6 +220,12 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
         ),
         command,
     )
+
+
+def _kept_rows(report: dict[str, Any]) -> int | None:
+    best = report["scores"]["best_round"]
+    kept = (one["kept_rows"] for one in report["rounds"] if one["round"] == best)
+    return next(kept, None)
 
 
 def _curve(report: dict[str, Any], ledger: Ledger) -> list[CurvePoint]:

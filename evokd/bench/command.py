@@ -30,6 +30,7 @@ class BenchOptions:
     split: str
     sets: Sequence[str]
     strategies: Sequence[str]
+    variants: Sequence[str]
     seeds: Sequence[int]
     budget: int | None
     teacher: str | None
@@ -52,6 +53,7 @@ def run_bench(options: BenchOptions, emit: Emit) -> bool:
     choice = Choice(
         sets=options.sets,
         strategies=options.strategies,
+        variants=options.variants,
         seeds=options.seeds,
         budget=options.budget,
         split=cast(Literal["test", "dev"], options.split),
@@ -60,7 +62,7 @@ def run_bench(options: BenchOptions, emit: Emit) -> bool:
     )
     cells = cells_of(options.suite, choice)
     # A part of a suite fills the whole suite's tables.
-    shown = cells_of(options.suite, replace(choice, sets=(), strategies=(), seeds=()))
+    shown = cells_of(options.suite, replace(choice, sets=(), strategies=(), variants=(), seeds=()))
     name = suite_name(options.suite, choice)
     command = _command(options)
     if options.readme:  # before hours of work

@@ -29,7 +29,7 @@ class Cell(BenchRecord):
     set: str
     shots: int = Field(ge=1, description="gold examples a label in the seed")
     strategy: str
-    variant: str = Field("", description="what is switched off, such as 'no critic'; '' for none")
+    variant: str = Field("", description="what is switched off or chosen by; '' for none")
     seed: int = Field(ge=0, description="random seed; it also draws the gold examples")
     budget: int = Field(ge=0, description="generated teacher tokens; 0 where nothing is asked")
     split: Literal["test", "dev"] = "test"
@@ -86,6 +86,9 @@ class CellResult(BenchRecord):
     curve: list[CurvePoint] = Field(default_factory=list)
     roles: dict[str, RoleCost] = Field(default_factory=dict)
     accepted: int = 0
+    kept_rows: int | None = Field(
+        None, description="of these, the rows kept in some training step, where steps choose"
+    )
     rejected: dict[str, int] = Field(default_factory=dict, description="reason → samples")
     seconds: dict[str, float] = Field(
         default_factory=dict, description="teacher, training, other; no set-up"
@@ -139,11 +142,15 @@ class Row(BenchRecord):
     diff_evokd: Difference | None = Field(
         None, description="`evokd` minus this row, paired by row and seed"
     )
+    diff_chance: Difference | None = Field(
+        None, description="`llkd` against choosing nothing in the same mode, paired likewise"
+    )
     seeds: list[int]
     input_tokens: float | None = Field(description="mean over the seeds")
     output_tokens: float | None
     tokens_by_role: dict[str, dict[str, float]]
     accepted: float | None
+    kept_rows: float | None = Field(None, description="see `CellResult`; mean over the seeds")
     seconds: float | None
     commit: str
     date: str

@@ -33,6 +33,7 @@ from evokd.tasks import KINDS, TaskKind, normalize
 from evokd.tasks.rows import read_rows
 
 DATA_VARIABLE = "EVOKD_DATA"
+POOL_ROWS = 1000
 DEV_ROWS = 40  # a label
 SETS = ("banking8", "trec", "clinc10", "sst2", "csabstruct", "wikigold", "conll2004", "wnut17")
 DATA_HINT = (
@@ -105,6 +106,16 @@ class BenchSet:
         """Return what `fullshot` learns: all of train, without the dev cut where that is scored."""
         scored = self.dev() if split == "dev" else {}
         return {index: row for index, row in self.train.items() if index not in scored}
+
+    def pool(self) -> list[str]:
+        """Return the texts of 1,000 train rows outside the dev cut, or all, labels removed.
+
+        The same for every random seed and split, so that the teacher labels them once.
+        """
+        dev = self.dev()
+        free = [row.text for index, row in self.train.items() if index not in dev]
+        rng = random.Random(f"{self.name} pool")  # noqa: S311
+        return rng.sample(free, min(POOL_ROWS, len(free)))
 
     def rows(self, split: Literal["test", "dev"]) -> dict[int, Example]:
         """Return the rows that are scored."""
@@ -206,6 +217,11 @@ def write_rows(bench: BenchSet, path: Path, rows: Sequence[Example]) -> None:
     plain = map(bench.task_kind.raw, rows)
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in plain]
     write_text(path, "".join(lines))
+
+
+def write_texts(path: Path, texts: Sequence[str]) -> None:
+    """Write texts, JSON strings in the key `text`, a line each."""
+    write_text(path, "".join(json.dumps({"text": one}, ensure_ascii=False) + "\n" for one in texts))
 
 
 def read_packed(path: Path) -> list[dict[str, Any]]:

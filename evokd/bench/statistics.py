@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evokd.bench.records import Cell, CellResult, CurvePoint, Difference, EqualTotalRow, Row
-from evokd.bench.suites import ASKING, TEACHER_ONE, TEACHER_ZERO
+from evokd.bench.suites import BUDGETED, POOL, TEACHER_ONE, TEACHER_ZERO, WHOLE_POOL
 
 RESAMPLES = 2000
 RANDOM_SEED = 0
@@ -157,7 +157,7 @@ def equal_total_rows(results: Sequence[CellResult]) -> list[EqualTotalRow]:
     groups: dict[tuple[str, int], dict[str, list[CellResult]]] = {}
     for one in results:
         cell = one.cell
-        if one.curve and _is_scored(one) and cell.strategy in ASKING and not cell.variant:
+        if one.curve and _is_scored(one) and cell.strategy in BUDGETED and not cell.variant:
             strategies = groups.setdefault((cell.set, cell.shots), {})
             strategies.setdefault(cell.strategy, []).append(one)
     rows = []
@@ -166,7 +166,7 @@ def equal_total_rows(results: Sequence[CellResult]) -> list[EqualTotalRow]:
             continue
         spent = [[_total(one.curve[-1]) for one in s] for s in strategies.values()]
         limit = max(min(spent, key=_mean))
-        rows += [_equal_total(strategies[s], limit) for s in ASKING if s in strategies]
+        rows += [_equal_total(strategies[s], limit) for s in BUDGETED if s in strategies]
     return rows
 
 
@@ -234,12 +234,20 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
         complete=set(seeds) >= {cell.seed for cell in wanted},
         diff_static=_difference(key, (name, shots, "static", ""), done),
         diff_evokd=_difference((name, shots, "evokd", ""), key, done),
+        diff_chance=_difference(key, (name, shots, POOL, _by_chance(variant)), done)
+        if strategy == POOL
+        else None,
         seeds=seeds,
         errors=[f"seed {one.cell.seed}: {one.error}" for one in results if one.error],
         **_scores(scored),
         **_costs(scored),
         **_origin(scored or results),
     )
+
+
+def _by_chance(variant: str) -> str:
+    """Return what a variant of `llkd` is compared with: its mode without any choice."""
+    return WHOLE_POOL if variant.startswith("paper") else "random"
 
 
 def _is_scored(result: CellResult) -> bool:
@@ -279,6 +287,7 @@ def _costs(scored: Sequence[CellResult]) -> dict[str, Any]:
         "input_tokens": [one.input_tokens for one in scored],
         "output_tokens": [one.output_tokens for one in scored],
         "accepted": [one.accepted for one in scored],
+        "kept_rows": [one.kept_rows for one in scored if one.kept_rows is not None],
         "seconds": [sum(one.seconds.values()) for one in scored],
     }
     means = {name: _mean(known) if known else None for name, known in values.items()}

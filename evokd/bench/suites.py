@@ -17,14 +17,34 @@ QUICK_BUDGET = 2500
 FEWEST_TOKENS = 600  # below it no strategy gets through one round
 
 TEACHER_ZERO, TEACHER_ONE, SETFIT = "teacher_zero_shot", "teacher_one_shot", "setfit"
-ASKING = ("static", "attr", "evokd")  # strategies with a budget
+BUDGETED = ("static", "attr", "evokd")  # strategies with a budget
+POOL = "llkd"  # it asks about a pool of texts, some rounds of them or all
+ASKING = (*BUDGETED, POOL)
 PEERS = (SETFIT, TEACHER_ZERO, TEACHER_ONE)
-STRATEGIES = ("fewshot", "static", "attr", "evokd", "fullshot", *PEERS)
+STRATEGIES = ("fewshot", *ASKING, "fullshot", *PEERS)
+WRITING = tuple(one for one in STRATEGIES if one != POOL)
 # What an ablation switches off: name in the table → settings of the strategy.
 ABLATIONS: dict[str, dict[str, bool]] = {
     f"no {name}": {name: False}
     for name in ("analyst", "critic", "memory", "easy", "review", "separation", "topics")
 }
+# What `llkd` is compared with: name in the table → settings of the strategy.
+WHOLE_POOL = "paper, whole pool"
+POOL_VARIANTS: dict[str, dict[str, str]] = {
+    "": {},
+    "random": {"selection": "random"},
+    "uncertainty": {"selection": "uncertainty"},
+    "confidence": {"selection": "confidence"},
+    "m-raru": {"selection": "m-raru"},
+    "k-centre": {"selection": "k-centre"},
+    "mixture": {"noise": "mixture"},
+    "paper": {"mode": "paper"},
+    WHOLE_POOL: {"mode": "paper", "selection": "random"},
+    "paper, confidence": {"mode": "paper", "selection": "confidence"},
+    "paper, uncertainty": {"mode": "paper", "selection": "uncertainty"},
+    "paper, mixture": {"mode": "paper", "noise": "mixture"},
+}
+POOL_MAIN = ("", "random", "paper", WHOLE_POOL)  # with all random seeds; the others with one
 ABLATED_SETS = {"no topics": "trec"}  # the others on banking8, whose texts have no topics
 CORE_SETS = ("banking8", "trec", "clinc10")
 MORE_SETS = ("sst2", "csabstruct")
@@ -38,6 +58,7 @@ class Choice:
 
     sets: Sequence[str] = ()
     strategies: Sequence[str] = ()
+    variants: Sequence[str] = ()
     seeds: Sequence[int] = ()
     budget: int | None = None
     split: Literal["test", "dev"] = "test"
@@ -59,7 +80,9 @@ def cells_of(suite: str, choice: Choice) -> list[Cell]:
     cells = _quick() if choice.quick else GRIDS[suite]()
     wanted = [_changed(cell, choice) for cell in cells if _is_wanted(cell, choice)]
     if not wanted:
-        raise ConfigError(f"the suite {suite} has no cell with these sets, strategies and seeds")
+        raise ConfigError(
+            f"the suite {suite} has no cell with these sets, strategies, variants and seeds"
+        )
     # Stable: within a random seed the order of the grid stays.
     return sorted(wanted, key=lambda cell: (bool(cell.variant), cell.seed))
 
@@ -79,14 +102,14 @@ def suite_name(suite: str, choice: Choice) -> str:
 
 
 def _core() -> list[Cell]:
-    return _grid(CORE_SETS, 1, STRATEGIES, range(3))
+    return _grid(CORE_SETS, 1, WRITING, range(3))
 
 
 def _wide() -> list[Cell]:
-    learned = tuple(one for one in STRATEGIES if one not in (TEACHER_ZERO, TEACHER_ONE, "fullshot"))
+    learned = tuple(one for one in WRITING if one not in (TEACHER_ZERO, TEACHER_ONE, "fullshot"))
     return [
         *_core(),
-        *_grid(MORE_SETS, 1, STRATEGIES, range(2)),
+        *_grid(MORE_SETS, 1, WRITING, range(2)),
         *_grid(FIVE_SHOT_SETS, 5, learned, range(2)),
         *(
             _cell(ABLATED_SETS.get(variant, "banking8"), 1, "evokd", seed, variant)
@@ -98,6 +121,18 @@ def _wide() -> list[Cell]:
 def _ner() -> list[Cell]:
     learned = ("fewshot", "static", "evokd", "fullshot", TEACHER_ONE)
     return _grid(ENTITY_SETS, 1, learned, range(2))
+
+
+def _pool() -> list[Cell]:
+    sets = (*CORE_SETS, *MORE_SETS)
+    return [
+        *_grid(sets, 1, ("fewshot", "fullshot", TEACHER_ZERO), range(3)),
+        *(
+            _cell(name, 1, POOL, seed, variant)
+            for name, variant, seed in product(sets, POOL_VARIANTS, range(3))
+            if variant in POOL_MAIN or seed == 0
+        ),
+    ]
 
 
 def _quick() -> list[Cell]:
@@ -118,7 +153,7 @@ def _grid(
 
 
 def _cell(name: str, shots: int, strategy: str, seed: int, variant: str = "") -> Cell:
-    budget = BUDGET if strategy in ASKING else 0
+    budget = BUDGET if strategy in BUDGETED else 0
     return Cell(set=name, shots=shots, strategy=strategy, variant=variant, seed=seed, budget=budget)
 
 
@@ -137,6 +172,7 @@ def _is_wanted(cell: Cell, choice: Choice) -> bool:
     return (
         (not choice.sets or cell.set in choice.sets)
         and (not choice.strategies or cell.strategy in choice.strategies)
+        and (not choice.variants or cell.variant in choice.variants)
         and (not choice.seeds or cell.seed in choice.seeds)
     )
 
@@ -144,12 +180,8 @@ def _is_wanted(cell: Cell, choice: Choice) -> bool:
 def _check(choice: Choice) -> None:
     for name in choice.sets:
         check_set(name)
-    for name in choice.strategies:
-        if name not in STRATEGIES:
-            raise ConfigError(
-                f"unknown strategy {name!r}{nearest(name, STRATEGIES)}; "
-                f"known: {', '.join(STRATEGIES)}"
-            )
+    _check_names("strategy", choice.strategies, STRATEGIES)
+    _check_names("variant", choice.variants, ("", *ABLATIONS, *POOL_VARIANTS))
     if choice.budget is not None and choice.budget < FEWEST_TOKENS:
         raise ConfigError(
             f"a budget of {choice.budget} tokens is too small for one round; "
@@ -157,5 +189,12 @@ def _check(choice: Choice) -> None:
         )
 
 
-GRIDS = {"core": _core, "wide": _wide, "ner": _ner}
+def _check_names(what: str, names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            shown = ", ".join(filter(None, known))
+            raise ConfigError(f"unknown {what} {name!r}{nearest(name, known)}; known: {shown}")
+
+
+GRIDS = {"core": _core, "wide": _wide, "ner": _ner, "pool": _pool}
 SUITES = tuple(GRIDS)

@@ -17,7 +17,7 @@ from itertools import pairwise
 from jinja2 import Environment, Template
 
 from evokd.bench.records import Difference, EqualTotalRow, Row, SuiteResult
-from evokd.bench.suites import ASKING
+from evokd.bench.suites import ASKING, POOL
 from evokd.errors import ConfigError
 from evokd.report_chart import Frame, Point, axis_range, polylines, y_ticks
 from evokd.report_words import DASH, Json, clipped, count, moment, short_count, words
@@ -134,7 +134,7 @@ def set_table(rows: Sequence[Row], split: str) -> Table:
             "strategy",
             metric,
             "95% interval",
-            "evokd − it",
+            "it − by chance" if _of_pool(rows) else "evokd − it",
             "teacher tokens written",
             "by role",
             "read",
@@ -175,11 +175,11 @@ def _set_line(row: Row) -> tuple[str, ...]:
         row_name(row),
         score_text(row),
         interval_text(row.ci_low, row.ci_high),
-        difference_text(row.diff_evokd),
+        difference_text(row.diff_chance or row.diff_evokd),
         count(row.output_tokens),
         roles_text(row),
         count(row.input_tokens),
-        count(row.accepted),
+        accepted_text(row),
         DASH if row.seconds is None else f"{row.seconds / 60:.1f}",
         _seeds(row.seeds),
         row.date[:10] or DASH,
@@ -205,6 +205,16 @@ def roles_text(row: Row) -> str:
     written = {role: cost["output_tokens"] for role, cost in row.tokens_by_role.items()}
     ranked = sorted(written.items(), key=lambda pair: -pair[1])
     return ", ".join(f"{role} {count(tokens)}" for role, tokens in ranked) or DASH
+
+
+def accepted_text(row: Row) -> str:
+    """Write accepted samples, and how many of them the training steps kept: '986, kept 231'."""
+    kept = "" if row.kept_rows is None else f", kept {count(row.kept_rows)}"
+    return count(row.accepted) + kept
+
+
+def _of_pool(rows: Sequence[Row]) -> bool:
+    return any(row.strategy == POOL for row in rows)
 
 
 def row_name(row: Row) -> str:
@@ -306,7 +316,7 @@ def chart(result: SuiteResult, group: Group) -> Json | None:
     """Place the learning curve of a set: score against teacher tokens written; None without one.
 
     A strategy with a budget is a line of steps; another one, which writes nothing, is a dashed
-    level. Variants are left out.
+    level. Ablations are left out.
     """
     lines = _curves(result, group)
     far = max((tokens for points in lines.values() for tokens, _ in points), default=0.0)
@@ -332,15 +342,20 @@ def chart(result: SuiteResult, group: Group) -> Json | None:
 
 
 def _curves(result: SuiteResult, group: Group) -> dict[str, list[Point]]:
-    """Return strategy → (tokens, score), without variants."""
+    """Return strategy → (tokens, score); of variants only those that ask about a pool in rounds."""
     return {
-        curve["strategy"]: [(float(tokens), float(score)) for tokens, score in curve["points"]]
+        _name(curve["strategy"], curve["variant"]): [
+            (float(tokens), float(score)) for tokens, score in curve["points"]
+        ]
         for curve in result.curves
         if (curve["set"], curve["shots"]) == group
-        and curve["strategy"] in ASKING
-        and not curve["variant"]
+        and (not curve["variant"] or _in_rounds(curve))
         and curve["points"]
     }
+
+
+def _in_rounds(curve: Json) -> bool:
+    return curve["strategy"] == POOL and not curve["variant"].startswith("paper")
 
 
 def _place(point: Point, far: float, low: float, high: float) -> Point:

@@ -37,6 +37,7 @@ class RunDirectory:
         self.student = path / "student"
         self.memory = path / "memory"
         self.pool = path / "pool.sqlite"
+        self.calibration = path / "calibration.json"
         self.rounds_students = path / "students"
         self.prepared = path / "prepared.json"
         self._lock: FileLock | None = None

@@ -1,0 +1,118 @@
+"""The node that asks the labeler gold rows its prompt does not show, to know how sure it is.
+
+What came out stands in the run's `calibration.json`; the temperature travels in the state.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.runnables.config import ContextThreadPoolExecutor
+from langgraph.runtime import Runtime
+
+from evokd.agents.card import examples_of
+from evokd.agents.labeler import label_text
+from evokd.agents.teacher import Call
+from evokd.errors import ReplyError
+from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.state import RunState
+from evokd.records import Example
+from evokd.tools.calibration import (
+    FEWEST_GOLD,
+    calibrated_apart,
+    calibration_error,
+    fit_temperature,
+    reliability,
+)
+
+ASKED = 200  # gold rows at most
+
+Answer = tuple[Example, dict[str, float]]  # and what the labeler gave every label
+
+
+def calibrate_labeler(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Fit a temperature on what the labeler says of gold rows; 1 where they are too few."""
+    session = session_of(state, runtime)
+    with session.phase("calibrate", 0):
+        gold = unseen_gold(session)
+        found = {"gold": len(gold)} | measure(_ask(session, gold))
+        session.run.write_json(session.run.calibration, found)
+    return {"temperature": found["temperature"]}
+
+
+def unseen_gold(session: Session) -> list[Example]:
+    """Return gold rows that the labeler's prompt does not show, at most 200, by chance."""
+    seed = session.data.seed
+    shown = [one for label in session.labels for one in examples_of(label, seed)]
+    if not session.config.strategy.show_seeds:
+        shown = []
+    gold = [*(row for row in seed if row not in shown), *session.data.validation]
+    rng = random.Random(f"{session.config.random_seed} calibration")  # noqa: S311
+    return rng.sample(gold, min(ASKED, len(gold)))
+
+
+def measure(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Return the temperature, and how reliable the confidence is with and without it.
+
+    The calibrated confidence of a row is by a temperature that it had no part in.
+    """
+    rows = [row for _, row in answers]
+    gold = [example.label for example, _ in answers]
+    right = [
+        max(row, key=lambda name: row[name]) == label for row, label in zip(rows, gold, strict=True)
+    ]
+    told: dict[str, Any] = {"rows": len(rows), "temperature": 1.0}
+    if len(rows) < FEWEST_GOLD:
+        return told
+    raw = reliability([max(row.values()) for row in rows], right)
+    calibrated = reliability(calibrated_apart(rows, gold), right)
+    return told | {
+        "temperature": fit_temperature(rows, gold),
+        "accuracy": sum(right) / len(right),
+        "raw": raw,
+        "raw_error": calibration_error(raw),
+        "calibrated": calibrated,
+        "calibrated_error": calibration_error(calibrated),
+    }
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """Say in a line how the labeler's confidence was calibrated.
+
+    Args:
+        found: what stands in `calibration.json`; empty where the strategy has no such file.
+    """
+    if not found:
+        return "uncalibrated on gold rows"
+    if "raw" not in found:
+        return (
+            f"uncalibrated: {found.get('gold', 0)} gold rows that the labeler's prompt does not "
+            f"show; {FEWEST_GOLD} are needed"
+        )
+    return (
+        f"calibrated on {found['rows']} gold rows: temperature {found['temperature']:.2f}, "
+        f"expected calibration error {found['raw_error']:.3f} before, "
+        f"{found['calibrated_error']:.3f} after"
+    )
+
+
+def _ask(session: Session, rows: Sequence[Example]) -> list[Answer]:
+    """Return the labeler's probabilities; rows it gave no usable answer to are left out."""
+    if len(rows) < FEWEST_GOLD:
+        return []
+    asked = session.teachers["labeler"], session.prompts["labeler"], session.card, session.labels
+
+    def ask(place: int) -> Answer | None:
+        if session.budget_reached():
+            return None
+        try:
+            said = label_text(*asked, rows[place].text, Call(0, f"calibrate:{place}"))
+        except ReplyError:
+            return None
+        return rows[place], {name: said.probability(name) for name in session.labels}
+
+    width = session.teachers["labeler"].settings.max_concurrency or 1
+    with ContextThreadPoolExecutor(width) as threads:
+        return [one for one in threads.map(ask, range(len(rows))) if one]

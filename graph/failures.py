@@ -1,0 +1,83 @@
+"""What the student got wrong: in the last batch, and, from memory, like it before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from evokd.graph.session import Session
+from evokd.records import Failure, Sample
+from evokd.tasks import TaskKind
+
+RELATED_OF = 6  # of the worst failures are looked up in memory
+
+
+def last_answers(session: Session, round: int) -> tuple[list[Sample], list[Sample]]:
+    """Return what the last batch's student got wrong, hardest first, and right, closest first.
+
+    Held-out texts are left out: they judge what is written from these.
+    """
+    last = [
+        one
+        for one in session.accepted()
+        if one.round == round - 1 and one.split == "train" and one.prediction
+    ]
+    wrong = {
+        one.id for one in last if one.prediction and session.kind.mistakes(one, one.prediction)
+    }
+    return (
+        _hardest_first(one for one in last if one.id in wrong),
+        _closest_first(one for one in last if one.id not in wrong),
+    )
+
+
+def related_failures(
+    session: Session, round: int, wrong: Sequence[Sample | Failure]
+) -> list[Failure]:
+    """Return failures like these that the last batch does not hold, held-out ones never."""
+    k = session.config.memory.related
+    if session.memory is None or not wrong or not k:
+        return []
+    kept_back = {
+        failure.id
+        for one in session.accepted()
+        if one.round == round - 1 or one.split == "probe"
+        for failure in failures_of(session.kind, one, "")
+    }
+    texts = [one.text for one in wrong[:RELATED_OF]]
+    return session.memory.related_failures(texts, k, exclude=kept_back)
+
+
+def failures_of(kind: TaskKind, sample: Sample, run: str) -> list[Failure]:
+    """Return what the student got wrong in a sample, one failure a mistake."""
+    said = sample.prediction
+    mistakes = kind.mistakes(sample, said) if said else []
+    return [
+        Failure(
+            id=failure_id(sample, place),
+            text=sample.text,
+            label=mistake.label,
+            predicted=mistake.predicted,
+            confidence=said.confidence if said else 0.0,
+            round=sample.round,
+            run=run,
+            weakness=sample.weakness,
+            error=mistake.error,
+            part=mistake.part,
+        )
+        for place, mistake in enumerate(mistakes)
+    ]
+
+
+def failure_id(sample: Sample, place: int) -> str:
+    """Return the id of a sample's failure: the sample's own for the first one."""
+    return f"{sample.id}#{place}" if place else sample.id
+
+
+def _hardest_first(samples: Iterable[Sample]) -> list[Sample]:
+    """Wrong while confident comes first."""
+    return sorted(samples, key=lambda one: -(one.prediction.confidence if one.prediction else 0))
+
+
+def _closest_first(samples: Iterable[Sample]) -> list[Sample]:
+    """Right, but barely, comes first."""
+    return sorted(samples, key=lambda one: one.prediction.confidence if one.prediction else 1)
