@@ -21,7 +21,7 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
-from evokd.graph.llkd import SCORED_TOGETHER, score
+from evokd.graph.pooling import SCORED_TOGETHER, score
 from evokd.runner import read_run_config
 from evokd.store.pool import Pool
 from evokd.store.run_dir import RunDirectory

@@ -19,6 +19,7 @@ from evokd.errors import ConfigError
 
 ROLES = ("analyst", "generator", "labeler", "critic")
 STRATEGIES = ("evokd", "llkd", "static", "attr", "fewshot", "fullshot")
+POOL_STRATEGIES = ("evokd", "llkd")
 SELECTIONS = ("llkd", "random", "uncertainty", "confidence", "m-raru", "k-centre")
 DEFAULT_TEACHER = "local:qwen2.5-coder-1.5b-instruct"
 DEFAULT_EMBEDDER = "local:all-MiniLM-L6-v2"
@@ -346,7 +347,11 @@ class Config(Settings):
                 f"unknown strategy.selection {self.strategy.selection!r}{near}; "
                 f"known: {', '.join(SELECTIONS)}"
             )
-        if self.strategy.name == "llkd":
+        if self.strategy.name == "llkd" and not self.data.pool:
+            raise ValueError(
+                "the strategy llkd chooses from unlabelled texts: give them in data.pool"
+            )
+        if self.uses_pool:
             self._is_fit_for_a_pool()
         if self.task.kind == "ner" and not self.strategy.separation:
             raise ValueError(
@@ -365,14 +370,15 @@ class Config(Settings):
             raise ValueError("the strategy fullshot learns from gold rows: give them in data.train")
         return self
 
+    @property
+    def uses_pool(self) -> bool:
+        """Whether a run of this config asks about the texts of a pool."""
+        return bool(self.data.pool) and self.strategy.name in POOL_STRATEGIES
+
     def _is_fit_for_a_pool(self) -> None:
-        if not self.data.pool:
-            raise ValueError(
-                "the strategy llkd chooses from unlabelled texts: give them in data.pool"
-            )
         if self.task.kind != "classification":
             raise ValueError(
-                f"the strategy llkd is for task.kind classification so far, not {self.task.kind}"
+                f"data.pool is for task.kind classification so far, not {self.task.kind}"
             )
         if not self.strategy.separation:
             raise ValueError(

@@ -31,6 +31,7 @@ def check_task(config: Config) -> Iterator[str]:
         with open_session(config, data, run, emit=lambda event: None) as session:
             if session.pool and session.pool.counts:
                 yield f"pool: {session.pool.counts.in_words}"
+            yield from (f"warning: {one}" for one in session.warnings[len(data.warnings) :])
             for role, teacher in session.teachers.items():
                 seen = teacher.capabilities
                 yield (

@@ -27,7 +27,6 @@ from evokd.graph.planning import (
 from evokd.graph.session import load_prompts, task_card
 from evokd.graph.strategies import (
     first_round,
-    reads_pool,
     selects_in_steps,
     strategy_of,
     used_roles,
@@ -142,7 +141,7 @@ def _role_calls(
     everything = strategy.check == "all" or not kind_of(config).exclusive
     read = _read(planned, everything)
     labelled = read
-    if reads_pool(config):
+    if config.uses_pool:  # the generator's calls are then the most there may be
         labelled = _samples(config, data)
         read = round(CONTESTED_SHARE * labelled)
     elif strategy.calibrate:  # the first batch is read in full

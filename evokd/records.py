@@ -85,6 +85,10 @@ class Sample(Record):
     checked: bool = Field(
         True, description="to be read by the critic; off: nothing speaks against its label"
     )
+    orders: list[str] = Field(
+        default_factory=list,
+        description="what in a text of a pool orders its labeler about; it was not shown these",
+    )
     labeler_label: str | None = Field(None, description="after calibration, like its confidence")
     labeler_confidence: float | None = None
     labeler_probabilities: dict[str, float] | None = Field(

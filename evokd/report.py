@@ -38,6 +38,7 @@ PACKAGES = (
 SHOWN_PER_WEAKNESS = 4
 SHOWN_REJECTED = 12
 SHOWN_MARKED = 24
+LOPSIDED = 0.95  # of a pool's texts
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def build_report(
         "marked": [] if session.kind.exclusive else _marked(session, samples),
         "packs": _packs(session),
         "cpu_flags": cpu_flags(),
-        "warnings": list(session.data.warnings),
+        "warnings": [*session.warnings, *_lopsided(session)],
         "graph_mermaid": None,
         "verdict": None,
     }
@@ -150,7 +151,21 @@ def write_report(run: RunDirectory, report: dict[str, Any]) -> None:
 
 def _pool(session: Session) -> dict[str, Any] | None:
     counts = session.pool.counts if session.pool else None
-    return counts.model_dump() | {"in_words": counts.in_words} if counts else None
+    if session.pool is None or counts is None:
+        return None
+    return counts.model_dump() | {"in_words": counts.in_words, "labels": session.pool.labels()}
+
+
+def _lopsided(session: Session) -> list[str]:
+    """Return a warning where the student calls nearly all of a pool by one label."""
+    said = session.pool.labels() if session.pool else {}
+    label, number = next(iter(said.items()), ("", 0))
+    if number < LOPSIDED * sum(said.values()) or not said:
+        return []
+    return [
+        f"data.pool: the student calls {number} of {sum(said.values())} texts {label!r}: the pool "
+        "may lack the other labels; give texts of all of them"
+    ]
 
 
 def _predict(session: Session, number: int, rows: Sequence[Example]) -> list[Prediction]:
@@ -260,6 +275,11 @@ def _sample_counts(samples: Sequence[Sample]) -> dict[str, Any]:
         "probe": sum(one.split == "probe" for one in accepted),
         "unchecked": sum(not one.checked for one in accepted),
         "by_label": dict(Counter(one.label or "" for one in accepted)),
+        "ordering": [
+            {"text": one.text, "orders": one.orders, "label": one.label}
+            for one in samples
+            if one.orders
+        ],
         "rejected": dict(Counter(one.reason or "" for one in rejected)),
         "examples_rejected": [
             {

@@ -416,6 +416,7 @@ def rejections(report: Json) -> Json:
         "probe": samples.get("probe"),
         "unchecked": samples.get("unchecked"),
         "examples": list(samples.get("examples_rejected") or []),
+        "ordering": list(samples.get("ordering") or []),
     }
 
 

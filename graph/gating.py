@@ -9,11 +9,13 @@ from typing import Any, Literal
 from langgraph.runtime import Runtime
 
 from evokd.agents.critic import ACCEPT
+from evokd.graph.planning import Aim
+from evokd.graph.pooling import with_weakness
 from evokd.graph.quotas import lacking_quotas, quotas_of
 from evokd.graph.reading import known_rows, screen_drafts
 from evokd.graph.session import RunContext, session_of
 from evokd.graph.state import RunState, accept_pending, by_id, count_decisions, read_drafts
-from evokd.records import Sample
+from evokd.records import POOL, Sample
 from evokd.tools.gates import balance, is_outvoted, reject_worn_entities, settle_label
 
 
@@ -33,14 +35,18 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
                 strategy.separation,
                 one.critic_verdict == ACCEPT or is_outvoted(one),
             )
-            if one.checked and one.accepted is None
+            if one.checked and one.accepted is None and one.role != POOL
             else one
             for one in (screened.get(one.id, one) for one in drafts)
         ]
         earlier = known_rows(session, state["round"], [], [])
         fresh = reject_worn_entities(settled, earlier, session.config.gates.max_entity_uses)
         wanted, probes = quotas_of(session, state)
-        capped = _balance_parts(fresh, wanted, probes)
+        weaknesses = [Aim(**one).weakness for one in state["weaknesses"]]
+        # What the teacher was asked about a pool is paid for; what was written makes up for it.
+        real = accept_pending(one for one in fresh if one.role == POOL)
+        about = {one.id: with_weakness(one, weaknesses) for one in real}
+        capped = _balance_parts([about.get(one.id, one) for one in fresh], wanted, probes)
         final = accept_pending(capped)
     session.emit({"kind": "gate", "round": state["round"], **count_decisions(final)})
     return {"drafts": by_id(final)}

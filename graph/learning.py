@@ -21,7 +21,7 @@ from evokd.graph.failures import failures_of
 from evokd.graph.planning import Aim
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, by_id, count_decisions, read_drafts
-from evokd.graph.strategies import first_round, reads_pool, selects_in_steps, strategy_of
+from evokd.graph.strategies import first_round, selects_in_steps, strategy_of
 from evokd.memory.weakness import retest
 from evokd.records import Example, Prediction, RoundRecord, Sample, Weakness
 from evokd.store.files import storage_errors
@@ -312,7 +312,7 @@ def row_choice(config: Config) -> dict[str, str] | None:
     """
     strategy = config.strategy
     selection = strategy.selection if selects_in_steps(config) else "random"
-    if not reads_pool(config) or (selection, strategy.noise) == ("random", "none"):
+    if not strategy_of(config).labels_only or (selection, strategy.noise) == ("random", "none"):
         return None
     return {"selection": selection, "weighting": strategy.weighting, "noise": strategy.noise}
 
@@ -516,7 +516,7 @@ def _right_in_the_end(session: Session) -> dict[int, list[bool]]:
 def best_round_rule(session: Session) -> str:
     """Return in words how the best round is chosen."""
     strategy = strategy_of(session.config)
-    if not (strategy.teaches or strategy.reads_pool or session.data.validation):
+    if not (strategy.teaches or strategy.labels_only or session.data.validation):
         return "the last round; this strategy holds nothing out"
     what = "the validation rows" if session.data.validation else "the run's held-out probe set"
     return BEST_ROUND_RULE.format(what=what, level=CLEARLY)

@@ -17,7 +17,6 @@ budgeted  ours: the student chooses which texts the teacher is asked about, so t
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,9 +26,19 @@ from langgraph.runtime import Runtime
 
 from evokd.graph import learning, reading
 from evokd.graph.calibrating import calibrate_labeler
-from evokd.graph.failures import RELATED_OF, failures_of, last_answers, related_failures
 from evokd.graph.planning import Aim
-from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.pooling import (
+    calibrated,
+    choose_texts,
+    draw_by_chance,
+    last_failures,
+    pool_drafts,
+    score_all,
+    settle_pool,
+    texts_left,
+    with_weakness,
+)
+from evokd.graph.session import RunContext, session_of
 from evokd.graph.state import (
     RunInput,
     RunOutput,
@@ -40,24 +49,13 @@ from evokd.graph.state import (
     read_drafts,
 )
 from evokd.graph.strategies import remembers, selects_in_steps
-from evokd.records import POOL, Failure, Sample, Weakness
-from evokd.store.pool import Pool, Scored
-from evokd.tools.calibration import with_temperature
-from evokd.tools.selection import (
-    LOOKS_AT_STUDENT,
-    LOOKS_AT_TEACHER,
-    SELECTIONS,
-    Near,
-    Wanted,
-)
-from evokd.tools.student import Student
-from evokd.tools.thresholds import MovingThreshold, normalized_entropy
+from evokd.records import Failure, Weakness
+from evokd.tools.selection import LOOKS_AT_STUDENT
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
-SCORED_TOGETHER = 2048
 LABELLED_TOGETHER = 200  # texts a round of the paper mode, for a round's texts travel in the state
 ALL_ASKED = "every text of the pool was asked"
 NOT_TRAINED: dict[str, Any] = {
@@ -110,15 +108,12 @@ def build_graph(
 
 
 def score_pool(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Ask the last student what it would call every text of the pool, and how unsure it is."""
+    """Have the last student look at the pool, where that decides what is asked."""
     session = session_of(state, runtime)
     chooses = not selects_in_steps(session.config)
-    if not chooses or session.config.strategy.selection not in LOOKS_AT_STUDENT:
-        return {}
-    with session.phase("score_pool", state["round"]):
-        student = _last_student(session, state["round"])
-        batches = _pool(session).batches(SCORED_TOGETHER)
-        _pool(session).write_scores(score(student, batch) for batch in batches)
+    if chooses and session.config.strategy.selection in LOOKS_AT_STUDENT:
+        with session.phase("score_pool", state["round"]):
+            score_all(session, state["round"])
     return {}
 
 
@@ -127,28 +122,19 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     strategy, round = session.config.strategy, state["round"]
     with session.phase("choose", round):
-        pool, asked = _pool(session), asked_numbers(session.run.read_samples())
-        rng = random_of(session, round)
         in_steps = selects_in_steps(session.config)
         total = session.affordable(LABELLED_TOGETHER if in_steps else strategy.samples_per_round)
         share = 0.0 if in_steps or session.data.validation else strategy.probe_share
-        held_out = pool.draw(_at_least_one(share, total), asked, rng)
+        held_out = draw_by_chance(session, round, _at_least_one(share, total))
         learned = Counter(one.label for one in session.accepted() if one.split == "train")
-        wrong = _failures(session, round)
-        aims = aims_of(wrong, round, strategy.max_weaknesses) if remembers(session.config) else []
-        wanted = Wanted(
-            pool=pool,
-            asked=frozenset({*asked, *held_out}),
-            by_label=balanced_shares(total - len(held_out), session.labels, learned),
-            embed=lambda texts: _vectors(session, texts),
-            known=[*(row.text for row in session.data.seed), *pool.texts(sorted(asked))],
-            rng=rng,
-            near=_near(session, round, wrong),
-        )
-        chosen = SELECTIONS["random" if in_steps else strategy.selection](wanted)
+        shares = balanced_shares(total - len(held_out), session.labels, learned)
+        chosen = choose_texts(session, round, shares, held_out, "random" if in_steps else None)
+        aims = []
+        if remembers(session.config):
+            aims = aims_of(last_failures(session, round), round, strategy.max_weaknesses)
         drafts = [
-            *_drafts(session, round, held_out, "probe"),
-            *_drafts(session, round, chosen, "train"),
+            *pool_drafts(session, round, held_out, "probe"),
+            *pool_drafts(session, round, chosen, "train"),
         ]
     told = f"asks about {len(chosen)} texts of the pool and, held out, {len(held_out)} by chance"
     session.emit({"kind": "note", "text": f"round {round}: {told}"})
@@ -162,22 +148,12 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Keep what the labeler is sure enough of for its label; only contested rows go to the critic.
 
-    Contested is a row that teacher and student are both sure of, and differ. Selections that do not
-    look at the teacher keep all, and so does the paper mode, where every training step chooses
-    anew.
+    Contested is a row that teacher and student are both sure of, and differ.
     """
     session = session_of(state, runtime)
-    strategy = session.config.strategy
-    sure = strategy.labeler_min_confidence
-    chooses = not selects_in_steps(session.config) and strategy.selection in LOOKS_AT_TEACHER
     with session.phase("settle", state["round"]):
         drafts = [calibrated(one, state["temperature"]) for one in read_drafts(state)]
-        before = [one for one in session.run.read_samples() if one.round < state["round"]]
-        read = [*before, *drafts]
-        threshold = confidence_threshold(session.labels, read) if chooses else None
-        settled = [
-            settle_row(one, threshold, sure) if one.accepted is None else one for one in drafts
-        ]
+        settled = settle_pool(session, state["round"], drafts)
     return {"drafts": by_id(settled), "labeler_bias": {}}
 
 
@@ -196,7 +172,7 @@ def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     if selects_in_steps(session.config):
         read = sum(one.labeler_label is not None for one in read_drafts(state))
-        if _left(session) > read and not session.budget_exhausted():
+        if texts_left(session) > read and not session.budget_exhausted():
             return {"trained": NOT_TRAINED}
     return learning.train(state, runtime)
 
@@ -207,7 +183,7 @@ def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     The paper mode stops for the pool or the budget only.
     """
     session = session_of(state, runtime)
-    asked_all = "" if _left(session) else ALL_ASKED
+    asked_all = "" if texts_left(session) else ALL_ASKED
     if selects_in_steps(session.config):
         stop = asked_all or session.budget_exhausted()
         return {"stop": stop, "round": state["round"] + (0 if stop else 1)}
@@ -220,16 +196,6 @@ def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def route_after_decide(state: RunState) -> Literal["score_pool", "finish"]:
     """Go on with the next round, or finish."""
     return "finish" if state["stop"] else "score_pool"
-
-
-def score(student: Student, batch: Sequence[tuple[int, str]]) -> list[Scored]:
-    """Return what a student says of texts of the pool, given as (number, text)."""
-    probabilities = student.probabilities([text for _, text in batch])
-    likeliest = student.likeliest(probabilities)
-    return [
-        Scored(id=number, label=said.label, uncertainty=normalized_entropy(row))
-        for (number, _), said, row in zip(batch, likeliest, probabilities, strict=True)
-    ]
 
 
 def balanced_shares(
@@ -248,49 +214,6 @@ def balanced_shares(
         label = min(labels, key=lambda name: have[name] + shares[name])
         shares[label] += 1
     return shares
-
-
-def confidence_threshold(labels: Sequence[str], samples: Sequence[Sample]) -> MovingThreshold:
-    """Return the class-wise threshold on the labeler's confidence after all rounds it has read."""
-    threshold = MovingThreshold(labels)
-    read = [one for one in samples if one.labeler_label is not None]
-    for round in sorted({one.round for one in read}):
-        batch = [one for one in read if one.round == round]
-        threshold.update(
-            [one.labeler_confidence or 0.0 for one in batch],
-            [one.labeler_label or "" for one in batch],
-        )
-    return threshold
-
-
-def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -> Sample:
-    """Return a row that the labeler has read with its label, or rejected.
-
-    Args:
-        threshold: on the labeler's confidence; None: whatever it is.
-        sure: from this confidence on teacher and student are sure.
-    """
-    if sample.labeler_label is None:
-        return sample.rejected("label_unusable_reply")
-    confidence = sample.labeler_confidence or 0.0
-    if threshold and confidence < threshold.of(sample.labeler_label):
-        return sample.rejected("label_unsure")
-    said = sample.prediction
-    contested = (
-        said is not None
-        and said.label != sample.labeler_label
-        and min(confidence, said.confidence) >= sure
-    )
-    return sample.model_copy(update={"label": sample.labeler_label, "checked": contested})
-
-
-def calibrated(sample: Sample, temperature: float) -> Sample:
-    """Return a row with the labeler's confidence under a temperature; its label stays."""
-    given = sample.labeler_probabilities
-    if given is None or sample.labeler_label is None or temperature == 1.0:
-        return sample
-    confidence = with_temperature(given, temperature)[sample.labeler_label]
-    return sample.model_copy(update={"labeler_confidence": confidence})
 
 
 def aims_of(wrong: Sequence[Failure], round: int, most: int) -> list[Aim]:
@@ -317,100 +240,6 @@ def aims_of(wrong: Sequence[Failure], round: int, most: int) -> list[Aim]:
         )
         for place, ((label, predicted), texts) in enumerate(named)
     ]
-
-
-def with_weakness(sample: Sample, weaknesses: Sequence[Weakness]) -> Sample:
-    """Return an accepted row with the weakness it is about, if any.
-
-    Of the texts that are learnt those the student confuses so; of the held-out ones all of the
-    label, for they test whether it still does.
-    """
-    said = sample.prediction.label if sample.prediction else None
-    for one in weaknesses:
-        confuses = sample.split == "probe" or said in one.labels[1:]
-        if sample.accepted and sample.label == one.labels[0] and confuses:
-            return sample.model_copy(update={"weakness": one.id})
-    return sample
-
-
-def asked_numbers(samples: Sequence[Sample]) -> set[int]:
-    """Return the numbers of the pool's texts that the teacher has read."""
-    return {
-        int(one.id.partition("p")[2])
-        for one in samples
-        if one.role == POOL and one.reason != "budget"
-    }
-
-
-def random_of(session: Session, round: int) -> random.Random:
-    """Return a round's randomness."""
-    return random.Random(f"{session.config.random_seed} pool {round}")  # noqa: S311
-
-
-def _failures(session: Session, round: int) -> list[Failure]:
-    """Return what the student got wrong in the last batch, worst first."""
-    wrong, _ = last_answers(session, round)
-    return [failure for one in wrong for failure in failures_of(session.kind, one, "")]
-
-
-def _near(session: Session, round: int, wrong: Sequence[Failure]) -> list[Near]:
-    """Return the worst failures and those like them in memory, but those of closed weaknesses."""
-    if session.memory is None:
-        return []
-    known = session.memory.weaknesses(session.run.run_id)
-    open_ = {tuple(one.labels) for one in known if one.status != "closed"}
-    closed = {tuple(one.labels) for one in known} - open_
-    found = [*wrong[:RELATED_OF], *related_failures(session, round, wrong)]
-    labels = set(session.labels)  # a shared memory may hold failures of other tasks
-    return [
-        Near(one.text, (one.label, one.predicted))
-        for one in found
-        if (one.label, one.predicted) not in closed and {one.label, one.predicted} <= labels
-    ]
-
-
-def _left(session: Session) -> int:
-    return len(_pool(session)) - len(asked_numbers(session.run.read_samples()))
-
-
-def _pool(session: Session) -> Pool:
-    assert session.pool is not None
-    return session.pool
-
-
-def _drafts(
-    session: Session, round: int, numbers: Sequence[int], split: Literal["train", "probe"]
-) -> list[Sample]:
-    """Return texts of the pool as samples, with what the last student says of them."""
-    texts = _pool(session).texts(numbers)
-    said = _last_student(session, round).predict(texts)
-    return [
-        Sample(
-            id=f"r{round:02d}p{number:07d}",
-            text=text,
-            round=round,
-            call=POOL,
-            role=POOL,
-            intended_label=prediction.label,
-            split=split,
-            prediction=prediction,
-        )
-        for number, text, prediction in zip(numbers, texts, said, strict=True)
-    ]
-
-
-def _last_student(session: Session, round: int) -> Student:
-    student = learning.student_of(session, learning.last_round(session, round))
-    assert isinstance(student, Student)
-    return student
-
-
-def _vectors(session: Session, texts: Sequence[str]) -> Any:
-    import numpy as np
-
-    if not texts:
-        return np.zeros((0, session.embedder.dimension), np.float32)
-    return np.asarray(session.embedder.embed(list(texts)), np.float32)
 
 
 def _at_least_one(share: float, total: int) -> int:

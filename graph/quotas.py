@@ -50,6 +50,22 @@ def quotas_of(session: Session, state: RunState) -> tuple[dict[str, int], dict[s
     return round_quotas(session, state, aims, state["wanted"])
 
 
+def still_wanted(
+    wanted: Mapping[str, int], probes: Mapping[str, int], in_pool: Mapping[str, int]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return what of a round's quotas is to be written at once: (training, held out).
+
+    Args:
+        in_pool: label → how many texts of a pool there are that the student gives it; of the
+            held-out ones as many as are wanted come first.
+    """
+    left = {name: in_pool.get(name, 0) for name in {*wanted, *probes}}
+    unheld = {name: max(0, count - left[name]) for name, count in probes.items()}
+    left = {name: max(0, have - probes.get(name, 0)) for name, have in left.items()}
+    missing = {name: max(0, count - left[name]) for name, count in wanted.items()}
+    return missing, unheld
+
+
 def lacking_quotas(session: Session, state: RunState) -> tuple[dict[str, int], dict[str, int]]:
     """Return what the round still lacks of its quotas: (training, held out)."""
     wanted, probes = quotas_of(session, state)

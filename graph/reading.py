@@ -18,9 +18,10 @@ from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph.learning import BASELINE, last_round, predict, student_of
 from evokd.graph.planning import parts_of
+from evokd.graph.pooling import settle_pool
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, branch_of, by_id, read_drafts
-from evokd.graph.strategies import first_round, strategy_of
+from evokd.graph.strategies import first_round
 from evokd.records import POOL, Example, Sample
 from evokd.tasks import normalize
 from evokd.tasks.ner import NOTHING, are_names, ground
@@ -33,6 +34,7 @@ from evokd.tools.gates import (
     screen_texts,
     settle_label,
 )
+from evokd.tools.orders import part_orders
 
 
 def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -40,7 +42,10 @@ def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     drafts = read_drafts(state)
     with session.phase("screen", state["round"]):
-        fresh = [one for one in drafts if one.accepted is None and one.label is None]
+        # What people wrote is not rejected for its form; it is labelled in any case.
+        fresh = [
+            one for one in drafts if one.accepted is None and one.label is None and one.role != POOL
+        ]
         if session.form.questions:
             fresh = [one.model_copy(update={"text": first_question(one.text)}) for one in fresh]
         known = known_rows(session, state["round"], fresh, drafts)
@@ -78,11 +83,15 @@ def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         drafts = read_drafts(state)
         before = (one for one in session.run.read_samples() if one.round < state["round"])
         bias = labeler_bias(session, [*before, *drafts])
+        unbiased = [
+            _unbiased(one, bias) if one.accepted is None and one.label is None else one
+            for one in drafts
+        ]
         settled = [
-            settle_label(_unbiased(one, bias), strategy.labeler_min_confidence, strategy.separation)
+            settle_label(one, strategy.labeler_min_confidence, strategy.separation)
             if one.accepted is None and one.label is None
             else one
-            for one in drafts
+            for one in settle_pool(session, state["round"], unbiased)
         ]
     return {"drafts": by_id(settled), "labeler_bias": bias}
 
@@ -160,6 +169,7 @@ def _guess(
         return fresh
     intended = [one.intended_label for one in pending]
     texts = [one.text for one in pending]
+    known = [row for row in known if row.label]
     guesses = [
         leave_one_out(
             session.embedder.embed([*(row.text for row in known), *texts]),
@@ -228,9 +238,14 @@ def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample
 
 def _label_text(session: Session, sample: Sample, call: Call) -> Sample:
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card, session.labels
-    choice = label_text(*asked, sample.text, call)
+    # A text of a pool may come from anybody.
+    text, orders = sample.text, list[str]()
+    if sample.role == POOL:
+        text, orders = part_orders(text, session.labels)
+    choice = label_text(*asked, text, call)
     return sample.model_copy(
         update={
+            "orders": orders,
             "labeler_label": choice.option,
             "labeler_confidence": choice.confidence,
             "labeler_probabilities": {choice.option: choice.confidence, **choice.others},
@@ -346,10 +361,9 @@ def labeler_bias(session: Session, samples: Iterable[Sample]) -> dict[str, float
     rows = [
         (one.labeler_probabilities, one.intended_label)
         for one in samples
-        if one.labeler_probabilities is not None and one.round == first
+        if one.labeler_probabilities is not None and one.round == first and one.role != POOL
     ]
-    written = strategy_of(session.config).teaches  # for a label; texts of a pool are for none
-    if not session.config.strategy.calibrate or not rows or not written:
+    if not session.config.strategy.calibrate or not rows:
         return {}
     probabilities, intended = zip(*rows, strict=True)
     return label_bias(probabilities, intended, session.labels)

@@ -6,6 +6,7 @@ A session is handed to the nodes as LangGraph context; it is never checkpointed.
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,7 +22,7 @@ from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import CallLog, Capabilities, Teacher
 from evokd.config import ROLES, Config, role_settings
 from evokd.errors import ConfigError, DataError
-from evokd.graph.strategies import first_round, reads_pool, remembers, used_roles
+from evokd.graph.strategies import first_round, remembers, used_roles
 from evokd.memory.chroma import open_memory
 from evokd.memory.embeddings import HashEmbedder, SentenceEmbedder
 from evokd.memory.weakness import WeaknessMemory
@@ -35,7 +36,7 @@ from evokd.tasks.pool import read_pool
 from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions, fewest_words
 from evokd.tools.packs import PACKS, fetch_pack, find_pack, gguf_path, installed
 from evokd.tools.server import LocalServer
-from evokd.tools.student import resolve_student
+from evokd.tools.student import pieces_per_word, resolve_student
 from evokd.tools.training import check_pretrained
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ Event = dict[str, Any]
 Emit = Callable[[Event], None]
 PROMPTS = ("card", *ROLES, "attributes")
 INSTRUCTION_WORDS = 5  # of the prompt in a row are no chance
+FOREIGN_SAMPLE, FOREIGN_CHARS = 300, 500  # texts of a pool, characters of each
+FOREIGN = 1.6  # times the seeds' word pieces a word
 FEWEST_SHARE = 1 / 3  # of a round: fewer samples are not worth their planning and training
 
 
@@ -65,6 +68,7 @@ class Session:
     student_source: str
     emit: Emit
     pool: Pool | None = None
+    warnings: list[str] = field(default_factory=list)
     seconds_setup: dict[str, float] = field(default_factory=dict)
     _rounds_done: int = 0
     _seconds_done: float = 0.0
@@ -287,14 +291,15 @@ def open_session(
         if remembers(config):
             memory = open_memory(config.memory, run.run_id, run.memory, embedder)
             stack.callback(memory.close)
-        pool = None
-        if reads_pool(config):
+        student_source = resolve_student(config.student.model, folders)
+        check_pretrained(student_source)
+        pool, warnings = None, list(data.warnings)
+        if config.uses_pool:
             pool = Pool(run.pool)
             stack.callback(pool.close)
             with _timed(setup, "pool"):
                 _fill(pool, config, data, emit)
-        student_source = resolve_student(config.student.model, folders)
-        check_pretrained(student_source)
+                warnings += _foreign(pool, data, student_source)
         prompts = load_prompts(config)
         card = task_card(config, prompts["card"], data.seed)
         with _timed(setup, "local server"):
@@ -318,6 +323,7 @@ def open_session(
             student_source=student_source,
             emit=emit,
             pool=pool,
+            warnings=warnings,
             seconds_setup=setup,
         )
 
@@ -336,6 +342,19 @@ def _fill(pool: Pool, config: Config, data: TaskData, emit: Emit) -> None:
     emit({"kind": "note", "text": f"pool: {counts.in_words}"})
     if not counts.kept:
         raise DataError(f"data.pool: {counts.in_words}; there is nothing to ask about")
+
+
+def _foreign(pool: Pool, data: TaskData, student: str) -> list[str]:
+    """Return a warning where the student's tokenizer cuts the pool's words finer than the seeds."""
+    numbers = pool.draw(FOREIGN_SAMPLE, (), random.Random(0))  # noqa: S311
+    ours = pieces_per_word(student, [row.text for row in data.seed])
+    theirs = pieces_per_word(student, [text[:FOREIGN_CHARS] for text in pool.texts(numbers)])
+    if theirs < FOREIGN * ours:
+        return []
+    return [
+        f"data.pool: a word has {theirs:.1f} word pieces, one of the seeds {ours:.1f}: its texts "
+        "may be in another language, or of another kind, than the task's"
+    ]
 
 
 def task_card(config: Config, prompt: Prompt, seed: Sequence[Example]) -> str:

@@ -27,14 +27,14 @@ class Strategy:
         builder: the function that builds it.
         roles: the roles it may ask.
         teaches: it looks at the student: failures, weaknesses, probes, +Init.
-        reads_pool: it asks about unlabelled texts.
+        labels_only: it writes no texts, but has those of a pool labelled.
     """
 
     module: str
     builder: str = "build_graph"
     roles: tuple[str, ...] = ()
     teaches: bool = False
-    reads_pool: bool = False
+    labels_only: bool = False
 
     def build(
         self, checkpointer: BaseCheckpointSaver[Any] | None = None
@@ -47,7 +47,7 @@ class Strategy:
 
 STRATEGY = {
     "evokd": Strategy("evokd.graph.evokd", roles=ROLES, teaches=True),
-    "llkd": Strategy("evokd.graph.llkd", roles=("labeler", "critic"), reads_pool=True),
+    "llkd": Strategy("evokd.graph.llkd", roles=("labeler", "critic"), labels_only=True),
     "static": Strategy("evokd.graph.one_pass", "build_static", ("generator",)),
     "attr": Strategy("evokd.graph.one_pass", "build_attr", ("analyst", "generator")),
     "fewshot": Strategy("evokd.graph.gold_only", "build_fewshot"),
@@ -63,7 +63,7 @@ def strategy_of(config: Config) -> Strategy:
 def used_roles(config: Config) -> list[str]:
     """Return the roles a run of this config calls."""
     strategy = strategy_of(config)
-    if not strategy.teaches and not strategy.reads_pool:
+    if not strategy.teaches and not strategy.labels_only:
         names_entities = bool(strategy.roles) and not kind_of(config).exclusive
         return [*strategy.roles, *(["labeler"] if names_entities else [])]
     switches = {
@@ -77,7 +77,7 @@ def used_roles(config: Config) -> list[str]:
 def remembers(config: Config) -> bool:
     """Whether a run of this config keeps a weakness memory; labelling a whole pool needs none."""
     strategy = strategy_of(config)
-    looks = strategy.teaches or (strategy.reads_pool and not selects_in_steps(config))
+    looks = strategy.teaches or (strategy.labels_only and not selects_in_steps(config))
     return looks and config.strategy.memory
 
 
@@ -86,11 +86,6 @@ def first_round(config: Config) -> int:
     return 0 if strategy_of(config).teaches and config.strategy.init else 1
 
 
-def reads_pool(config: Config) -> bool:
-    """Whether a run of this config asks about the texts of a pool."""
-    return strategy_of(config).reads_pool
-
-
 def selects_in_steps(config: Config) -> bool:
     """Whether every training step of a run chooses among what the teacher labelled."""
-    return reads_pool(config) and config.strategy.mode == "paper"
+    return strategy_of(config).labels_only and config.strategy.mode == "paper"

@@ -25,7 +25,8 @@ from evokd.graph.planning import (
     with_examples,
     with_topics,
 )
-from evokd.graph.quotas import lacking_quotas, round_quotas, round_size
+from evokd.graph.pooling import draw_from_pool
+from evokd.graph.quotas import lacking_quotas, round_quotas, round_size, still_wanted
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, WriteTask, branch_of, by_id
 from evokd.graph.topics import topics_of
@@ -48,6 +49,10 @@ def analyze_student(state: RunState, runtime: Runtime[RunContext]) -> dict[str, 
         aims = [_to_aim(one, round, index) for index, one in enumerate(planned)]
         total = session.affordable(round_size(session, round))
         wanted, probes = round_quotas(session, state, aims, total)
+        drawn: list[Sample] = []
+        if session.pool:
+            drawn, there = draw_from_pool(session, round, wanted, probes)
+            wanted, probes = still_wanted(wanted, probes, there)
         calls = _plan_calls(session, state, 0, wanted, probes, aims)
     session.emit(
         {"kind": "plan", "round": round, "weaknesses": [aim.weakness.name for aim in aims]}
@@ -57,7 +62,7 @@ def analyze_student(state: RunState, runtime: Runtime[RunContext]) -> dict[str, 
         "wanted": total,
         "assignments": to_plain(calls),
         "refill": 0,
-        "drafts": None,
+        "drafts": by_id(drawn) or None,
     }
 
 

@@ -129,3 +129,17 @@ def resolve_student(model: str, pack_folders: dict[str, Path]) -> str:
             raise ConfigError(f"student.model: {rest} holds no config.json; give a model's folder")
         return rest
     return model
+
+
+def pieces_per_word(model_folder: str, texts: Sequence[str]) -> float:
+    """Return how many word pieces a model's tokenizer makes of a word, on average.
+
+    Little more than one for the language it was made for, two or more for another one.
+    """
+    _, transformers = load_libraries()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
+    words = sum(len(text.split()) for text in texts)
+    if not words:
+        return 0.0
+    pieces = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return sum(map(len, pieces)) / words

@@ -168,6 +168,19 @@ class Pool:
         found = {one[0]: Scored(id=one[0], label=one[1], uncertainty=one[2]) for one in rows}
         return [found[one] for one in ids]
 
+    def labels(self, without: Iterable[int] = ()) -> dict[str, int]:
+        """Return label → how many texts the last student gives it, the most frequent first.
+
+        Args:
+            without: numbers that are left out.
+        """
+        query = (
+            "SELECT label, count(*) FROM scores WHERE id NOT IN (SELECT value FROM json_each(?)) "
+            "GROUP BY label ORDER BY count(*) DESC, label"
+        )
+        with storage_errors(self.path):
+            return dict(self._db.execute(query, (_as_json(without),)).fetchall())
+
     def most_uncertain(
         self, count: int, without: Iterable[int], label: str | None = None
     ) -> list[Scored]:

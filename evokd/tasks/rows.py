@@ -82,7 +82,7 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
             f"{config.data.seed}: no seed row for label(s) {', '.join(bare)}; "
             "every label needs at least one gold example that does not stand in test"
         )
-    pool = Path(config.data.pool) if config.strategy.name == "llkd" and config.data.pool else None
+    pool = Path(config.data.pool) if config.data.pool and config.uses_pool else None
     if pool and not any(isinstance(row, PoolRow) for row in read_pool(pool)):
         raise DataError(f"data.pool: no row of {pool} holds a text; expected {POOL_FORM}")
     return TaskData(

@@ -1,0 +1,261 @@
+"""What a run does with the texts of a pool: scores, choice, drafts, and the labeler's word on them.
+
+Used by the graph that only asks about a pool (`llkd`) and by the one that fills what a pool lacks
+(`evokd`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from evokd.graph import learning
+from evokd.graph.failures import RELATED_OF, failures_of, last_answers, related_failures
+from evokd.graph.session import Session
+from evokd.graph.strategies import selects_in_steps
+from evokd.records import POOL, Failure, Sample, Weakness
+from evokd.store.pool import Pool, Scored
+from evokd.tools.calibration import with_temperature
+from evokd.tools.selection import LOOKS_AT_TEACHER, SELECTIONS, Near, Wanted
+from evokd.tools.student import Student
+from evokd.tools.thresholds import MovingThreshold, normalized_entropy
+
+SCORED_TOGETHER = 2048
+
+
+def pool_of(session: Session) -> Pool:
+    """Return the pool of a run that has one."""
+    assert session.pool is not None
+    return session.pool
+
+
+def score_all(session: Session, round: int) -> None:
+    """Ask the last student what it would call every text of the pool, and how unsure it is."""
+    student = _last_student(session, round)
+    batches = pool_of(session).batches(SCORED_TOGETHER)
+    pool_of(session).write_scores(score(student, batch) for batch in batches)
+
+
+def score(student: Student, batch: Sequence[tuple[int, str]]) -> list[Scored]:
+    """Return what a student says of texts of the pool, given as (number, text)."""
+    probabilities = student.probabilities([text for _, text in batch])
+    likeliest = student.likeliest(probabilities)
+    return [
+        Scored(id=number, label=said.label, uncertainty=normalized_entropy(row))
+        for (number, _), said, row in zip(batch, likeliest, probabilities, strict=True)
+    ]
+
+
+def choose_texts(
+    session: Session,
+    round: int,
+    by_label: Mapping[str, int],
+    taken: Iterable[int] = (),
+    selection: str | None = None,
+) -> list[int]:
+    """Return the numbers of the texts that the teacher is asked about next.
+
+    Args:
+        by_label: label → how many texts that the student gives it.
+        taken: numbers that are not to be had any more, besides what was asked.
+        selection: a strategy of choosing; None: the task file's.
+    """
+    pool, asked = pool_of(session), asked_numbers(session.run.read_samples())
+    wrong = last_failures(session, round)
+    wanted = Wanted(
+        pool=pool,
+        asked=frozenset({*asked, *taken}),
+        by_label=by_label,
+        embed=lambda texts: _vectors(session, texts),
+        known=[*(row.text for row in session.data.seed), *pool.texts(sorted(asked))],
+        rng=random_of(session, round),
+        near=near_failures(session, round, wrong),
+    )
+    return SELECTIONS[selection or session.config.strategy.selection](wanted)
+
+
+def draw_by_chance(session: Session, round: int, number: int) -> list[int]:
+    """Return the numbers of texts drawn by chance, to be held out."""
+    asked = asked_numbers(session.run.read_samples())
+    return pool_of(session).draw(number, asked, random_of(session, round, "held out"))
+
+
+def pool_drafts(
+    session: Session, round: int, numbers: Sequence[int], split: Literal["train", "probe"]
+) -> list[Sample]:
+    """Return texts of the pool as samples, with what the last student says of them."""
+    texts = pool_of(session).texts(numbers)
+    said = _last_student(session, round).predict(texts)
+    return [
+        Sample(
+            id=f"r{round:02d}p{number:07d}",
+            text=text,
+            round=round,
+            call=POOL,
+            role=POOL,
+            intended_label=prediction.label,
+            split=split,
+            prediction=prediction,
+        )
+        for number, text, prediction in zip(numbers, texts, said, strict=True)
+    ]
+
+
+def draw_from_pool(
+    session: Session, round: int, wanted: Mapping[str, int], probes: Mapping[str, int]
+) -> tuple[list[Sample], dict[str, int]]:
+    """Return what a round of the loop takes from its pool, real texts first, and what there was.
+
+    As many of each label, by what the student calls them, as are wanted of it; the held-out ones
+    are drawn by chance, for they shall judge the student. What there was: label → texts that nobody
+    was asked about.
+    """
+    score_all(session, round)
+    there = pool_of(session).labels(asked_numbers(session.run.read_samples()))
+    held_out = draw_by_chance(session, round, sum(probes.values()))
+    chosen = choose_texts(session, round, wanted, held_out)
+    session.emit(
+        {
+            "kind": "note",
+            "text": f"round {round}: {len(chosen)} texts of the pool and, held out, "
+            f"{len(held_out)} by chance",
+        }
+    )
+    drafts = [
+        *pool_drafts(session, round, held_out, "probe"),
+        *pool_drafts(session, round, chosen, "train"),
+    ]
+    return drafts, there
+
+
+def settle_pool(session: Session, round: int, drafts: Sequence[Sample]) -> list[Sample]:
+    """Return the drafts, those of a pool that the labeler has read with its label, or rejected.
+
+    Selections that do not look at the teacher keep all, and so does the paper mode, where every
+    training step chooses anew.
+    """
+    strategy = session.config.strategy
+    chooses = not selects_in_steps(session.config) and strategy.selection in LOOKS_AT_TEACHER
+    before = [one for one in session.run.read_samples() if one.round < round]
+    read = [one for one in (*before, *drafts) if one.role == POOL]
+    threshold = confidence_threshold(session.labels, read) if chooses else None
+    sure = strategy.labeler_min_confidence
+    return [
+        settle_row(one, threshold, sure)
+        if one.role == POOL and one.accepted is None and one.label is None
+        else one
+        for one in drafts
+    ]
+
+
+def confidence_threshold(labels: Sequence[str], samples: Sequence[Sample]) -> MovingThreshold:
+    """Return the class-wise threshold on the labeler's confidence after all rounds it has read."""
+    threshold = MovingThreshold(labels)
+    read = [one for one in samples if one.labeler_label is not None]
+    for round in sorted({one.round for one in read}):
+        batch = [one for one in read if one.round == round]
+        threshold.update(
+            [one.labeler_confidence or 0.0 for one in batch],
+            [one.labeler_label or "" for one in batch],
+        )
+    return threshold
+
+
+def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -> Sample:
+    """Return a row that the labeler has read with its label, or rejected.
+
+    Args:
+        threshold: on the labeler's confidence; None: whatever it is.
+        sure: from this confidence on teacher and student are sure.
+    """
+    if sample.labeler_label is None:
+        return sample.rejected("label_unusable_reply")
+    confidence = sample.labeler_confidence or 0.0
+    if threshold and confidence < threshold.of(sample.labeler_label):
+        return sample.rejected("label_unsure")
+    said = sample.prediction
+    contested = (
+        said is not None
+        and said.label != sample.labeler_label
+        and min(confidence, said.confidence) >= sure
+    )
+    return sample.model_copy(update={"label": sample.labeler_label, "checked": contested})
+
+
+def calibrated(sample: Sample, temperature: float) -> Sample:
+    """Return a row with the labeler's confidence under a temperature; its label stays."""
+    given = sample.labeler_probabilities
+    if given is None or sample.labeler_label is None or temperature == 1.0:
+        return sample
+    confidence = with_temperature(given, temperature)[sample.labeler_label]
+    return sample.model_copy(update={"labeler_confidence": confidence})
+
+
+def with_weakness(sample: Sample, weaknesses: Sequence[Weakness]) -> Sample:
+    """Return an accepted row with the weakness it is about, if any.
+
+    Of the texts that are learnt those the student confuses so; of the held-out ones all of the
+    label, for they test whether it still does.
+    """
+    said = sample.prediction.label if sample.prediction else None
+    for one in weaknesses:
+        confuses = sample.split == "probe" or said in one.labels[1:]
+        if sample.accepted and sample.label == one.labels[0] and confuses:
+            return sample.model_copy(update={"weakness": one.id})
+    return sample
+
+
+def asked_numbers(samples: Sequence[Sample]) -> set[int]:
+    """Return the numbers of the pool's texts that the teacher has read."""
+    return {
+        int(one.id.partition("p")[2])
+        for one in samples
+        if one.role == POOL and one.reason != "budget"
+    }
+
+
+def texts_left(session: Session) -> int:
+    """Return how many texts of the pool nobody was asked about."""
+    return len(pool_of(session)) - len(asked_numbers(session.run.read_samples()))
+
+
+def last_failures(session: Session, round: int) -> list[Failure]:
+    """Return what the student got wrong in the last batch, worst first."""
+    wrong, _ = last_answers(session, round)
+    return [failure for one in wrong for failure in failures_of(session.kind, one, "")]
+
+
+def near_failures(session: Session, round: int, wrong: Sequence[Failure]) -> list[Near]:
+    """Return the worst failures and those like them in memory, but those of closed weaknesses."""
+    if session.memory is None:
+        return []
+    known = session.memory.weaknesses(session.run.run_id)
+    open_ = {tuple(one.labels) for one in known if one.status != "closed"}
+    closed = {tuple(one.labels) for one in known} - open_
+    found = [*wrong[:RELATED_OF], *related_failures(session, round, wrong)]
+    labels = set(session.labels)  # a shared memory may hold failures of other tasks
+    return [
+        Near(one.text, (one.label, one.predicted))
+        for one in found
+        if (one.label, one.predicted) not in closed and {one.label, one.predicted} <= labels
+    ]
+
+
+def random_of(session: Session, round: int, purpose: str = "pool") -> random.Random:
+    """Return a round's randomness."""
+    return random.Random(f"{session.config.random_seed} {purpose} {round}")  # noqa: S311
+
+
+def _last_student(session: Session, round: int) -> Student:
+    student = learning.student_of(session, learning.last_round(session, round))
+    assert isinstance(student, Student)
+    return student
+
+
+def _vectors(session: Session, texts: Sequence[str]) -> Any:
+    import numpy as np
+
+    if not texts:
+        return np.zeros((0, session.embedder.dimension), np.float32)
+    return np.asarray(session.embedder.embed(list(texts)), np.float32)
