@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from evokd.agents.option_probability import entity_probabilities, mean_probability
+from pydantic import BaseModel, create_model
+
+from evokd.agents.option_probability import (
+    entity_probabilities,
+    label_probabilities,
+    mean_probability,
+)
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Choice, Message, Teacher
 from evokd.records import Example
@@ -38,6 +45,46 @@ def label_text(
     """
     messages: list[Message] = [("system", card), ("user", prompt.fill("main", text=text))]
     return teacher.choose(messages, labels, call)
+
+
+def label_texts(
+    teacher: Teacher,
+    prompt: Prompt,
+    card: str,
+    labels: Sequence[str],
+    texts: Sequence[str],
+    call: Call,
+) -> list[Choice]:
+    """Return the labels of several texts by one call, and the confidence in each.
+
+    Raises:
+        ReplyError, TeacherError: see `Teacher.ask`.
+    """
+    names = [f"t{number}" for number in range(1, len(texts) + 1)]
+    lines = [f'{name}: "{text}"' for name, text in zip(names, texts, strict=True)]
+    asked = prompt.fill("several", texts="\n".join(lines))
+    messages: list[Message] = [("system", card), ("user", asked)]
+    one: Any = Literal[tuple(labels)]
+    fields: dict[str, Any] = dict.fromkeys(names, (one, ...))
+    form = create_model("Labels", **fields)
+
+    def said(reply: BaseModel) -> list[str]:
+        return [getattr(reply, name) for name in names]
+
+    if teacher.capabilities.logprobs:
+        reply, raw = teacher.ask_raw(messages, form, call)
+        shares = label_probabilities(raw.logprobs or [], said(reply), labels)
+    else:
+        replies = [said(one) for one in teacher.ask_often(messages, form, call)]
+        shares = [
+            {label: votes / teacher.samples for label, votes in Counter(answers).items()}
+            for answers in zip(*replies, strict=True)
+        ]
+    likeliest = [max(row, key=lambda name: row[name]) for row in shares]
+    return [
+        Choice(label, row[label], {name: p for name, p in row.items() if name != label})
+        for label, row in zip(likeliest, shares, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,27 @@ def entity_probabilities(
     return sure
 
 
+def label_probabilities(
+    tokens: Sequence[dict[str, Any]], said: Sequence[str], labels: Sequence[str]
+) -> list[dict[str, float]]:
+    """Return the probability of every label at each answer of a reply, in the reply's order.
+
+    As `option_probabilities` has it; where the tokens do not spell an answer, it has all.
+
+    Args:
+        tokens: as in `option_probabilities`; the answers stand in quotes.
+        said: the labels the reply holds.
+    """
+    text = "".join(token["token"] for token in tokens)
+    found, place = [], 0
+    for label in said:
+        start = text.find(json.dumps(label, ensure_ascii=False), place) + 1
+        place = start + len(label)
+        part = _covering(tokens, start, place) if start else []
+        found.append(option_probabilities(part, label, labels) or {label: 1.0})
+    return found
+
+
 def _covering(tokens: Sequence[dict[str, Any]], start: int, end: int) -> list[dict[str, Any]]:
     """Return the tokens that hold any of the characters from `start` to `end`."""
     covering, place = [], 0

@@ -1,7 +1,7 @@
 """Prompt files: one a role and task kind, made of named blocks with strict placeholders.
 
 A block starts with a line `=== name`; placeholders are written `{{name}}`. A user's folder
-(`agents.prompts`) replaces single files.
+(`agents.prompts`) replaces single files; a few blocks may be missing there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from evokd.errors import ConfigError
 
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+INHERITED = ("several",)  # blocks that a user's file need not have: then ours is used
 _BLOCK = re.compile(r"^=== (\w+)\n", re.MULTILINE)
 
 
@@ -47,6 +48,12 @@ class Prompt:
         long = [one.strip(" :") for one in pieces if len(one.split()) >= words]
         led = [one for one in pieces if one.endswith(":") and words - 2 <= len(one.split()) < words]
         return [*long, *led]
+
+    def inherit(self, shipped: Prompt) -> None:
+        """Take over the blocks that may be missing."""
+        for block in INHERITED:
+            if block in shipped._blocks:
+                self._blocks.setdefault(block, shipped._blocks[block])
 
     def fill(self, block: str, /, **values: object) -> str:
         """Return a block with its placeholders filled.
@@ -90,6 +97,7 @@ def _shipped(name: str) -> Prompt:
 
 def _like(shipped: Prompt, own: Prompt) -> Prompt:
     """Check that a user's prompt can be filled wherever ours can, before anybody is paid."""
+    own.inherit(shipped)
     for block, wanted in shipped.variables.items():
         found = own.variables.get(block)
         if found is None:

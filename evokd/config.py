@@ -247,6 +247,13 @@ class StrategySection(Settings):
     correct: bool = Field(True, description="the analyst also sees what was right")
     review: bool = Field(True, description="earlier batches stay in training")
     repeat: bool = Field(True, description="a batch is trained on more than once")
+    texts_per_label: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="texts that one labeler call is asked about, for task.kind classification; "
+        "several share one prompt and are labelled less well",
+    )
     separation: bool = Field(True, description="a separate labeler; off: the intended label")
     check: Literal["doubtful", "all"] = Field(
         "doubtful",

@@ -6,6 +6,7 @@ budget cuts the estimate as it cuts the run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -189,7 +190,10 @@ def _generator(
 def _labeler(config: Config, data: TaskData, card: int, texts: int) -> _Calls:
     """Return the labeler's calls: a label a text, or all entities of it, after gold examples."""
     if kind_of(config).exclusive:
-        return _Calls(texts, card + 35, TOKENS_PER_LABEL)
+        together = config.strategy.texts_per_label
+        calls = math.ceil(texts / together)
+        one = TOKENS_PER_LABEL + (TOKENS_PER_LIST if together > 1 else 0)
+        return _Calls(calls, card + 20 + TOKENS_PER_TEXT * together, one * together)
     shown = sum(_tokens(row.text) + 2 * TURN + TOKENS_PER_ENTITIES for row in shown_gold(data.seed))
     return _Calls(texts, card + 60 + shown, TOKENS_PER_ENTITIES)
 

@@ -13,8 +13,8 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from evokd.agents.critic import Critic, Verdict
-from evokd.agents.labeler import label_text, name_entities
-from evokd.agents.teacher import Call
+from evokd.agents.labeler import label_text, label_texts, name_entities
+from evokd.agents.teacher import Call, Choice
 from evokd.errors import ReplyError
 from evokd.graph.learning import BASELINE, last_round, predict, student_of
 from evokd.graph.planning import parts_of
@@ -35,6 +35,9 @@ from evokd.tools.gates import (
     settle_label,
 )
 from evokd.tools.orders import part_orders
+
+LABEL_REPLY_TOKENS = 400  # of a call about several texts
+CHARS_PER_TOKEN = 3  # low on purpose, as in `writing`
 
 
 def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -69,8 +72,11 @@ def label(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Label texts without the intended label."""
     session = session_of(state, runtime)
     with session.phase("label", state["round"]):
+        samples = [Sample(**row) for row in state["samples"]]
         labelled = [
-            _label(session, Sample(**row), state["round"], "label") for row in state["samples"]
+            one
+            for group in _grouped(session, samples)
+            for one in _label_group(session, group, state["round"])
         ]
     return {"drafts": by_id(labelled)}
 
@@ -223,6 +229,40 @@ def _unbiased(sample: Sample, bias: Mapping[str, float]) -> Sample:
     )
 
 
+def _grouped(session: Session, samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Return what each labeler call is asked about: as many texts as may be, and as have room."""
+    most = session.config.strategy.texts_per_label if session.kind.exclusive else 1
+    context = session.config.local.slot_context - LABEL_REPLY_TOKENS
+    room = context * CHARS_PER_TOKEN - len(session.card)
+    groups: list[list[Sample]] = []
+    used = 0
+    for one in samples:
+        if not groups or len(groups[-1]) == most or used + len(one.text) > room:
+            groups.append([])
+            used = 0
+        groups[-1].append(one)
+        used += len(one.text)
+    return groups
+
+
+def _label_group(session: Session, group: Sequence[Sample], round: int) -> list[Sample]:
+    """Label the texts of one call; where its reply is of no use, one by one."""
+    if len(group) > 1 and not session.budget_reached():
+        call = Call(round, "label:" + " ".join(one.id for one in group))
+        shown = [_shown_to_labeler(session, one) for one in group]
+        asked = session.teachers["labeler"], session.prompts["labeler"], session.card
+        try:
+            found = label_texts(*asked, session.labels, [text for text, _ in shown], call)
+        except ReplyError as error:
+            session.emit({"kind": "note", "text": str(error)})
+        else:
+            return [
+                _with_label(one, choice, orders)
+                for one, choice, (_, orders) in zip(group, found, shown, strict=True)
+            ]
+    return [_label(session, one, round, "label") for one in group]
+
+
 def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
     if session.budget_reached():
         return _out_of_budget(session, sample)
@@ -238,11 +278,16 @@ def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample
 
 def _label_text(session: Session, sample: Sample, call: Call) -> Sample:
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card, session.labels
-    # A text of a pool may come from anybody.
-    text, orders = sample.text, list[str]()
-    if sample.role == POOL:
-        text, orders = part_orders(text, session.labels)
-    choice = label_text(*asked, text, call)
+    text, orders = _shown_to_labeler(session, sample)
+    return _with_label(sample, label_text(*asked, text, call), orders)
+
+
+def _shown_to_labeler(session: Session, sample: Sample) -> tuple[str, list[str]]:
+    """Return a text without orders to the labeler, and these: one of a pool may be by anybody."""
+    return part_orders(sample.text, session.labels) if sample.role == POOL else (sample.text, [])
+
+
+def _with_label(sample: Sample, choice: Choice, orders: list[str]) -> Sample:
     return sample.model_copy(
         update={
             "orders": orders,

@@ -83,6 +83,9 @@ class FakeLLM:
             return json.dumps({name: self._texts(asked, form, name) for name in properties})
         if "c1" in properties:
             return json.dumps({name: self._plan() for name in properties})
+        if "t1" in properties:
+            texts = dict(re.findall(r'^(t\d+): "(.*)"$', asked, re.MULTILINE))
+            return json.dumps({name: true_label(texts[name]) for name in properties})
         if "entities" in properties:
             return json.dumps({"entities": true_entities(asked.rsplit('Text: "', 1)[-1])})
         if "topics" in form.get("properties", {}):

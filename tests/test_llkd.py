@@ -15,7 +15,7 @@ from fake_llm import WORDS, FakeLLM, true_label, write_text
 from evokd import api, distill
 from evokd.config import load_config
 from evokd.doctor import check_task
-from evokd.errors import ConfigError, DataError
+from evokd.errors import ConfigError, DataError, ReplyError
 from evokd.graph.llkd import aims_of, balanced_shares
 from evokd.graph.pooling import asked_numbers, confidence_threshold, settle_row, with_weakness
 from evokd.graph.quotas import still_wanted
@@ -442,3 +442,41 @@ def test_only_what_the_pool_lacks_is_to_be_written() -> None:
         {"a": 0, "b": 3, "c": 4},
         {"a": 0, "b": 0},
     )
+
+
+@pytest.mark.parametrize("logprobs", [True, False])
+def test_several_texts_a_call_get_the_labels_of_their_own(
+    pool_task: Path, llm: FakeLLM, logprobs: bool
+) -> None:
+    llm.logprobs = logprobs
+    result = run(pool_task, "strategy.texts_per_label=5", "strategy.critic=false")
+    rows = samples(result)
+    assert all(one.labeler_label == true_label(one.text) for one in rows)
+    assert all(0 < (one.labeler_confidence or 0) <= 1 for one in rows)
+    several = [one for one in llm.requests if "t1: " in json.dumps(one["messages"])]
+    assert 0 < len(several) < len(rows) * (1 if logprobs else 3)
+    plan = {one.role: one.calls for one in api.plan(pool_task).roles}
+    more = api.plan(pool_task, overrides=["strategy.texts_per_label=5"])
+    assert {one.role: one.calls for one in more.roles}["labeler"] == plan["labeler"] / 5
+
+
+def test_where_a_reply_on_several_texts_is_of_no_use_each_is_asked_alone(
+    pool_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unusable(*_: Any) -> None:
+        raise ReplyError("labeler", "scripted", "no JSON", "the sea")
+
+    monkeypatch.setattr("evokd.graph.reading.label_texts", unusable)
+    rows = samples(run(pool_task, "strategy.texts_per_label=5"))
+    assert all(one.labeler_label == true_label(one.text) for one in rows)
+
+
+def test_a_call_is_asked_about_no_more_than_it_has_room_for(pool_task: Path, llm: FakeLLM) -> None:
+    rng = random.Random(4)
+    long = [write_text("fruit", rng) + " so" * 700 for _ in range(12)]
+    lines = [json.dumps({"text": f"{one} {place}"}) for place, one in enumerate(long)]
+    (pool_task.parent / "pool.jsonl").write_text("\n".join(lines))
+    run(pool_task, "strategy.texts_per_label=20", "strategy.critic=false", "strategy.rounds=1")
+    asked = [json.dumps(one["messages"]) for one in llm.requests]
+    assert max(one.count("so so so so") for one in asked if "label fits" in one) < 700
+    assert max(map(len, asked)) < 3 * 2048

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from evokd.agents.option_probability import entity_probabilities, option_probabilities
+from evokd.agents.option_probability import (
+    entity_probabilities,
+    label_probabilities,
+    option_probabilities,
+)
 
 
 def label_probability(tokens: list[dict[str, Any]], label: str, labels: list[str]) -> float | None:
@@ -190,3 +194,20 @@ def test_an_entity_that_the_tokens_do_not_spell_has_the_mean_of_all() -> None:
     tokens = [plain('{"entities": ', 0.25), plain("[…]}", 1.0)]
     assert entity_probabilities(tokens, [("Ann", "person")], ["person"]) == pytest.approx([0.5])
     assert entity_probabilities([], [("Ann", "person")], ["person"]) == [0.0]
+
+
+def test_every_answer_of_a_reply_has_its_own_probabilities() -> None:
+    tokens = [
+        token('{"t1": "', p=1.0),
+        token("metal", p=0.8, fruit=0.2),
+        token('", "t2": "', p=1.0),
+        token("fruit", p=0.6, metal=0.2),
+        token('"}', p=1.0),
+    ]
+    first, second = label_probabilities(tokens, ["metal", "fruit"], ["fruit", "metal"])
+    assert first == pytest.approx({"metal": 0.8, "fruit": 0.2})
+    assert second == pytest.approx({"fruit": 0.75, "metal": 0.25})
+
+
+def test_an_answer_that_no_token_spells_has_all() -> None:
+    assert label_probabilities([], ["metal"], ["fruit", "metal"]) == [{"metal": 1.0}]

@@ -123,6 +123,8 @@ def test_a_users_folder_replaces_single_files(tmp_path: Path) -> None:
     (tmp_path / "labeler.classification.md").write_text("=== main\nOwn {{text}}", encoding="utf-8")
     own = load_prompt("labeler", KIND, str(tmp_path))
     assert own.fill("main", text="x") == "Own x"
+    ours = load_prompt("labeler", KIND)
+    assert own.fill("several", texts="x") == ours.fill("several", texts="x")
     assert own.digest != load_prompt("labeler", KIND).digest
     others = [role for role in ROLES if role != "labeler"]
     assert all(
