@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,14 +55,18 @@ def label_texts(
     labels: Sequence[str],
     texts: Sequence[str],
     call: Call,
-) -> list[Choice]:
+) -> list[Choice | None]:
     """Return the labels of several texts by one call, and the confidence in each.
+
+    None where the reply's tokens do not tell how sure it is.
 
     Raises:
         ReplyError, TeacherError: see `Teacher.ask`.
     """
     names = [f"t{number}" for number in range(1, len(texts) + 1)]
-    lines = [f'{name}: "{text}"' for name, text in zip(names, texts, strict=True)]
+    # As JSON strings: a text with line breaks could bring rows of its own.
+    quoted = (json.dumps(text, ensure_ascii=False) for text in texts)
+    lines = [f"{name}: {text}" for name, text in zip(names, quoted, strict=True)]
     asked = prompt.fill("several", texts="\n".join(lines))
     messages: list[Message] = [("system", card), ("user", asked)]
     one: Any = Literal[tuple(labels)]
@@ -80,11 +85,13 @@ def label_texts(
             {label: votes / teacher.samples for label, votes in Counter(answers).items()}
             for answers in zip(*replies, strict=True)
         ]
-    likeliest = [max(row, key=lambda name: row[name]) for row in shares]
-    return [
-        Choice(label, row[label], {name: p for name, p in row.items() if name != label})
-        for label, row in zip(likeliest, shares, strict=True)
-    ]
+    return [_likeliest(row) if row else None for row in shares]
+
+
+def _likeliest(shares: Mapping[str, float]) -> Choice:
+    label = max(shares, key=lambda name: shares[name])
+    others = {name: share for name, share in shares.items() if name != label}
+    return Choice(label, shares[label], others)
 
 
 @dataclass(frozen=True)

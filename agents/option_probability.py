@@ -89,22 +89,25 @@ def entity_probabilities(
 
 def label_probabilities(
     tokens: Sequence[dict[str, Any]], said: Sequence[str], labels: Sequence[str]
-) -> list[dict[str, float]]:
+) -> list[dict[str, float] | None]:
     """Return the probability of every label at each answer of a reply, in the reply's order.
 
-    As `option_probabilities` has it; where the tokens do not spell an answer, it has all.
+    As `option_probabilities` has it; None where the tokens do not spell an answer.
 
     Args:
         tokens: as in `option_probabilities`; the answers stand in quotes.
         said: the labels the reply holds.
     """
     text = "".join(token["token"] for token in tokens)
-    found, place = [], 0
+    found: list[dict[str, float] | None] = []
+    place = 0
     for label in said:
         start = text.find(json.dumps(label, ensure_ascii=False), place) + 1
+        if not start:
+            found.append(None)
+            continue
         place = start + len(label)
-        part = _covering(tokens, start, place) if start else []
-        found.append(option_probabilities(part, label, labels) or {label: 1.0})
+        found.append(option_probabilities(_covering(tokens, start, place), label, labels))
     return found
 
 

@@ -83,7 +83,7 @@ def ask(session: Session, texts: list[str], size: int) -> list[str]:
         try:
             if size == 1:
                 return [label_text(*asked, part[0], call).option]
-            return [choice.option for choice in label_texts(*asked, part, call)]
+            return [one.option if one else "" for one in label_texts(*asked, part, call)]
         except ReplyError:
             return [""] * len(part)
 

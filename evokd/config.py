@@ -202,7 +202,7 @@ class StrategySection(Settings):
     weighting: Literal["product", "sum", "one"] = Field(
         "product",
         description="mode paper: what a row counts for in a step: the teacher's confidence times "
-        "the student's uncertainty, their sum, or one",
+        "the student's uncertainty, their sum, or one; m-raru: one",
     )
     noise: Literal["none", "mixture"] = Field(
         "none",
@@ -211,8 +211,8 @@ class StrategySection(Settings):
     )
     show_seeds: bool = Field(
         True,
-        description="the prompts show the seeds; off: zero-shot, and the seeds, where they are "
-        "many, calibrate the labeler of llkd",
+        description="the task card shows the seeds; off: the labeler is asked zero-shot, and the "
+        "seeds, where they are many, calibrate it in llkd; the critic sees them in any case",
     )
     rounds: int = Field(6, ge=1, le=1000)
     samples_per_round: int = Field(32, ge=2)

@@ -16,6 +16,7 @@ from evokd.agents.generator import Assignment, written_order
 from evokd.agents.labeler import shown_gold
 from evokd.agents.prompting import Prompt
 from evokd.config import Config, role_settings
+from evokd.graph.calibrating import unseen_gold
 from evokd.graph.planning import (
     PlannedCall,
     label_quotas,
@@ -35,6 +36,7 @@ from evokd.graph.strategies import (
 from evokd.graph.topics import topics_of
 from evokd.tasks import TaskData, kind_of, load_task_data
 from evokd.tasks.pool import PoolRow, read_pool
+from evokd.tools.calibration import FEWEST_GOLD
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_TEXT = 15
@@ -145,6 +147,9 @@ def _role_calls(
     if config.uses_pool:  # the generator's calls are then the most there may be
         labelled = _samples(config, data)
         read = round(CONTESTED_SHARE * labelled)
+        gold = unseen_gold(config, data)
+        if strategy_of(config).labels_only and len(gold) >= FEWEST_GOLD:
+            labelled += len(gold)
     elif strategy.calibrate:  # the first batch is read in full
         labelled = _texts(rounds[0]) + sum(_read(calls, everything) for calls in rounds[1:])
     shown = [*(row.text for row in data.seed[:SHOWN_GOOD])]

@@ -13,12 +13,12 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langgraph.runtime import Runtime
 
 from evokd.agents.card import examples_of
-from evokd.agents.labeler import label_text
-from evokd.agents.teacher import Call
-from evokd.errors import ReplyError
+from evokd.config import Config
+from evokd.graph.reading import label_group, label_groups
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState
-from evokd.records import Example
+from evokd.records import Example, Sample
+from evokd.tasks import TaskData
 from evokd.tools.calibration import (
     FEWEST_GOLD,
     calibrated_apart,
@@ -28,6 +28,8 @@ from evokd.tools.calibration import (
 )
 
 ASKED = 200  # gold rows at most
+MOST_OF_BUDGET = 0.1  # that may go into it
+PURPOSE = "calibrate"
 
 Answer = tuple[Example, dict[str, float]]  # and what the labeler gave every label
 
@@ -36,20 +38,22 @@ def calibrate_labeler(state: RunState, runtime: Runtime[RunContext]) -> dict[str
     """Fit a temperature on what the labeler says of gold rows; 1 where they are too few."""
     session = session_of(state, runtime)
     with session.phase("calibrate", 0):
-        gold = unseen_gold(session)
+        gold = unseen_gold(session.config, session.data)
+        before = session.spent()
         found = {"gold": len(gold)} | measure(_ask(session, gold))
+        spent = session.spent()
+        found["spent"] = {name: spent[name] - before[name] for name in spent}
         session.run.write_json(session.run.calibration, found)
     return {"temperature": found["temperature"]}
 
 
-def unseen_gold(session: Session) -> list[Example]:
+def unseen_gold(config: Config, data: TaskData) -> list[Example]:
     """Return gold rows that the labeler's prompt does not show, at most 200, by chance."""
-    seed = session.data.seed
-    shown = [one for label in session.labels for one in examples_of(label, seed)]
-    if not session.config.strategy.show_seeds:
+    shown = [one for label in data.labels for one in examples_of(label, data.seed)]
+    if not config.strategy.show_seeds:
         shown = []
-    gold = [*(row for row in seed if row not in shown), *session.data.validation]
-    rng = random.Random(f"{session.config.random_seed} calibration")  # noqa: S311
+    gold = [*(row for row in data.seed if row not in shown), *data.validation]
+    rng = random.Random(f"{config.random_seed} calibration")  # noqa: S311
     return rng.sample(gold, min(ASKED, len(gold)))
 
 
@@ -87,9 +91,11 @@ def in_words(found: Mapping[str, Any]) -> str:
     if not found:
         return "uncalibrated on gold rows"
     if "raw" not in found:
+        gold, asked = found.get("gold", 0), found.get("rows", 0)
+        why = f"; {asked} were answered within the budget" if gold >= FEWEST_GOLD else ""
         return (
-            f"uncalibrated: {found.get('gold', 0)} gold rows that the labeler's prompt does not "
-            f"show; {FEWEST_GOLD} are needed"
+            f"uncalibrated: {gold} gold rows that the labeler's prompt does not show{why}; "
+            f"{FEWEST_GOLD} are needed"
         )
     return (
         f"calibrated on {found['rows']} gold rows: temperature {found['temperature']:.2f}, "
@@ -98,21 +104,36 @@ def in_words(found: Mapping[str, Any]) -> str:
     )
 
 
-def _ask(session: Session, rows: Sequence[Example]) -> list[Answer]:
-    """Return the labeler's probabilities; rows it gave no usable answer to are left out."""
-    if len(rows) < FEWEST_GOLD:
-        return []
-    asked = session.teachers["labeler"], session.prompts["labeler"], session.card, session.labels
+def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
+    """Return the labeler's probabilities; rows it gave no usable answer to are left out.
 
-    def ask(place: int) -> Answer | None:
-        if session.budget_reached():
-            return None
-        try:
-            said = label_text(*asked, rows[place].text, Call(0, f"calibrate:{place}"))
-        except ReplyError:
-            return None
-        return rows[place], {name: said.probability(name) for name in session.labels}
+    It is asked as it is asked later, so many texts a call, and only while a tenth of the budget
+    lasts.
+    """
+    if len(gold) < FEWEST_GOLD:
+        return []
+    rows = [
+        Sample(
+            id=f"gold{place:04d}",
+            text=row.text,
+            round=0,
+            call=PURPOSE,
+            role=PURPOSE,
+            intended_label=row.label,
+        )
+        for place, row in enumerate(gold)
+    ]
+
+    def ask(group: Sequence[Sample]) -> list[Sample]:
+        if session.budget_reached(share=MOST_OF_BUDGET):
+            return []
+        return label_group(session, group, 0, PURPOSE)
 
     width = session.teachers["labeler"].settings.max_concurrency or 1
     with ContextThreadPoolExecutor(width) as threads:
-        return [one for one in threads.map(ask, range(len(rows))) if one]
+        read = [one for part in threads.map(ask, label_groups(session, rows)) for one in part]
+    return [
+        (gold[int(one.id[4:])], {name: given.get(name, 0.0) for name in session.labels})
+        for one in read
+        if (given := one.labeler_probabilities)
+    ]

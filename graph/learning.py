@@ -23,7 +23,7 @@ from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, by_id, count_decisions, read_drafts
 from evokd.graph.strategies import first_round, selects_in_steps, strategy_of
 from evokd.memory.weakness import retest
-from evokd.records import Example, Prediction, RoundRecord, Sample, Weakness
+from evokd.records import POOL, Example, Prediction, RoundRecord, Sample, Weakness
 from evokd.store.files import storage_errors
 from evokd.store.ledger import FIT, union_of
 from evokd.tasks import Mistake, Row
@@ -388,7 +388,9 @@ def _train_and_measure(
     session: Session, round: int, last: int, accepted: Sequence[Sample]
 ) -> dict[str, Any]:
     rows = _training_rows(session, round, accepted)
-    trains = any(one.split == "train" for one in accepted)
+    unlearnt = any(one.split == "train" for one in accepted)
+    # In llkd's paper mode a last batch may bring nothing, and all before it was never learnt.
+    trains = unlearnt or (last == BASELINE and len(rows) > len(session.data.seed))
     result = _fit(session, rows, round) if trains else {}
     student = student_of(session, round if trains else last)
     held_out = _held_out(session, round, accepted)
@@ -443,7 +445,9 @@ def _remember(session: Session, state: RunState, samples: Sequence[Sample]) -> d
         [failure for one in accepted for failure in failures_of(session.kind, one, run_id)]
     )
     memory.index_samples([(one.id, one.text, one.label or "", one.round) for one in accepted])
-    new = [_with_probes(Aim(**one).weakness, accepted) for one in state["weaknesses"]]
+    earlier = session.accepted(before=round) if session.config.uses_pool else []
+    tests = [*earlier, *accepted]
+    new = [_with_probes(Aim(**one).weakness, tests) for one in state["weaknesses"]]
     known = [*memory.weaknesses(run_id), *new]
     memory.put_weaknesses(_retest_all(session, state, known))
     status = Counter(one.status for one in memory.weaknesses(run_id))
@@ -451,7 +455,13 @@ def _remember(session: Session, state: RunState, samples: Sequence[Sample]) -> d
 
 
 def _with_probes(weakness: Weakness, accepted: Sequence[Sample]) -> Weakness:
-    probes = [one.id for one in accepted if one.weakness == weakness.id and one.split == "probe"]
+    """Return a weakness with its held-out texts: written for it, or of a pool and its label."""
+    probes = [
+        one.id
+        for one in accepted
+        if one.split == "probe"
+        and (one.weakness == weakness.id or (one.role == POOL and one.label == weakness.labels[0]))
+    ]
     return weakness.model_copy(update={"probes": probes})
 
 

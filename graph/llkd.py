@@ -8,7 +8,7 @@ After Li et al., Learning with Less (Findings of NAACL 2025, arXiv 2411.08028). 
 
 paper     the teacher labels the pool, a part of it each round, however many that takes; then one
           student is trained, and every step keeps the rows of which the teacher is sure and the
-          student is not
+          student is not; the critic is not asked
 budgeted  ours: the student chooses which texts the teacher is asked about, so that teacher tokens
           are saved, too; the threshold on the confidence decides what is learnt, a student is
           trained every round, and held-out rows are drawn by chance; what the student confused
@@ -31,6 +31,7 @@ from evokd.graph.pooling import (
     calibrated,
     choose_texts,
     draw_by_chance,
+    draw_by_label,
     last_failures,
     pool_drafts,
     score_all,
@@ -38,7 +39,7 @@ from evokd.graph.pooling import (
     texts_left,
     with_weakness,
 )
-from evokd.graph.session import RunContext, session_of
+from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import (
     RunInput,
     RunOutput,
@@ -48,7 +49,7 @@ from evokd.graph.state import (
     count_decisions,
     read_drafts,
 )
-from evokd.graph.strategies import remembers, selects_in_steps
+from evokd.graph.strategies import selects_in_steps
 from evokd.records import Failure, Weakness
 from evokd.tools.selection import LOOKS_AT_STUDENT
 
@@ -123,15 +124,18 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     strategy, round = session.config.strategy, state["round"]
     with session.phase("choose", round):
         in_steps = selects_in_steps(session.config)
-        total = session.affordable(LABELLED_TOGETHER if in_steps else strategy.samples_per_round)
+        total = LABELLED_TOGETHER
+        if not in_steps:
+            total = session.affordable(strategy.samples_per_round)
         share = 0.0 if in_steps or session.data.validation else strategy.probe_share
         held_out = draw_by_chance(session, round, _at_least_one(share, total))
+        aims = _new_aims(session, round)
+        for aim in aims:  # one that looks like it, and one that is taken for another
+            one_each = dict.fromkeys(aim.weakness.labels, 1)
+            held_out += draw_by_label(session, round, one_each, held_out)
         learned = Counter(one.label for one in session.accepted() if one.split == "train")
-        shares = balanced_shares(total - len(held_out), session.labels, learned)
+        shares = balanced_shares(max(0, total - len(held_out)), session.labels, learned)
         chosen = choose_texts(session, round, shares, held_out, "random" if in_steps else None)
-        aims = []
-        if remembers(session.config):
-            aims = aims_of(last_failures(session, round), round, strategy.max_weaknesses)
         drafts = [
             *pool_drafts(session, round, held_out, "probe"),
             *pool_drafts(session, round, chosen, "train"),
@@ -152,7 +156,8 @@ def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """
     session = session_of(state, runtime)
     with session.phase("settle", state["round"]):
-        drafts = [calibrated(one, state["temperature"]) for one in read_drafts(state)]
+        temperature = state["temperature"]
+        drafts = [calibrated(one, temperature, session.labels) for one in read_drafts(state)]
         settled = settle_pool(session, state["round"], drafts)
     return {"drafts": by_id(settled), "labeler_bias": {}}
 
@@ -170,26 +175,25 @@ def keep(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Train the next student; in the paper mode once, when the teacher has labelled its last."""
     session = session_of(state, runtime)
-    if selects_in_steps(session.config):
-        read = sum(one.labeler_label is not None for one in read_drafts(state))
-        if texts_left(session) > read and not session.budget_exhausted():
-            return {"trained": NOT_TRAINED}
-    return learning.train(state, runtime)
+    if not selects_in_steps(session.config):
+        return learning.train(state, runtime)
+    left = texts_left(session, read_drafts(state))
+    stop = session.budget_reached() if left else ALL_ASKED
+    update = learning.train(state, runtime) if stop else {"trained": NOT_TRAINED}
+    return update | {"stop": stop}
 
 
 def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Stop as the loop does, or when every text of the pool was asked.
 
-    The paper mode stops for the pool or the budget only.
+    The paper mode stops for the pool or the budget only, as `train` found.
     """
     session = session_of(state, runtime)
-    asked_all = "" if texts_left(session) else ALL_ASKED
     if selects_in_steps(session.config):
-        stop = asked_all or session.budget_exhausted()
-        return {"stop": stop, "round": state["round"] + (0 if stop else 1)}
+        return {"round": state["round"] + (0 if state["stop"] else 1)}
     update = learning.decide(state, runtime)
-    if asked_all and not update["stop"]:
-        update |= {"stop": asked_all, "round": state["round"]}
+    if not texts_left(session) and not update["stop"]:
+        update |= {"stop": ALL_ASKED, "round": state["round"]}
     return update
 
 
@@ -214,6 +218,17 @@ def balanced_shares(
         label = min(labels, key=lambda name: have[name] + shares[name])
         shares[label] += 1
     return shares
+
+
+def _new_aims(session: Session, round: int) -> list[Aim]:
+    """Return what the student was not known to confuse; nothing where nothing is remembered."""
+    if session.memory is None:
+        return []
+    known = {tuple(one.labels) for one in session.memory.weaknesses(session.run.run_id)}
+    wrong = [
+        one for one in last_failures(session, round) if (one.label, one.predicted) not in known
+    ]
+    return aims_of(wrong, round, session.config.strategy.max_weaknesses)
 
 
 def aims_of(wrong: Sequence[Failure], round: int, most: int) -> list[Aim]:

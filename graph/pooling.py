@@ -22,6 +22,7 @@ from evokd.tools.student import Student
 from evokd.tools.thresholds import MovingThreshold, normalized_entropy
 
 SCORED_TOGETHER = 2048
+NEVER = 2.0  # a confidence nobody has
 
 
 def pool_of(session: Session) -> Pool:
@@ -81,6 +82,23 @@ def draw_by_chance(session: Session, round: int, number: int) -> list[int]:
     return pool_of(session).draw(number, asked, random_of(session, round, "held out"))
 
 
+def draw_by_label(
+    session: Session, round: int, by_label: Mapping[str, int], taken: Iterable[int] = ()
+) -> list[int]:
+    """Return the numbers of texts to be held out, by chance among those of each label.
+
+    Args:
+        by_label: label that the student gives them → how many.
+        taken: numbers that are not to be had any more, besides what was asked.
+    """
+    rng = random_of(session, round, "held out of a label")
+    out = {*asked_numbers(session.run.read_samples()), *taken}
+    drawn: list[int] = []
+    for label, count in by_label.items():
+        drawn += pool_of(session).draw_of(label, count, {*out, *drawn}, rng)
+    return drawn
+
+
 def pool_drafts(
     session: Session, round: int, numbers: Sequence[int], split: Literal["train", "probe"]
 ) -> list[Sample]:
@@ -108,18 +126,20 @@ def draw_from_pool(
     """Return what a round of the loop takes from its pool, real texts first, and what there was.
 
     As many of each label, by what the student calls them, as are wanted of it; the held-out ones
-    are drawn by chance, for they shall judge the student. What there was: label → texts that nobody
-    was asked about.
+    by chance among these, for they shall judge the student. What there was: label → texts that
+    nobody was asked about.
     """
     score_all(session, round)
     there = pool_of(session).labels(asked_numbers(session.run.read_samples()))
-    held_out = draw_by_chance(session, round, sum(probes.values()))
-    chosen = choose_texts(session, round, wanted, held_out)
+    held_out = draw_by_label(session, round, probes)
+    left = pool_of(session).labels({*asked_numbers(session.run.read_samples()), *held_out})
+    shares = {name: min(count, left.get(name, 0)) for name, count in wanted.items()}
+    chosen = choose_texts(session, round, shares, held_out)
     session.emit(
         {
             "kind": "note",
             "text": f"round {round}: {len(chosen)} texts of the pool and, held out, "
-            f"{len(held_out)} by chance",
+            f"{len(held_out)}",
         }
     )
     drafts = [
@@ -133,14 +153,16 @@ def settle_pool(session: Session, round: int, drafts: Sequence[Sample]) -> list[
     """Return the drafts, those of a pool that the labeler has read with its label, or rejected.
 
     Selections that do not look at the teacher keep all, and so does the paper mode, where every
-    training step chooses anew.
+    training step chooses anew; there nothing is contested either, for the student knows the seeds
+    only.
     """
     strategy = session.config.strategy
-    chooses = not selects_in_steps(session.config) and strategy.selection in LOOKS_AT_TEACHER
+    in_steps = selects_in_steps(session.config)
+    chooses = not in_steps and strategy.selection in LOOKS_AT_TEACHER
     before = [one for one in session.run.read_samples() if one.round < round]
     read = [one for one in (*before, *drafts) if one.role == POOL]
     threshold = confidence_threshold(session.labels, read) if chooses else None
-    sure = strategy.labeler_min_confidence
+    sure = NEVER if in_steps else strategy.labeler_min_confidence
     return [
         settle_row(one, threshold, sure)
         if one.role == POOL and one.accepted is None and one.label is None
@@ -183,25 +205,25 @@ def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -
     return sample.model_copy(update={"label": sample.labeler_label, "checked": contested})
 
 
-def calibrated(sample: Sample, temperature: float) -> Sample:
-    """Return a row with the labeler's confidence under a temperature; its label stays."""
+def calibrated(sample: Sample, temperature: float, labels: Sequence[str]) -> Sample:
+    """Return a row with the labeler's confidence under a temperature; its label stays.
+
+    Args:
+        labels: all labels; one that nobody voted for has nothing.
+    """
     given = sample.labeler_probabilities
     if given is None or sample.labeler_label is None or temperature == 1.0:
         return sample
-    confidence = with_temperature(given, temperature)[sample.labeler_label]
+    whole = {name: given.get(name, 0.0) for name in labels}
+    confidence = with_temperature(whole, temperature)[sample.labeler_label]
     return sample.model_copy(update={"labeler_confidence": confidence})
 
 
 def with_weakness(sample: Sample, weaknesses: Sequence[Weakness]) -> Sample:
-    """Return an accepted row with the weakness it is about, if any.
-
-    Of the texts that are learnt those the student confuses so; of the held-out ones all of the
-    label, for they test whether it still does.
-    """
+    """Return an accepted row with the weakness it shows, if any: the student confuses it so."""
     said = sample.prediction.label if sample.prediction else None
     for one in weaknesses:
-        confuses = sample.split == "probe" or said in one.labels[1:]
-        if sample.accepted and sample.label == one.labels[0] and confuses:
+        if sample.accepted and sample.label == one.labels[0] and said in one.labels[1:]:
             return sample.model_copy(update={"weakness": one.id})
     return sample
 
@@ -215,9 +237,14 @@ def asked_numbers(samples: Sequence[Sample]) -> set[int]:
     }
 
 
-def texts_left(session: Session) -> int:
-    """Return how many texts of the pool nobody was asked about."""
-    return len(pool_of(session)) - len(asked_numbers(session.run.read_samples()))
+def texts_left(session: Session, drafts: Sequence[Sample] = ()) -> int:
+    """Return how many texts of the pool nobody was asked about.
+
+    Args:
+        drafts: of the round that is under way, not written yet.
+    """
+    asked = asked_numbers([*session.run.read_samples(), *drafts])
+    return len(pool_of(session)) - len(asked)
 
 
 def last_failures(session: Session, round: int) -> list[Failure]:

@@ -60,9 +60,9 @@ def still_wanted(
             held-out ones as many as are wanted come first.
     """
     left = {name: in_pool.get(name, 0) for name in {*wanted, *probes}}
-    unheld = {name: max(0, count - left[name]) for name, count in probes.items()}
+    unheld = {name: count - left[name] for name, count in probes.items() if count > left[name]}
     left = {name: max(0, have - probes.get(name, 0)) for name, have in left.items()}
-    missing = {name: max(0, count - left[name]) for name, count in wanted.items()}
+    missing = {name: count - left[name] for name, count in wanted.items() if count > left[name]}
     return missing, unheld
 
 

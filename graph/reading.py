@@ -75,8 +75,8 @@ def label(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
         samples = [Sample(**row) for row in state["samples"]]
         labelled = [
             one
-            for group in _grouped(session, samples)
-            for one in _label_group(session, group, state["round"])
+            for group in label_groups(session, samples)
+            for one in label_group(session, group, state["round"])
         ]
     return {"drafts": by_id(labelled)}
 
@@ -229,7 +229,7 @@ def _unbiased(sample: Sample, bias: Mapping[str, float]) -> Sample:
     )
 
 
-def _grouped(session: Session, samples: Sequence[Sample]) -> list[list[Sample]]:
+def label_groups(session: Session, samples: Sequence[Sample]) -> list[list[Sample]]:
     """Return what each labeler call is asked about: as many texts as may be, and as have room."""
     most = session.config.strategy.texts_per_label if session.kind.exclusive else 1
     context = session.config.local.slot_context - LABEL_REPLY_TOKENS
@@ -245,22 +245,24 @@ def _grouped(session: Session, samples: Sequence[Sample]) -> list[list[Sample]]:
     return groups
 
 
-def _label_group(session: Session, group: Sequence[Sample], round: int) -> list[Sample]:
-    """Label the texts of one call; where its reply is of no use, one by one."""
-    if len(group) > 1 and not session.budget_reached():
-        call = Call(round, "label:" + " ".join(one.id for one in group))
-        shown = [_shown_to_labeler(session, one) for one in group]
-        asked = session.teachers["labeler"], session.prompts["labeler"], session.card
-        try:
-            found = label_texts(*asked, session.labels, [text for text, _ in shown], call)
-        except ReplyError as error:
-            session.emit({"kind": "note", "text": str(error)})
-        else:
-            return [
-                _with_label(one, choice, orders)
-                for one, choice, (_, orders) in zip(group, found, shown, strict=True)
-            ]
-    return [_label(session, one, round, "label") for one in group]
+def label_group(
+    session: Session, group: Sequence[Sample], round: int, purpose: str = "label"
+) -> list[Sample]:
+    """Label the texts of one call; those its reply does not tell about, one by one."""
+    if len(group) == 1 or session.budget_reached():
+        return [_label(session, one, round, purpose) for one in group]
+    call = Call(round, f"{purpose}:{' '.join(one.id for one in group)}")
+    shown = [_shown(session, one) for one in group]
+    asked = session.teachers["labeler"], session.prompts["labeler"], session.card
+    found: list[Choice | None] = [None] * len(group)
+    try:
+        found = label_texts(*asked, session.labels, [text for text, _ in shown], call)
+    except ReplyError as error:
+        session.emit({"kind": "note", "text": str(error)})
+    return [
+        _with_label(one, choice, orders) if choice else _label(session, one, round, purpose)
+        for one, choice, (_, orders) in zip(group, found, shown, strict=True)
+    ]
 
 
 def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
@@ -278,12 +280,12 @@ def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample
 
 def _label_text(session: Session, sample: Sample, call: Call) -> Sample:
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card, session.labels
-    text, orders = _shown_to_labeler(session, sample)
+    text, orders = _shown(session, sample)
     return _with_label(sample, label_text(*asked, text, call), orders)
 
 
-def _shown_to_labeler(session: Session, sample: Sample) -> tuple[str, list[str]]:
-    """Return a text without orders to the labeler, and these: one of a pool may be by anybody."""
+def _shown(session: Session, sample: Sample) -> tuple[str, list[str]]:
+    """Return a text without orders to its reader, and these: one of a pool may be by anybody."""
     return part_orders(sample.text, session.labels) if sample.role == POOL else (sample.text, [])
 
 
@@ -330,7 +332,7 @@ def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, floa
         # The types of entities do not exclude each other, so that no other one speaks against it.
         alone = is_outvoted(sample) or not session.kind.exclusive
         settled = label if alone else sample.intended_label
-        verdict = critic.judge(sample.text, label, settled, call)
+        verdict = critic.judge(_shown(session, sample)[0], label, settled, call)
         if not verdict.repairable or sample.role == POOL:  # what somebody wrote is not rewritten
             return _judged(sample, verdict)
         text = critic.repair(sample.text, verdict.verdict, label, call)
@@ -400,15 +402,15 @@ def labeler_bias(session: Session, samples: Iterable[Sample]) -> dict[str, float
     """Return label → how much too often the labeler says it, over the first batch.
 
     That batch it reads in full; of later ones only what is doubtful. Empty where it has read none,
-    or is not to be calibrated.
+    is not to be calibrated, or reads the texts of a pool: those are asked for with no label.
     """
     first = first_round(session.config)
     rows = [
         (one.labeler_probabilities, one.intended_label)
         for one in samples
-        if one.labeler_probabilities is not None and one.round == first and one.role != POOL
+        if one.labeler_probabilities is not None and one.round == first
     ]
-    if not session.config.strategy.calibrate or not rows:
+    if not session.config.strategy.calibrate or not rows or session.config.uses_pool:
         return {}
     probabilities, intended = zip(*rows, strict=True)
     return label_bias(probabilities, intended, session.labels)

@@ -107,18 +107,19 @@ class Session:
         rows = (*self.data.validation, *self.data.test)
         return TextIndex(self.embedder, (row.text for row in rows))
 
-    def budget_reached(self, *, to_read: int = 0) -> str:
+    def budget_reached(self, *, to_read: int = 0, share: float = 1.0) -> str:
         """Return which budget is used up, or ''; calls that are still open count, too.
 
         Args:
             to_read: for so many texts that somebody has to read tokens are kept back.
+            share: of the budget that may be used, in (0, 1].
         """
         spent, pending = self.spent(), self.ledger.spent_by_open_calls()
         limits = self.config.budget.limits
         reading = self._price_of_reading() if to_read and limits else {}
         for name, limit in limits.items():
             kept_back = to_read * reading.get(name, 0.0)
-            if spent[name] + pending.get(name, 0) + kept_back >= limit:
+            if spent[name] + pending.get(name, 0) + kept_back >= share * limit:
                 return f"budget: {name} {limit}"
         return ""
 
@@ -156,14 +157,17 @@ class Session:
         """Return how many accepted samples, of those wanted, the budget still pays for.
 
         A sample's price, in tokens, dollars or minutes, is what the accepted ones have cost so
-        far, all roles together. Before there are any it is not known, and the wanted number stands.
+        far, all roles together, but for what was spent once at the start. Before there are any it
+        is not known, and the wanted number stands.
         """
         accepted = len(self.accepted())
         spent = self.spent()
+        once = self.run.read_json(self.run.calibration).get("spent", {})
         for name, limit in self.config.budget.limits.items():
             if accepted and spent[name] > 0:
                 left = max(0.0, limit - spent[name])
-                samples = min(samples, int(left * accepted / spent[name]))
+                price = (spent[name] - once.get(name, 0.0)) / accepted
+                samples = min(samples, int(left / price)) if price > 0 else samples
         return samples
 
     def spent(self) -> dict[str, float]:
@@ -299,7 +303,10 @@ def open_session(
             stack.callback(pool.close)
             with _timed(setup, "pool"):
                 _fill(pool, config, data, emit)
-                warnings += _foreign(pool, data, student_source)
+                foreign = _foreign(pool, data, student_source)
+            for warning in foreign:
+                emit({"kind": "warning", "text": warning})
+            warnings += foreign
         prompts = load_prompts(config)
         card = task_card(config, prompts["card"], data.seed)
         with _timed(setup, "local server"):

@@ -104,7 +104,8 @@ class RunState(TypedDict, total=False):
     wanted: int
     """Accepted samples this round aims for. Written by `analyze`."""
     stop: str
-    """Why the loop ends; '' while it goes on. Written by `decide`."""
+    """Why the loop ends; '' while it goes on. Written by `decide`, by llkd's `train` in its mode
+    `paper`."""
 
 
 class BranchInput(TypedDict):

@@ -601,3 +601,18 @@ def test_a_pools_cell_is_recomputed_from_row_numbers_alone(
 def test_an_unknown_variant_is_refused_with_the_nearest(toy_set: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'paper'"):
         bench(toy_set, suite="pool", variants=["papr"])
+
+
+def test_a_budget_is_refused_where_no_cell_has_one(toy_set: Path) -> None:
+    with pytest.raises(ConfigError, match="no cell of this choice of the suite pool has a budget"):
+        bench(toy_set, suite="pool", strategies=["llkd"])
+
+
+def test_a_text_stands_where_it_is_the_same_before_where_it_is_nearly(toy_set: Path) -> None:
+    rows = [{"text": text, "label": "fruit"} for text in ("an apple?", "an apple")]
+    more = [{"text": f"{label} {place}", "label": label} for label in WORDS for place in range(9)]
+    write_set(toy_set, [*rows, *more], more[:3])
+    sets.load_set.cache_clear()
+    toy = sets.load_set("banking8", toy_set)
+    assert (toy.place_of("an apple?"), toy.place_of("an apple")) == ("train:0", "train:1")
+    assert toy.place_of("An apple!") == "train:1"

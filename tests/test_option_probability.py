@@ -209,5 +209,5 @@ def test_every_answer_of_a_reply_has_its_own_probabilities() -> None:
     assert second == pytest.approx({"fruit": 0.75, "metal": 0.25})
 
 
-def test_an_answer_that_no_token_spells_has_all() -> None:
-    assert label_probabilities([], ["metal"], ["fruit", "metal"]) == [{"metal": 1.0}]
+def test_of_an_answer_that_no_token_spells_nothing_is_known() -> None:
+    assert label_probabilities([], ["metal"], ["fruit", "metal"]) == [None]

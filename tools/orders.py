@@ -61,6 +61,8 @@ def part_orders(text: str, labels: Sequence[str]) -> tuple[str, list[str]]:
             continue
         kept.append(sentence[: found.start()])
         orders.append(sentence[found.start() :].strip())
+    if not orders:
+        return text, []
     content = "".join(kept).strip(" \n\t,;:-–—\"'([")
     return (content if re.search(r"\w{2,}", content) else text), orders
 

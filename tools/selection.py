@@ -13,6 +13,7 @@ confidence   by chance; the teacher's confidence decides what is learnt
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -103,8 +104,8 @@ def select_llkd(wanted: Wanted) -> list[int]:
     """Return uncertain texts of all predicted labels, far from each other and from what is known.
 
     First some by chance, then such as are near failures: among the uncertain ones that the student
-    gives a label it confused. A label that the student gives too few texts leaves its share to the
-    most uncertain ones of all.
+    gives a label it confused. The rest brings every label to its share; one that the student gives
+    too few texts leaves it to the most uncertain ones of all.
     """
     import numpy as np
 
@@ -115,14 +116,14 @@ def select_llkd(wanted: Wanted) -> list[int]:
 
     def take(share: int, labels: Sequence[str | None], *, near_failures: bool = False) -> None:
         nonlocal known
-        missing = min(share, wanted.count - len(taken))
+        missing = max(0, min(share, wanted.count - len(taken)))
         out = {*wanted.asked, *taken}
         candidates = [
             one
             for label in labels
             for one in wanted.pool.most_uncertain(CANDIDATES * missing, out, label)
         ]
-        if not candidates or missing < 1:
+        if not candidates:
             return
         vectors = wanted.embed(wanted.pool.texts([one.id for one in candidates]))
         weights = np.asarray([one.uncertainty for one in candidates])
@@ -136,7 +137,8 @@ def select_llkd(wanted: Wanted) -> list[int]:
     near = NEAR if confused else 0.0
     take(round(near * wanted.count), confused, near_failures=True)
     for label, number in wanted.by_label.items():
-        take(round(number * (1 - CHANCE - near)), [label])
+        said = Counter(one.label for one in wanted.pool.scores(taken))
+        take(number - said[label], [label])
     take(wanted.count - len(taken), [None])
     return taken
 

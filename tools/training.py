@@ -88,7 +88,8 @@ class Lesson:
         lengths: of the rows, in tokens.
         loss_of: from the indices of a batch's rows to their loss, a scalar tensor.
         halfway: called when half of the steps are taken.
-        kept: the selectable rows that were kept in at least one step; None: there are none.
+        kept: the selectable rows that were kept in at least one step, or, where only noise leaves
+            rows out, to the end; None: there are none.
     """
 
     rows: Sequence[TrainingRow]
@@ -413,6 +414,8 @@ def _read_texts(
                 found.extend(losses.tolist())
         model.train()
         noisy.update(open_rows[place] for place in noisy_rows(found))
+        if selection is None:  # what counts as kept is what is learnt to the end
+            kept.clear()
 
     return Lesson(
         rows,

@@ -31,7 +31,9 @@ class Cell(BenchRecord):
     strategy: str
     variant: str = Field("", description="what is switched off or chosen by; '' for none")
     seed: int = Field(ge=0, description="random seed; it also draws the gold examples")
-    budget: int = Field(ge=0, description="generated teacher tokens; 0 where nothing is asked")
+    budget: int = Field(
+        ge=0, description="generated teacher tokens; 0: no limit, or nothing is asked"
+    )
     split: Literal["test", "dev"] = "test"
     teacher: str = DEFAULT_TEACHER
 

@@ -70,6 +70,7 @@ class BenchSet:
     train: dict[int, Example]
     test: dict[int, Example]
     _places: dict[str, str] = field(default_factory=dict)
+    _exact: dict[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
@@ -122,8 +123,11 @@ class BenchSet:
         return self.test if split == "test" else self.dev()
 
     def place_of(self, text: str) -> str | None:
-        """Return where a text, but for spaces and punctuation, stands: 'train:17', or None."""
-        return self._places.get(copy_key(text))
+        """Return where a text stands, as 'train:17', or None.
+
+        Where none is quite the same, one that is but for spaces and punctuation.
+        """
+        return self._exact.get(text) or self._places.get(copy_key(text))
 
     def at(self, place: str) -> Example:
         """Return the row at a place such as 'train:17'.
@@ -202,13 +206,15 @@ def load_set(name: str, folder: Path) -> BenchSet:
     train = _read(folder / file.source / "train.jsonl.gz", kind, labels)
     known = {normalize(row.text) for row in test.values()}
     train = {index: row for index, row in train.items() if normalize(row.text) not in known}
-    places = {
-        copy_key(row.text): f"{split}:{index}"
+    placed = [
+        (row.text, f"{split}:{index}")
         for split, rows in (("train", train), ("test", test))
         for index, row in rows.items()
-    }
+    ]
+    places = {copy_key(text): place for text, place in placed}
+    exact = dict(placed)
     return BenchSet(
-        name, file.task["kind"], file.copyable, file.task, file.settings, train, test, places
+        name, file.task["kind"], file.copyable, file.task, file.settings, train, test, places, exact
     )
 
 

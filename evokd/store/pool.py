@@ -199,6 +199,19 @@ class Pool:
             rows = self._db.execute(query, (label, label, _as_json(without), count)).fetchall()
         return [Scored(id=one[0], label=one[1], uncertainty=one[2]) for one in rows]
 
+    def draw_of(
+        self, label: str, count: int, without: Iterable[int], rng: random.Random
+    ) -> list[int]:
+        """Return that many numbers by chance, of those that the last student gives a label."""
+        query = (
+            "SELECT id FROM scores WHERE label = ? AND id NOT IN (SELECT value FROM json_each(?)) "
+            "ORDER BY (id * ?) % 2147483647, id LIMIT ?"
+        )
+        factor = rng.randrange(1, 1 << 30)
+        with storage_errors(self.path):
+            rows = self._db.execute(query, (label, _as_json(without), factor, count)).fetchall()
+        return [row[0] for row in rows]
+
     def draw(self, count: int, without: Iterable[int], rng: random.Random) -> list[int]:
         """Return that many numbers by chance, or all that are left where there are fewer."""
         left_out = set(without)
