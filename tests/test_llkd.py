@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -318,10 +319,12 @@ def test_without_seeds_in_the_prompt_the_labeler_sees_no_example(
     assert not [text for text in seed for card in cards if text in card]
 
 
-def purposes(calls: Path) -> list[str]:
+def purposes(calls: Path, *, cached: bool = True) -> list[str]:
+    """Return what a run's calls were for; those that a cache answered only if wanted."""
     ledger = Ledger(calls)
     try:
-        return [one["purpose"] for one in ledger.calls_with_replies()]
+        found = ledger.calls_with_replies()
+        return [one["purpose"] for one in found if cached or not one["cached"]]
     finally:
         ledger.close()
 
@@ -582,3 +585,31 @@ def test_a_call_is_asked_about_no_more_than_it_has_room_for(pool_task: Path, llm
     asked = [json.dumps(one["messages"]) for one in llm.requests]
     assert max(one.count("so so so so") for one in asked if "label fits" in one) < 700
     assert max(map(len, asked)) < 3 * 2048
+
+
+@pytest.mark.parametrize("where", ["evokd.graph.calibrating.measure", "evokd.graph.llkd.by_id"])
+def test_a_run_that_dies_in_a_node_goes_on_and_asks_nothing_twice(
+    pool_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    give_gold(pool_task)
+    gold = "data.validation=validation.jsonl"
+    whole = run(pool_task, gold, run_id="whole", cache_dir=pool_task.parent / "one")
+    module, _, name = where.rpartition(".")
+    real, died = getattr(import_module(module), name), list[bool]()
+
+    def dies_once(*arguments: Any) -> Any:
+        if not died:
+            died.append(True)
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(where, dies_once)
+    with pytest.raises(KeyboardInterrupt):
+        run(pool_task, gold, run_id="dead", cache_dir=pool_task.parent / "two")
+    directory = RunDirectory(pool_task.parent / "runs" / "dead")
+    again = resume_run(directory, cache_dir=pool_task.parent / "two", emit=lambda event: None)
+    assert again.report["status"] == "finished"
+    assert [one.text for one in samples(again)] == [one.text for one in samples(whole)]
+    paid = [one for one in purposes(directory.calls, cached=False) if one != "probe"]
+    read = [one for one in paid if one.split(":")[0] in ("calibrate", "label")]
+    assert len(read) == len(set(read)) == 60 + 20
