@@ -22,7 +22,7 @@ from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import CallLog, Capabilities, Teacher
 from evokd.config import ROLES, Config, role_settings
 from evokd.errors import ConfigError, DataError
-from evokd.graph.strategies import first_round, remembers, used_roles
+from evokd.graph.strategies import first_round, remembers, strategy_of, used_roles
 from evokd.memory.chroma import open_memory
 from evokd.memory.embeddings import HashEmbedder, SentenceEmbedder
 from evokd.memory.weakness import WeaknessMemory
@@ -145,11 +145,16 @@ class Session:
         }
 
     def budget_exhausted(self) -> str:
-        """Return the budget as a reason to stop: reached, or too small for a third of a round."""
+        """Return the budget as a reason to stop: reached, or too small for a third of a round.
+
+        Too small it is, too, where what is left is needed to read what a round would write: then
+        nothing would be written.
+        """
         if reached := self.budget_reached():
             return reached
         fewest = math.ceil(self.config.strategy.samples_per_round * FEWEST_SHARE)
-        if self.affordable(fewest) >= fewest:
+        writes = not strategy_of(self.config).labels_only
+        if self.affordable(fewest) >= fewest and not (writes and self.writing_ends()):
             return ""
         return f"budget: too little is left for {fewest} more samples"
 

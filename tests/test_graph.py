@@ -482,3 +482,10 @@ def test_without_refit_the_best_rounds_student_is_kept_as_it_is(toy_task: Path) 
     best = result.report["scores"]["best_round"]
     scored = next(one for one in stages if one["round"] == best)
     assert result.report["scores"]["final"] == scored["score"]
+
+
+def test_a_budget_leaves_no_round_in_which_nothing_is_written(toy_task: Path) -> None:
+    report = run(toy_task, "budget.output_tokens=500", "strategy.rounds=40").report
+    assert report["status"] == "budget"
+    written = [sum(one["rejected"].values()) + one["accepted"] for one in report["rounds"]]
+    assert all(written)

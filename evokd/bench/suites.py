@@ -83,8 +83,8 @@ def cells_of(suite: str, choice: Choice) -> list[Cell]:
         raise ConfigError(
             f"the suite {suite} has no cell with these sets, strategies, variants and seeds"
         )
-    if choice.budget and not any(cell.budget for cell in wanted):
-        raise ConfigError(f"--budget: no cell of this choice of the suite {suite} has a budget")
+    if choice.budget and not any(cell.budget for cell in cells):
+        raise ConfigError(f"--budget: no cell of the suite {suite} has a budget")
     # Stable: within a random seed the order of the grid stays.
     return sorted(wanted, key=lambda cell: (bool(cell.variant), cell.seed))
 
