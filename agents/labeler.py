@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,17 +81,8 @@ def label_texts(
         shares = label_probabilities(raw.logprobs or [], said(reply), labels)
     else:
         replies = [said(one) for one in teacher.ask_often(messages, form, call)]
-        shares = [
-            {label: votes / teacher.samples for label, votes in Counter(answers).items()}
-            for answers in zip(*replies, strict=True)
-        ]
-    return [_likeliest(row) if row else None for row in shares]
-
-
-def _likeliest(shares: Mapping[str, float]) -> Choice:
-    label = max(shares, key=lambda name: shares[name])
-    others = {name: share for name, share in shares.items() if name != label}
-    return Choice(label, shares[label], others)
+        shares = [teacher.agreement(answers) for answers in zip(*replies, strict=True)]
+    return [Choice.likeliest(row) if row else None for row in shares]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -91,6 +91,13 @@ class Choice:
     option: str
     confidence: float
     others: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def likeliest(cls, shares: Mapping[str, float]) -> Choice:
+        """Return the option with the largest share, the first of equal ones."""
+        option = max(shares, key=lambda name: shares[name])
+        others = {name: share for name, share in shares.items() if name != option}
+        return cls(option, shares[option], others)
 
     def probability(self, option: str) -> float:
         """Return how likely an option was."""
@@ -305,11 +312,11 @@ class Teacher:
         answers: list[Choice] = self._sampled(
             call, lambda one: self._choose_once(messages, options, one, SAMPLING_HEAT)
         )
-        votes = Counter(one.option for one in answers)
-        k = self.samples
-        option, count = votes.most_common(1)[0]
-        others = {other: votes[other] / k for other in votes if other != option}
-        return Choice(option, count / k, others)
+        return Choice.likeliest(self.agreement(one.option for one in answers))
+
+    def agreement(self, answers: Iterable[str]) -> dict[str, float]:
+        """Return answer → share of the `samples` asked for that gave it."""
+        return {answer: votes / self.samples for answer, votes in Counter(answers).items()}
 
     @property
     def samples(self) -> int:

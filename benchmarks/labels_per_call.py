@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from evokd.agents.labeler import label_text, label_texts
 from evokd.agents.teacher import Call
-from evokd.bench.cell import Places, cell_config
-from evokd.bench.records import Cell
+from evokd.bench.peers import ask_each, zero_shot
 from evokd.bench.sets import data_folder, load_set
-from evokd.bench.suites import POOL
 from evokd.errors import ReplyError
-from evokd.graph.session import Session, open_session
-from evokd.store.run_dir import RunDirectory
-from evokd.tasks import load_task_data
+from evokd.graph.session import Session
 
 
 def main() -> None:
@@ -49,19 +44,11 @@ def measure(name: str, data: Path, number: int, size: int, cache: Path | None) -
     """Ask the labeler about a set's rows, `size` a call."""
     bench = load_set(name, data)
     rows = random.Random(f"{name} several").sample(list(bench.train.values()), number)  # noqa: S311
-    with tempfile.TemporaryDirectory(prefix="evokd-") as folder:
-        places = Places(data=data, work=Path(folder), results=Path(folder), cache=cache)
-        cell = Cell(set=name, shots=1, strategy=POOL, seed=0, budget=0)
-        config = cell_config(cell, bench, places)
-        run = RunDirectory(Path(folder) / "run")
-        run.lock()
-        task = load_task_data(config)
-        with open_session(config, task, run, emit=lambda event: None, cache_dir=cache) as session:
-            start = time.perf_counter()
-            said = ask(session, [row.text for row in rows], size)
-            seconds = time.perf_counter() - start
-            calls, tokens_in, tokens_out = session.ledger.spent_by_role()["labeler"]
-        run.unlock()
+    with zero_shot(name, data, cache) as session:
+        start = time.perf_counter()
+        said = ask(session, [row.text for row in rows], size)
+        seconds = time.perf_counter() - start
+        calls, tokens_in, tokens_out = session.ledger.spent_by_role()["labeler"]
     right = sum(one == row.label for one, row in zip(said, rows, strict=True))
     return {
         "set": name,
@@ -78,7 +65,8 @@ def ask(session: Session, texts: list[str], size: int) -> list[str]:
     """Return the labels; '' for texts of a reply that cannot be used."""
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card, session.labels
 
-    def one(start: int) -> list[str]:
+    def one(place: int) -> list[str]:
+        start = size * place
         part, call = texts[start : start + size], Call(0, f"several:{size}:{start}")
         try:
             if size == 1:
@@ -87,10 +75,8 @@ def ask(session: Session, texts: list[str], size: int) -> list[str]:
         except ReplyError:
             return [""] * len(part)
 
-    width = session.teachers["labeler"].settings.max_concurrency or 1
-    with ThreadPoolExecutor(width) as pool:
-        parts = pool.map(one, range(0, len(texts), size))
-        return [label for part in parts for label in part]
+    parts = ask_each(session, one, math.ceil(len(texts) / size))
+    return [label for part in parts for label in part]
 
 
 if __name__ == "__main__":

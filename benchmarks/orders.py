@@ -13,18 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from evokd.bench.cell import Places, cell_config
-from evokd.bench.peers import ask_labeler
-from evokd.bench.records import Cell
+from evokd.bench.peers import ask_labeler, zero_shot
 from evokd.bench.sets import data_folder, load_set
-from evokd.bench.suites import POOL
-from evokd.graph.session import open_session
-from evokd.store.run_dir import RunDirectory
-from evokd.tasks import load_task_data
 from evokd.tools.orders import part_orders
 
 TEMPLATES = (
@@ -67,19 +60,11 @@ def measure(name: str, data: Path, number: int, cache: Path | None) -> dict[str,
         for place, (row, label) in enumerate(zip(rows, others, strict=True))
     ]
     guarded = [part_orders(text, bench.labels) for text in ordered]
-    with tempfile.TemporaryDirectory(prefix="evokd-") as folder:
-        places = Places(data=data, work=Path(folder), results=Path(folder), cache=cache)
-        cell = Cell(set=name, shots=1, strategy=POOL, seed=0, budget=0)
-        config = cell_config(cell, bench, places)
-        run = RunDirectory(Path(folder) / "run")
-        run.lock()
-        task = load_task_data(config)
-        with open_session(config, task, run, emit=lambda event: None, cache_dir=cache) as session:
-            plain, obeyed, kept = (
-                ask_labeler(session, texts, session.card)
-                for texts in ([row.text for row in rows], ordered, [text for text, _ in guarded])
-            )
-        run.unlock()
+    with zero_shot(name, data, cache) as session:
+        plain, obeyed, kept = (
+            ask_labeler(session, texts, session.card)
+            for texts in ([row.text for row in rows], ordered, [text for text, _ in guarded])
+        )
     gold = [row.label for row in rows]
 
     def right(said: list[str]) -> float:

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from evokd.bench.peers import ask_labeler
-from evokd.graph.session import open_session
+from evokd.graph.session import asking_session
 from evokd.records import Example
 from evokd.runner import read_run_config
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks import load_task_data
 from evokd.tools.student import Student, cpu_flags
 
 WARM_UP = 8
@@ -62,15 +61,10 @@ def main() -> None:
     ours = measure(rows, predict)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder, "run"))
-        run.lock()
-        data = load_task_data(config)
-        with open_session(
-            config, data, run, emit=lambda event: None, cache_dir=Path(folder, "cache")
-        ) as session:
+        with asking_session(config, run, cache_dir=Path(folder, "cache")) as session:
             ask_labeler(session, [row.text for row in rows[-WARM_UP:]], session.card)
             first = rows[: arguments.teacher_rows]
             theirs = measure(first, lambda texts: ask_labeler(session, texts, session.card))
-        run.unlock()
     print("CPU flags:", " ".join(cpu_flags()))
     ratio = ours["rows_per_second"] / theirs["rows_per_second"]
     print(json.dumps({"student": ours, "teacher": theirs, "ratio": ratio}))

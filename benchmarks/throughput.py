@@ -31,11 +31,10 @@ from evokd.bench.statistics import score_of
 from evokd.config import Config
 from evokd.graph.learning import rows_for
 from evokd.graph.reading import screen_drafts
-from evokd.graph.session import Session, open_session
+from evokd.graph.session import Session, asking_session
 from evokd.records import Sample
 from evokd.runner import start_run
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks import load_task_data
 from evokd.tools.student import cpu_flags
 
 TRAININGS = 2
@@ -80,14 +79,7 @@ def run_theirs(
 ) -> dict[str, Any]:
     """Have distilabel write on the same endpoint, and return its figures."""
     run = RunDirectory(root / "theirs")
-    run.lock()
-    with open_session(
-        config,
-        load_task_data(config),
-        run,
-        emit=lambda event: None,
-        cache_dir=root / "cache",
-    ) as session:
+    with asking_session(config, run, cache_dir=root / "cache") as session:
         endpoint = session.teachers["generator"].endpoint
         asked = {
             "base_url": endpoint.base_url,
@@ -105,7 +97,6 @@ def run_theirs(
         batches = [json.loads(one) for one in written.stdout.splitlines() if one.startswith("{")]
         rows = [row for batch in batches for row in batch["samples"]]
         samples, refused = accept(session, rows)
-    run.unlock()
     spent = sum(row["tokens"] for row in rows)
     seconds = sum(batch["seconds"] for batch in batches)
     return figures(config, bench, samples, spent, seconds) | {

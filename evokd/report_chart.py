@@ -28,6 +28,11 @@ class Frame:
         """The y coordinate of the plot's lower edge."""
         return self.height - self.bottom
 
+    @property
+    def inner(self) -> tuple[float, float]:
+        """Width and height of the plot."""
+        return self.width - self.right - self.left, self.floor - self.top
+
     def column(self, index: int, columns: int) -> float:
         """Return the x coordinate of one of `columns` evenly spread points."""
         start = self.left + self.inset
@@ -55,7 +60,7 @@ def curve_points(
     values: Sequence[float | None], frame: Frame, low: float, high: float
 ) -> list[Point | None]:
     """Place a series in a chart; a missing value stays missing."""
-    tall = frame.floor - frame.top
+    _, tall = frame.inner
     points: list[Point | None] = []
     for index, value in enumerate(values):
         if value is None:
@@ -197,7 +202,7 @@ def reliability_chart(report: Json) -> Json | None:
     found = section(report, "reliability")
     if not found.get("raw"):
         return None
-    wide, tall = SQUARE.width - SQUARE.right - SQUARE.left, SQUARE.floor - SQUARE.top
+    wide, tall = SQUARE.inner
 
     def place(share: float, right: float) -> Point:
         return round(SQUARE.left + wide * share, 1), round(SQUARE.floor - tall * right, 1)

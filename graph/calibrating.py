@@ -112,16 +112,17 @@ def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
     """
     if len(gold) < FEWEST_GOLD:
         return []
+    by_id = {f"gold{place:04d}": row for place, row in enumerate(gold)}
     rows = [
         Sample(
-            id=f"gold{place:04d}",
+            id=name,
             text=row.text,
             round=0,
             call=PURPOSE,
             role=PURPOSE,
             intended_label=row.label,
         )
-        for place, row in enumerate(gold)
+        for name, row in by_id.items()
     ]
 
     def ask(group: Sequence[Sample]) -> list[Sample]:
@@ -133,7 +134,7 @@ def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
     with ContextThreadPoolExecutor(width) as threads:
         read = [one for part in threads.map(ask, label_groups(session, rows)) for one in part]
     return [
-        (gold[int(one.id[4:])], {name: given.get(name, 0.0) for name in session.labels})
+        (by_id[one.id], {name: given.get(name, 0.0) for name in session.labels})
         for one in read
         if (given := one.labeler_probabilities)
     ]

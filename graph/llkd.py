@@ -28,6 +28,7 @@ from evokd.graph import learning, reading
 from evokd.graph.calibrating import calibrate_labeler
 from evokd.graph.planning import Aim
 from evokd.graph.pooling import (
+    asked_numbers,
     calibrated,
     choose_texts,
     draw_by_chance,
@@ -128,18 +129,17 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         if not in_steps:
             total = session.affordable(strategy.samples_per_round)
         share = 0.0 if in_steps or session.data.validation else strategy.probe_share
-        held_out = draw_by_chance(session, round, _at_least_one(share, total))
+        asked = asked_numbers(session.run.read_samples())
+        held_out = draw_by_chance(session, round, asked, _at_least_one(share, total))
         aims = _new_aims(session, round)
-        for aim in aims:  # one that looks like it, and one that is taken for another
-            one_each = dict.fromkeys(aim.weakness.labels, 1)
-            held_out += draw_by_label(session, round, one_each, held_out)
+        # Of each weakness a text that looks like it, and one that may be taken for another.
+        tests = Counter(label for aim in aims for label in aim.weakness.labels)
+        held_out += draw_by_label(session, round, {*asked, *held_out}, tests)
         learned = Counter(one.label for one in session.accepted() if one.split == "train")
         shares = balanced_shares(max(0, total - len(held_out)), session.labels, learned)
-        chosen = choose_texts(session, round, shares, held_out, "random" if in_steps else None)
-        drafts = [
-            *pool_drafts(session, round, held_out, "probe"),
-            *pool_drafts(session, round, chosen, "train"),
-        ]
+        selection = "random" if in_steps else None
+        chosen = choose_texts(session, round, asked, shares, held_out, selection)
+        drafts = pool_drafts(session, round, held_out, chosen)
     told = f"asks about {len(chosen)} texts of the pool and, held out, {len(held_out)} by chance"
     session.emit({"kind": "note", "text": f"round {round}: {told}"})
     return {

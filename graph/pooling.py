@@ -7,11 +7,13 @@ Used by the graph that only asks about a pool (`llkd`) and by the one that fills
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 from evokd.graph import learning
 from evokd.graph.failures import RELATED_OF, failures_of, last_answers, related_failures
+from evokd.graph.quotas import still_wanted
 from evokd.graph.session import Session
 from evokd.graph.strategies import selects_in_steps
 from evokd.records import POOL, Failure, Sample, Weakness
@@ -51,22 +53,24 @@ def score(student: Student, batch: Sequence[tuple[int, str]]) -> list[Scored]:
 def choose_texts(
     session: Session,
     round: int,
+    asked: AbstractSet[int],
     by_label: Mapping[str, int],
-    taken: Iterable[int] = (),
+    held_out: Sequence[int],
     selection: str | None = None,
 ) -> list[int]:
     """Return the numbers of the texts that the teacher is asked about next.
 
     Args:
+        asked: numbers that the teacher has read.
         by_label: label → how many texts that the student gives it.
-        taken: numbers that are not to be had any more, besides what was asked.
+        held_out: numbers of this round that are not to be had either.
         selection: a strategy of choosing; None: the task file's.
     """
-    pool, asked = pool_of(session), asked_numbers(session.run.read_samples())
+    pool = pool_of(session)
     wrong = last_failures(session, round)
     wanted = Wanted(
         pool=pool,
-        asked=frozenset({*asked, *taken}),
+        asked=frozenset({*asked, *held_out}),
         by_label=by_label,
         embed=lambda texts: _vectors(session, texts),
         known=[*(row.text for row in session.data.seed), *pool.texts(sorted(asked))],
@@ -76,33 +80,32 @@ def choose_texts(
     return SELECTIONS[selection or session.config.strategy.selection](wanted)
 
 
-def draw_by_chance(session: Session, round: int, number: int) -> list[int]:
+def draw_by_chance(session: Session, round: int, asked: AbstractSet[int], number: int) -> list[int]:
     """Return the numbers of texts drawn by chance, to be held out."""
-    asked = asked_numbers(session.run.read_samples())
     return pool_of(session).draw(number, asked, random_of(session, round, "held out"))
 
 
 def draw_by_label(
-    session: Session, round: int, by_label: Mapping[str, int], taken: Iterable[int] = ()
+    session: Session, round: int, taken: AbstractSet[int], by_label: Mapping[str, int]
 ) -> list[int]:
     """Return the numbers of texts to be held out, by chance among those of each label.
 
     Args:
+        taken: numbers that are not to be had any more.
         by_label: label that the student gives them → how many.
-        taken: numbers that are not to be had any more, besides what was asked.
     """
     rng = random_of(session, round, "held out of a label")
-    out = {*asked_numbers(session.run.read_samples()), *taken}
     drawn: list[int] = []
     for label, count in by_label.items():
-        drawn += pool_of(session).draw_of(label, count, {*out, *drawn}, rng)
+        drawn += pool_of(session).draw_of(label, count, taken, rng)
     return drawn
 
 
 def pool_drafts(
-    session: Session, round: int, numbers: Sequence[int], split: Literal["train", "probe"]
+    session: Session, round: int, held_out: Sequence[int], chosen: Sequence[int]
 ) -> list[Sample]:
     """Return texts of the pool as samples, with what the last student says of them."""
+    numbers = [*held_out, *chosen]
     texts = pool_of(session).texts(numbers)
     said = _last_student(session, round).predict(texts)
     return [
@@ -113,28 +116,30 @@ def pool_drafts(
             call=POOL,
             role=POOL,
             intended_label=prediction.label,
-            split=split,
+            split="probe" if place < len(held_out) else "train",
             prediction=prediction,
         )
-        for number, text, prediction in zip(numbers, texts, said, strict=True)
+        for place, (number, text, prediction) in enumerate(zip(numbers, texts, said, strict=True))
     ]
 
 
 def draw_from_pool(
     session: Session, round: int, wanted: Mapping[str, int], probes: Mapping[str, int]
-) -> tuple[list[Sample], dict[str, int]]:
-    """Return what a round of the loop takes from its pool, real texts first, and what there was.
+) -> tuple[list[Sample], dict[str, int], dict[str, int]]:
+    """Return what a round of the loop takes from its pool, and what is to be written.
 
-    As many of each label, by what the student calls them, as are wanted of it; the held-out ones
-    by chance among these, for they shall judge the student. What there was: label → texts that
-    nobody was asked about.
+    Real texts first: as many of each label, by what the student calls them, as are wanted of it;
+    the held-out ones by chance among these, for they shall judge the student.
+
+    Returns:
+        The drafts; label → texts that the pool lacks, for training; the same, to be held out.
     """
     score_all(session, round)
-    there = pool_of(session).labels(asked_numbers(session.run.read_samples()))
-    held_out = draw_by_label(session, round, probes)
-    left = pool_of(session).labels({*asked_numbers(session.run.read_samples()), *held_out})
-    shares = {name: min(count, left.get(name, 0)) for name, count in wanted.items()}
-    chosen = choose_texts(session, round, shares, held_out)
+    asked = asked_numbers(session.run.read_samples())
+    missing, unheld = still_wanted(wanted, probes, pool_of(session).labels(asked))
+    held_out = draw_by_label(session, round, asked, probes)
+    shares = {name: count - missing.get(name, 0) for name, count in wanted.items()}
+    chosen = choose_texts(session, round, asked, shares, held_out)
     session.emit(
         {
             "kind": "note",
@@ -142,11 +147,7 @@ def draw_from_pool(
             f"{len(held_out)}",
         }
     )
-    drafts = [
-        *pool_drafts(session, round, held_out, "probe"),
-        *pool_drafts(session, round, chosen, "train"),
-    ]
-    return drafts, there
+    return pool_drafts(session, round, held_out, chosen), missing, unheld
 
 
 def settle_pool(session: Session, round: int, drafts: Sequence[Sample]) -> list[Sample]:
@@ -156,6 +157,8 @@ def settle_pool(session: Session, round: int, drafts: Sequence[Sample]) -> list[
     training step chooses anew; there nothing is contested either, for the student knows the seeds
     only.
     """
+    if session.pool is None:
+        return list(drafts)
     strategy = session.config.strategy
     in_steps = selects_in_steps(session.config)
     chooses = not in_steps and strategy.selection in LOOKS_AT_TEACHER

@@ -37,7 +37,6 @@ from evokd.tools.gates import (
 from evokd.tools.orders import part_orders
 
 LABEL_REPLY_TOKENS = 400  # of a call about several texts
-CHARS_PER_TOKEN = 3  # low on purpose, as in `writing`
 
 
 def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -232,8 +231,7 @@ def _unbiased(sample: Sample, bias: Mapping[str, float]) -> Sample:
 def label_groups(session: Session, samples: Sequence[Sample]) -> list[list[Sample]]:
     """Return what each labeler call is asked about: as many texts as may be, and as have room."""
     most = session.config.strategy.texts_per_label if session.kind.exclusive else 1
-    context = session.config.local.slot_context - LABEL_REPLY_TOKENS
-    room = context * CHARS_PER_TOKEN - len(session.card)
+    room = session.room(LABEL_REPLY_TOKENS)
     groups: list[list[Sample]] = []
     used = 0
     for one in samples:

@@ -31,7 +31,7 @@ from evokd.store.ledger import Ledger
 from evokd.store.pool import Pool
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks import TaskData, TaskKind, kind_of, normalize
+from evokd.tasks import TaskData, TaskKind, kind_of, load_task_data, normalize
 from evokd.tasks.pool import read_pool
 from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions, fewest_words
 from evokd.tools.packs import PACKS, fetch_pack, find_pack, gguf_path, installed
@@ -48,6 +48,7 @@ PROMPTS = ("card", *ROLES, "attributes")
 INSTRUCTION_WORDS = 5  # of the prompt in a row are no chance
 FOREIGN_SAMPLE, FOREIGN_CHARS = 300, 500  # texts of a pool, characters of each
 FOREIGN = 1.6  # times the seeds' word pieces a word
+CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
 FEWEST_SHARE = 1 / 3  # of a round: fewer samples are not worth their planning and training
 
 
@@ -87,6 +88,11 @@ class Session:
     def targets(self) -> dict[str, str]:
         """What texts are asked for, with its meaning."""
         return self.kind.targets(self.config.task.labels)
+
+    def room(self, reply_tokens: int) -> int:
+        """Return how many characters a message after the card may have in a local model's slot."""
+        tokens = self.config.local.slot_context - reply_tokens
+        return tokens * CHARS_PER_TOKEN - len(self.card)
 
     @cached_property
     def form(self) -> TextForm:
@@ -256,7 +262,6 @@ def session_of(state: Mapping[str, Any], runtime: Runtime[RunContext]) -> Sessio
 def _studio_session(task_file: str) -> Iterator[Session]:
     from evokd.config import dump_config, load_config
     from evokd.store.files import write_text
-    from evokd.tasks import load_task_data
 
     config = load_config(task_file)
     data = load_task_data(config)
@@ -265,6 +270,10 @@ def _studio_session(task_file: str) -> Iterator[Session]:
     write_text(run.config, dump_config(config))
     with open_session(config, data, run, emit=lambda event: None) as session:
         yield session
+
+
+def _say_nothing(event: Event) -> None:
+    pass
 
 
 @contextmanager
@@ -338,6 +347,24 @@ def open_session(
             warnings=warnings,
             seconds_setup=setup,
         )
+
+
+@contextmanager
+def asking_session(
+    config: Config, run: RunDirectory, *, emit: Emit = _say_nothing, cache_dir: Path | None = None
+) -> Iterator[Session]:
+    """Open a session only to ask its roles: nothing is run in the directory.
+
+    Raises:
+        RefusedError: as `open_session`, or data that cannot be used.
+    """
+    run.lock()
+    try:
+        data = load_task_data(config)
+        with open_session(config, data, run, emit=emit, cache_dir=cache_dir) as session:
+            yield session
+    finally:
+        run.unlock()
 
 
 def _fill(pool: Pool, config: Config, data: TaskData, emit: Emit) -> None:

@@ -26,7 +26,7 @@ from evokd.graph.planning import (
     with_topics,
 )
 from evokd.graph.pooling import draw_from_pool
-from evokd.graph.quotas import lacking_quotas, round_quotas, round_size, still_wanted
+from evokd.graph.quotas import lacking_quotas, round_quotas, round_size
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, WriteTask, branch_of, by_id
 from evokd.graph.topics import topics_of
@@ -36,7 +36,6 @@ from evokd.tasks import TaskKind
 EXAMPLES = 6  # a label: hard texts are modelled on them
 SHOWN_RIGHT = 3
 NEAREST_TO_AVOID = 2
-CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
 REPLY_TOKENS = 500
 
 
@@ -51,8 +50,7 @@ def analyze_student(state: RunState, runtime: Runtime[RunContext]) -> dict[str, 
         wanted, probes = round_quotas(session, state, aims, total)
         drawn: list[Sample] = []
         if session.pool:
-            drawn, there = draw_from_pool(session, round, wanted, probes)
-            wanted, probes = still_wanted(wanted, probes, there)
+            drawn, wanted, probes = draw_from_pool(session, round, wanted, probes)
         calls = _plan_calls(session, state, 0, wanted, probes, aims)
     session.emit(
         {"kind": "plan", "round": round, "weaknesses": [aim.weakness.name for aim in aims]}
@@ -133,7 +131,6 @@ def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
         scores=state.get("scores", {}),
         open_weaknesses=_open_names(session),
     )
-    room = session.config.local.slot_context - REPLY_TOKENS
     try:
         return analyze(
             session.teachers["analyst"],
@@ -141,7 +138,7 @@ def _ask_analyst(session: Session, state: RunState) -> list[PlannedWeakness]:
             session.card,
             findings,
             max_weaknesses=strategy.max_weaknesses,
-            max_chars=max(600, room * CHARS_PER_TOKEN - len(session.card)),
+            max_chars=max(600, session.room(REPLY_TOKENS)),
             call=Call(state["round"], f"analysis-{state['round']}"),
         )
     except ReplyError as error:

@@ -47,15 +47,12 @@ def label_bias(
 def calibrate(probabilities: Mapping[str, float], bias: Mapping[str, float]) -> dict[str, float]:
     """Return the probabilities divided by the bias; they add up to 1."""
     rows = {name: share / bias[name] for name, share in _whole(probabilities, list(bias)).items()}
-    total = sum(rows.values())
-    return {name: share / total for name, share in rows.items()}
+    return _normalized(rows)
 
 
 def with_temperature(probabilities: Mapping[str, float], temperature: float) -> dict[str, float]:
     """Return the probabilities raised to 1 / temperature; they add up to 1."""
-    floor = {name: max(LEAST, share) ** (1 / temperature) for name, share in probabilities.items()}
-    total = sum(floor.values())
-    return {name: share / total for name, share in floor.items()}
+    return _sharpened(_logs(probabilities), 1 / temperature)
 
 
 def fit_temperature(rows: Sequence[Mapping[str, float]], gold: Sequence[str]) -> float:
@@ -68,7 +65,7 @@ def fit_temperature(rows: Sequence[Mapping[str, float]], gold: Sequence[str]) ->
         rows: label → probability, all labels, one mapping a row.
         gold: each row's label.
     """
-    logs = [{name: math.log(max(LEAST, share)) for name, share in row.items()} for row in rows]
+    logs = [_logs(row) for row in rows]
     low, high = 1 / HOTTEST, 1 / COLDEST
     for _ in range(STEPS):
         middle = (low + high) / 2
@@ -119,15 +116,20 @@ def calibration_error(points: Sequence[Mapping[str, float]]) -> float:
     return apart / total if total else 0.0
 
 
+def _logs(probabilities: Mapping[str, float]) -> dict[str, float]:
+    return {name: math.log(max(LEAST, share)) for name, share in probabilities.items()}
+
+
 def _sharpened(logs: Mapping[str, float], power: float) -> dict[str, float]:
     """Return probabilities in proportion to exp(power · logs)."""
     top = max(logs.values())
-    raised = {name: math.exp(power * (value - top)) for name, value in logs.items()}
-    total = sum(raised.values())
-    return {name: value / total for name, value in raised.items()}
+    return _normalized({name: math.exp(power * (value - top)) for name, value in logs.items()})
 
 
 def _whole(probabilities: Mapping[str, float], labels: Sequence[str]) -> dict[str, float]:
-    rows = {name: max(LEAST, probabilities.get(name, 0.0)) for name in labels}
-    total = sum(rows.values())
-    return {name: share / total for name, share in rows.items()}
+    return _normalized({name: max(LEAST, probabilities.get(name, 0.0)) for name in labels})
+
+
+def _normalized(masses: Mapping[str, float]) -> dict[str, float]:
+    total = sum(masses.values())
+    return {name: mass / total for name, mass in masses.items()}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from evokd.agents.card import render_card
@@ -18,12 +21,13 @@ from evokd.bench.archive import calls_file
 from evokd.bench.cell import Places, cell_config, marks, run_directory, scored, stamped
 from evokd.bench.records import Cell, CellResult, RoleCost
 from evokd.bench.sets import load_set, read_packed
-from evokd.bench.suites import TEACHER_ONE
+from evokd.bench.suites import POOL, TEACHER_ONE
 from evokd.errors import ConfigError, DataError, ReplyError
-from evokd.graph.session import Emit, Session, open_session
+from evokd.graph.session import Emit, Session, asking_session
 from evokd.records import Example, Prediction
 from evokd.store.ledger import OK
-from evokd.tasks import TaskKind, load_task_data
+from evokd.store.run_dir import RunDirectory
+from evokd.tasks import TaskKind
 from evokd.tasks.ner import Mention, entities_reply, found_in
 from evokd.tools.packs import PACKS, fetch_pack
 
@@ -85,17 +89,12 @@ def run_teacher(cell: Cell, places: Places, command: str, emit: Emit) -> CellRes
     asked = Cell(**cell.model_dump() | {"strategy": "evokd"})
     config = cell_config(asked, bench, places)
     run = run_directory(cell, places)
-    run.lock()
-    try:
-        data = load_task_data(config)
-        with open_session(config, data, run, emit=emit, cache_dir=places.cache) as session:
-            rows = subsample(list(bench.rows(cell.split).values()), cell.set)
-            start = time.perf_counter()
-            found = _ask_all(session, rows, one_shot=cell.strategy == TEACHER_ONE)
-            seconds = time.perf_counter() - start
-            cost = session.ledger.spent_by_role().get("labeler", (0, 0, 0))
-    finally:
-        run.unlock()
+    with asking_session(config, run, emit=emit, cache_dir=places.cache) as session:
+        rows = subsample(list(bench.rows(cell.split).values()), cell.set)
+        start = time.perf_counter()
+        found = _ask_all(session, rows, one_shot=cell.strategy == TEACHER_ONE)
+        seconds = time.perf_counter() - start
+        cost = session.ledger.spent_by_role().get("labeler", (0, 0, 0))
     calls, tokens_in, tokens_out = cost
     return stamped(
         CellResult(
@@ -178,6 +177,21 @@ def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:
     return marks(session.kind, rows, said)
 
 
+@contextmanager
+def zero_shot(name: str, data: Path, cache: Path | None) -> Iterator[Session]:
+    """Open a session whose labeler is asked about a set's texts as the suite `pool` asks it.
+
+    Args:
+        cache: the reply cache; None: the user's.
+    """
+    with tempfile.TemporaryDirectory(prefix="evokd-") as folder:
+        places = Places(data=data, work=Path(folder), results=Path(folder), cache=cache)
+        cell = Cell(set=name, shots=1, strategy=POOL, seed=0, budget=0)
+        config = cell_config(cell, load_set(name, data), places)
+        with asking_session(config, RunDirectory(Path(folder) / "run"), cache_dir=cache) as session:
+            yield session
+
+
 def ask_labeler(session: Session, texts: Sequence[str], card: str) -> list[str]:
     """Return the labeler's answers, as many calls open as it may have; '' for an unusable reply.
 
@@ -192,7 +206,7 @@ def ask_labeler(session: Session, texts: Sequence[str], card: str) -> list[str]:
         except ReplyError:
             return ""
 
-    return _ask_each(session, ask, len(texts))
+    return ask_each(session, ask, len(texts))
 
 
 def _ask_for_entities(
@@ -208,10 +222,11 @@ def _ask_for_entities(
             named = []
         return _found(texts[place], named, gold)
 
-    return _ask_each(session, ask, len(texts))
+    return ask_each(session, ask, len(texts))
 
 
-def _ask_each(session: Session, ask: Callable[[int], T], number: int) -> list[T]:
+def ask_each(session: Session, ask: Callable[[int], T], number: int) -> list[T]:
+    """Return what `ask` says of 0, 1, …, as many calls open as the labeler may have."""
     with ThreadPoolExecutor(session.teachers["labeler"].settings.max_concurrency or 1) as pool:
         return list(pool.map(ask, range(number)))
 

@@ -28,7 +28,7 @@ from evokd.bench.records import Kind
 from evokd.config import nearest
 from evokd.errors import ConfigError, DataError
 from evokd.records import Example
-from evokd.store.files import write_text
+from evokd.store.files import write_lines
 from evokd.tasks import KINDS, TaskKind, normalize
 from evokd.tasks.rows import read_rows
 
@@ -220,14 +220,12 @@ def load_set(name: str, folder: Path) -> BenchSet:
 
 def write_rows(bench: BenchSet, path: Path, rows: Sequence[Example]) -> None:
     """Write rows as JSONL."""
-    plain = map(bench.task_kind.raw, rows)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in plain]
-    write_text(path, "".join(lines))
+    write_lines(path, map(bench.task_kind.raw, rows))
 
 
 def write_texts(path: Path, texts: Sequence[str]) -> None:
-    """Write texts, JSON strings in the key `text`, a line each."""
-    write_text(path, "".join(json.dumps({"text": one}, ensure_ascii=False) + "\n" for one in texts))
+    """Write texts as JSONL, without labels."""
+    write_lines(path, ({"text": one} for one in texts))
 
 
 def read_packed(path: Path) -> list[dict[str, Any]]:

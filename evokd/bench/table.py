@@ -360,7 +360,7 @@ def _in_rounds(curve: Json) -> bool:
 
 def _place(point: Point, far: float, low: float, high: float) -> Point:
     """Return where a point (tokens, score) stands in the drawing (px)."""
-    wide, tall = FRAME.width - FRAME.right - FRAME.left, FRAME.floor - FRAME.top
+    wide, tall = FRAME.inner
     x = FRAME.left + wide * point[0] / far
     return round(x, 1), round(FRAME.floor - tall * (point[1] - low) / (high - low), 1)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from evokd.errors import StorageError
 
@@ -27,6 +29,11 @@ def storage_errors(path: Path) -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 beside `path` and rename it into place."""
     write_bytes(path, text.encode())
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSON, a line each, as `write_text` does."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from evokd.errors import ResumeError, RunInUseError
 from evokd.records import Record, RoundRecord, Sample
-from evokd.store.files import storage_errors, write_text
+from evokd.store.files import storage_errors, write_lines, write_text
 
 R = TypeVar("R", bound=Record)
 
@@ -100,7 +100,7 @@ class RunDirectory:
     def write_samples(self, round: int, samples: Iterable[Sample]) -> None:
         """Replace the samples of `round`; those of other rounds stay (idempotent)."""
         kept = [sample for sample in self.read_samples() if sample.round != round]
-        _write_lines(self.samples_file, [row.model_dump() for row in [*kept, *samples]])
+        write_lines(self.samples_file, [row.model_dump() for row in [*kept, *samples]])
 
     def read_rounds(self) -> list[RoundRecord]:
         """Return one record a finished round, by round."""
@@ -114,7 +114,7 @@ class RunDirectory:
     def write_rounds(self, records: list[RoundRecord]) -> None:
         """Write all round records anew."""
         ordered = sorted(records, key=lambda row: row.round)
-        _write_lines(self.rounds_file, [row.model_dump() for row in ordered])
+        write_lines(self.rounds_file, [row.model_dump() for row in ordered])
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """Read a JSON object; {} when the file does not exist.
@@ -146,10 +146,6 @@ class RunDirectory:
             return [record.model_validate_json(line) for line in lines if line.strip()]
         except (ValueError, ValidationError):
             raise ResumeError(f"{path} is broken; restore it or start a new run") from None
-
-
-def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def find_run(run: str, runs_dir: Path) -> RunDirectory:
