@@ -12,6 +12,7 @@ import random
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,6 +62,7 @@ class FakeLLM:
         self.headers: list[dict[str, str]] = []
         self.lock = threading.Lock()
         self._rng = random.Random(7)
+        self._asked: Counter[tuple[str, str]] = Counter()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.server.daemon_threads = True
 
@@ -117,9 +119,12 @@ class FakeLLM:
         )
         assert label is not None
         count = form["properties"][name]["minItems"]
+        # By the prompt, not by the order in which threads ask: a run is then the same every time.
         with self.lock:
-            texts = [write_text(label.group(1), self._rng) for _ in range(count)]
-            texts[0] = f"{RUBBISH} {self._rng.randrange(10**6)} {texts[0]}"
+            self._asked[asked, name] += 1
+            rng = random.Random(f"{asked} {name} {self._asked[asked, name]}")
+        texts = [write_text(label.group(1), rng) for _ in range(count)]
+        texts[0] = f"{RUBBISH} {rng.randrange(10**6)} {texts[0]}"
         return texts
 
     def _plan(self) -> dict[str, Any]:
