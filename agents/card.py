@@ -11,8 +11,10 @@ from itertools import islice
 
 from evokd.agents.prompting import Prompt
 from evokd.records import Example
+from evokd.tasks.explanations import split_steps
 
 EXAMPLES_PER_LABEL = 2
+SOLVED_EXAMPLES = 4
 MAX_EXAMPLE_CHARS = 300
 
 
@@ -26,6 +28,20 @@ def render_card(
         gold = examples_of(label, seed)
         lines.extend(f"  Example: {shorten(row.text, MAX_EXAMPLE_CHARS)}" for row in gold)
     return prompt.fill("main", instructions=instructions.strip(), labels="\n".join(lines))
+
+
+def render_solved(prompt: Prompt, instructions: str, seed: Sequence[Example]) -> str:
+    """Return the card of a task of reasoning: up to four gold questions with their explanations."""
+    shown = [
+        prompt.fill(
+            "example",
+            question=shorten(row.text, 2 * MAX_EXAMPLE_CHARS),
+            steps="\n".join(split_steps(row.rationale)),
+            answer=row.label,
+        )
+        for row in sorted(seed, key=lambda row: not row.rationale)[:SOLVED_EXAMPLES]
+    ]
+    return prompt.fill("main", instructions=instructions.strip(), examples="\n\n".join(shown))
 
 
 def examples_of(label: str, seed: Sequence[Example]) -> list[Example]:

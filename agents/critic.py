@@ -151,6 +151,25 @@ class Critic:
         return turns
 
 
+def judge_explanation(
+    teacher: Teacher,
+    prompt: Prompt,
+    card: str,
+    question: str,
+    steps: Sequence[str],
+    answer: str,
+    call: Call,
+) -> float:
+    """Return how sure the critic is that an explanation leads to its answer, in [0, 1].
+
+    Raises:
+        ReplyError, TeacherError: see `Teacher.choose`.
+    """
+    asked = prompt.fill("main", question=question, steps="\n".join(steps), answer=answer)
+    turns: list[Message] = [("system", card), ("user", asked)]
+    return teacher.choose(turns, ["Yes", "No"], call).probability("Yes")
+
+
 def read_bad_examples(prompt: Prompt) -> list[tuple[str, str]]:
     """Return the bad examples of the critic's prompt with their faults, from lines `fault: text`.
 

@@ -143,7 +143,8 @@ def predict(
 ) -> None:
     """Ask the kept student; one line a text: label, confidence, text.
 
-    A student for entities: the text, then a line an entity: offsets, type, confidence, string.
+    A student for entities: the text, then a line an entity: offsets, type, confidence, string. One
+    that reasons: the question, then a line a step, and a line with the answer.
     """
     from evokd import api
 
@@ -154,6 +155,11 @@ def predict(
         if json_:
             said = answer.model_dump(exclude_none=True)
             print(json.dumps({"text": text} | said, ensure_ascii=False))
+        elif answer.steps is not None:
+            print(text)
+            for step in answer.steps:
+                print(f"  {step}")
+            print(f"  = {answer.label or '?'}\t{answer.confidence:.3f}")
         elif answer.entities is None:
             print(f"{answer.label}\t{answer.confidence:.3f}\t{text}")
         else:
@@ -354,16 +360,17 @@ def _end(result: Any, json_: bool) -> None:
 def _print_report(content: dict[str, Any], page: Path) -> None:
     from rich.console import Console
 
-    from evokd.report_words import percent
+    from evokd.report_words import percent, reasons
     from evokd.view import summary_table
 
     scores, seconds = content["scores"], content["seconds"]
     Console(width=None if sys.stdout.isatty() else 100).print(summary_table(content))
     print(f"{content['status']}: {content['stop_reason']}")
     held_out = content.get("refitted")
+    baseline = "untrained" if reasons(content) else "from the seeds alone"
     refitted = f", refitted with {held_out} held-out texts" if held_out else ""
     print(
-        f"test: {percent(scores['baseline'])} from the seeds alone, {percent(scores['final'])} "
+        f"test: {percent(scores['baseline'])} {baseline}, {percent(scores['final'])} "
         f"after teaching (round {scores['best_round']}{refitted})"
     )
     print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))

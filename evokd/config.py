@@ -17,12 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from evokd.errors import ConfigError
 
-ROLES = ("analyst", "generator", "labeler", "critic")
-STRATEGIES = ("evokd", "llkd", "static", "attr", "fewshot", "fullshot")
-POOL_STRATEGIES = ("evokd", "llkd")
+ROLES = ("analyst", "generator", "labeler", "critic", "reviser")
+STRATEGIES = ("evokd", "llkd", "elad", "static", "attr", "fewshot", "fullshot")
+POOL_STRATEGIES = ("evokd", "llkd", "elad")
 SELECTIONS = ("llkd", "random", "uncertainty", "confidence", "m-raru", "k-centre")
+QUESTION_SELECTIONS = ("explanation", "random", "least-confidence", "answer-entropy")
 DEFAULT_TEACHER = "local:qwen2.5-coder-1.5b-instruct"
 DEFAULT_EMBEDDER = "local:all-MiniLM-L6-v2"
+DEFAULT_REASONER = "local:smollm2-135m-instruct"
 
 
 class Settings(BaseModel):
@@ -34,8 +36,9 @@ class Settings(BaseModel):
 class TaskSection(Settings):
     """What the student must learn."""
 
-    kind: Literal["classification", "ner"] = Field(
-        description="classification: a text has one label; ner: it holds entities of some types"
+    kind: Literal["classification", "ner", "reasoning"] = Field(
+        description="classification: a text has one label; ner: it holds entities of some types; "
+        "reasoning: it is a question that is answered after an explanation"
     )
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     instructions: str = Field(min_length=1)
@@ -51,9 +54,15 @@ class TaskSection(Settings):
         "everyday things of all kinds, for texts about the whole world",
     )
     labels: dict[str, str] = Field(
+        default={},
         description="label or entity type → meaning; its parts, between semicolons, are written "
-        "about in turn",
-        min_length=1,
+        "about in turn; a task of reasoning has none",
+    )
+
+    answers: Literal["number", "yes_no", "choice", "text"] | None = Field(
+        None,
+        description="task.kind reasoning: what an answer is where a question has no choices; None: "
+        "what all seeds' answers are, else a text",
     )
 
     @model_validator(mode="after")
@@ -68,8 +77,14 @@ class TaskSection(Settings):
                 raise ValueError(
                     f"entity type {label!r} is the word none, holds a space, or ends with a dash"
                 )
+        if self.kind != "reasoning" and not self.labels:
+            raise ValueError(
+                "missing key 'task.labels': each label, or entity type, with its meaning"
+            )
         if self.kind == "classification" and len(self.labels) < 2:
             raise ValueError("labels: expected two or more; with one there is nothing to tell")
+        if self.kind == "reasoning" and self.labels:
+            raise ValueError("labels: a task of reasoning has none; its answers stand in the rows")
         return self
 
     @field_validator("topics", mode="before")
@@ -128,6 +143,15 @@ class StudentSection(Settings):
         False, description="go on from the last round's weights instead of the pretrained ones"
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; None: all cores")
+    lora_rank: int = Field(
+        16, ge=1, le=256, description="task.kind reasoning: of its LoRA matrices"
+    )
+    max_new_tokens: int = Field(
+        80, ge=8, le=4096, description="task.kind reasoning: longer explanations are cut"
+    )
+    temperature: float = Field(
+        0.7, gt=0, le=2, description="task.kind reasoning: of explanations that are compared"
+    )
 
 
 class RoleSection(Settings):
@@ -174,6 +198,7 @@ class AgentsSection(Settings):
     generator: RoleSection = Field(default_factory=RoleSection)
     labeler: RoleSection = Field(default_factory=RoleSection)
     critic: RoleSection = Field(default_factory=RoleSection)
+    reviser: RoleSection = Field(default_factory=RoleSection)
     prompts: str | None = Field(None, description="a folder whose prompt files replace ours")
 
 
@@ -197,7 +222,10 @@ class StrategySection(Settings):
     selection: str = Field(
         "llkd",
         description="llkd: which texts of the pool the teacher is asked about, or, in the mode "
-        "paper, which labelled ones a training step learns: " + ", ".join(SELECTIONS),
+        "paper, which labelled ones a training step learns: "
+        + ", ".join(SELECTIONS)
+        + "; elad: which questions are revised: "
+        + ", ".join(QUESTION_SELECTIONS),
     )
     weighting: Literal["product", "sum", "one"] = Field(
         "product",
@@ -276,6 +304,26 @@ class StrategySection(Settings):
         "decision is left that they could serve",
     )
     stop_when_closed: bool = False
+    candidates: int = Field(
+        150, ge=1, description="elad: questions of the pool that the student explains in a round"
+    )
+    continuations: int = Field(
+        2,
+        ge=1,
+        le=20,
+        description="elad: explanations that are sampled after every step, or, for the selection "
+        "answer-entropy, twice as many from the beginning",
+    )
+    annotation: Literal["clear", "whole"] = Field(
+        "clear",
+        description="elad: clear: the reviser keeps the student's steps up to the first wrong one; "
+        "whole: it explains the question itself",
+    )
+    known_answers: Literal["check", "measure"] = Field(
+        "check",
+        description="elad: what answers in the pool's rows are for: check: a revision that ends in "
+        "another one is rejected; measure: the report says how many do",
+    )
 
     @property
     def init(self) -> bool:
@@ -341,6 +389,19 @@ class Config(Settings):
     budget: BudgetSection = Field(default_factory=BudgetSection)
     random_seed: int = Field(0, ge=0, lt=2**31)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_defaults(cls, raw: Any) -> Any:
+        """What a kind of task has other defaults for stands in its task file, as it were."""
+        task = raw.get("task") if isinstance(raw, dict) else None
+        ours = KIND_DEFAULTS.get(str(task.get("kind")), {}) if isinstance(task, dict) else {}
+        filled = dict(raw) if ours else raw
+        for section, values in ours.items():
+            asked = raw.get(section) or {}
+            if isinstance(asked, dict):
+                filled[section] = {**values, **asked}
+        return filled
+
     @model_validator(mode="after")
     def _strategy_exists(self) -> Config:
         if self.strategy.name not in STRATEGIES:
@@ -348,15 +409,24 @@ class Config(Settings):
             raise ValueError(
                 f"unknown strategy {self.strategy.name!r}{near}; known: {', '.join(STRATEGIES)}"
             )
-        if self.strategy.selection not in SELECTIONS:
-            near = nearest(self.strategy.selection, SELECTIONS)
+        if (self.task.kind == "reasoning") != (self.strategy.name == "elad"):
+            raise ValueError(
+                f"the strategy {self.strategy.name} is not for task.kind {self.task.kind}; elad, "
+                "and nothing else, is for reasoning"
+            )
+        known = QUESTION_SELECTIONS if self.strategy.name == "elad" else SELECTIONS
+        if self.strategy.selection not in known:
+            near = nearest(self.strategy.selection, known)
             raise ValueError(
                 f"unknown strategy.selection {self.strategy.selection!r}{near}; "
-                f"known: {', '.join(SELECTIONS)}"
+                f"known: {', '.join(known)}"
             )
-        if self.strategy.name == "llkd" and not self.data.pool:
+        if self.strategy.name == "elad" and self.strategy.mode == "paper":
+            raise ValueError("strategy.mode paper is for the strategy llkd; elad has one mode")
+        if self.strategy.name in ("llkd", "elad") and not self.data.pool:
             raise ValueError(
-                "the strategy llkd chooses from unlabelled texts: give them in data.pool"
+                f"the strategy {self.strategy.name} chooses from unlabelled texts: give them in "
+                "data.pool"
             )
         if self.uses_pool:
             self._is_fit_for_a_pool()
@@ -383,10 +453,8 @@ class Config(Settings):
         return bool(self.data.pool) and self.strategy.name in POOL_STRATEGIES
 
     def _is_fit_for_a_pool(self) -> None:
-        if self.task.kind != "classification":
-            raise ValueError(
-                f"data.pool is for task.kind classification so far, not {self.task.kind}"
-            )
+        if self.task.kind == "ner":
+            raise ValueError("data.pool is for task.kind classification and reasoning, not ner")
         if not self.strategy.separation:
             raise ValueError(
                 "strategy.separation is off, but only the labeler knows the labels of a pool"
@@ -411,6 +479,27 @@ ROLE_DEFAULTS: dict[str, dict[str, Any]] = {
         "api_key_env": "OPENAI_API_KEY",
     },
     "generator": {"temperature": 1.0},
+}
+
+
+# What a kind of task has other defaults for (docs/methods.md): a student that writes is trained
+# with LoRA on few rows, each of them many tokens.
+KIND_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
+    "reasoning": {
+        "student": {
+            "model": DEFAULT_REASONER,
+            "batch_size": 8,
+            "passes": 3,
+            "min_steps": 20,
+            "seed_weight": 1,
+        },
+        "strategy": {
+            "name": "elad",
+            "selection": "explanation",
+            "rounds": 3,
+            "samples_per_round": 40,
+        },
+    },
 }
 
 

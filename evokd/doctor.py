@@ -21,7 +21,7 @@ def check_task(config: Config) -> Iterator[str]:
     data = load_task_data(config)
     yield (
         f"data: {len(data.seed)} seed, {len(data.validation)} validation, {len(data.test)} test "
-        f"rows, {len(data.labels)} labels"
+        "rows" + (f", {len(data.labels)} labels" if data.labels else "")
     )
     yield from (f"warning: {warning}" for warning in data.warnings)
     check_models(config)

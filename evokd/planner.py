@@ -48,6 +48,10 @@ TOKENS_PER_ENTITIES = 30  # of a text
 TOKENS_PER_VERDICT = 3
 DOUBTFUL_SHARE = 0.3  # of the texts that are not held out
 CONTESTED_SHARE = 0.05  # of the texts of a pool
+TOKENS_PER_QUESTION = 150  # with what the student wrote
+TOKENS_PER_CORRECTION = 70
+STEPS_WALKED = 3
+UNPROVEN_SHARE = 0.5  # of the revisions: code cannot recompute them
 TURN = 8  # tokens around every message of a conversation
 
 
@@ -97,8 +101,10 @@ def estimate(config: Config) -> Estimate:
     """
     data = load_task_data(config)
     prompts = load_prompts(config)
-    planned = _planned_calls(config, data)
-    sizes = _role_calls(config, data, prompts, planned)
+    if strategy_of(config).revises:
+        sizes = _revision_calls(config, data, prompts)
+    else:
+        sizes = _role_calls(config, data, prompts, _planned_calls(config, data))
     roles = used_roles(config)
     share = _affordable_share(config, [sizes[role] for role in roles])
     samples = round(_samples(config, data) * share) if roles else 0
@@ -164,6 +170,20 @@ def _role_calls(
         "generator": _generator(config, data, prompts["generator"], card, planned),
         "labeler": _labeler(config, data, card, labelled),
         "critic": _Calls(read, card + 100 + examples, TOKENS_PER_VERDICT),
+    }
+
+
+def _revision_calls(
+    config: Config, data: TaskData, prompts: Mapping[str, Prompt]
+) -> dict[str, _Calls]:
+    """Return the calls of a run that has explanations revised: the walk, then a correction."""
+    samples = _samples(config, data)
+    told = _tokens(task_card(config, prompts["card"], data.seed)) + TOKENS_PER_QUESTION
+    walked = STEPS_WALKED if config.strategy.annotation == "clear" else 0
+    written = (walked * TOKENS_PER_VERDICT + TOKENS_PER_CORRECTION) / (walked + 1)
+    return {
+        "reviser": _Calls(samples * (walked + 1), told, round(written)),
+        "critic": _Calls(round(UNPROVEN_SHARE * samples), told, TOKENS_PER_VERDICT),
     }
 
 

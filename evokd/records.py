@@ -42,13 +42,18 @@ class FoundEntity(Entity):
 class Example(Record):
     """One gold row from the user.
 
-    Where the task is to find entities, `label` is the type that batches are balanced by.
+    Where the task is to find entities, `label` is the type that batches are balanced by; where it
+    is to reason, `text` is the question and `label` the answer.
     """
 
     text: str
     label: str
     entities: list[Entity] = Field(default_factory=list)
     tokens: list[Span] = Field(default_factory=list, description="where its file says they are")
+    choices: list[str] = Field(
+        default_factory=list, description="what a question's answer is one of"
+    )
+    rationale: str = Field("", description="why the answer is right, a step a line")
 
 
 class Prediction(Record):
@@ -58,6 +63,23 @@ class Prediction(Record):
     confidence: float = Field(ge=0.0, le=1.0 + 1e-6)
     entities: list[FoundEntity] | None = Field(
         None, description="what was found; None: the task has no entities"
+    )
+    steps: list[str] | None = Field(
+        None, description="the explanation before the answer; None: the task asks for none"
+    )
+
+
+class Revision(Record):
+    """What the reviser made of a student's explanation."""
+
+    steps: list[str]
+    answer: str
+    verdicts: list[bool] = Field(
+        default_factory=list,
+        description="of the student's steps, then of its answer, as far as the walk went",
+    )
+    first_wrong: int | None = Field(
+        None, description="place of the first wrong step, from 0; one past the last: the answer"
     )
 
 
@@ -103,6 +125,13 @@ class Sample(Record):
     prediction: Prediction | None = Field(
         None, description="the student's answer before it was trained on this row"
     )
+
+    choices: list[str] = Field(default_factory=list, description="of a question")
+    uncertainty: dict[str, float] = Field(
+        default_factory=dict, description="of the student's explanation, by kind; in [0, 1]"
+    )
+    revision: Revision | None = Field(None, description="of the student's explanation")
+    known_answer: str | None = Field(None, description="the pool's own; no role is shown it")
 
     def rejected(self, reason: str) -> Sample:
         """Return a copy that is out, for `reason`."""

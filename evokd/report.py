@@ -17,6 +17,7 @@ from evokd.graph.learning import BASELINE, best_round_rule, predict, texts_refit
 from evokd.graph.reading import labeler_bias
 from evokd.graph.session import Session
 from evokd.records import Example, Prediction, RoundRecord, Sample, Weakness
+from evokd.report_explanations import agreement_warning, explained, revision_counts
 from evokd.report_html import render_html
 from evokd.store.files import write_text
 from evokd.store.ledger import WINDOW, covered_seconds, union_of
@@ -92,6 +93,7 @@ def build_report(
     windows = session.ledger.phase_intervals(WINDOW)
     parts = run.read_json(run.prepared).get("parts", {})
     calibration = run.read_json(run.calibration)
+    revisions = revision_counts(samples)
     return {
         "run_id": run.run_id,
         "strategy": config.strategy.name,
@@ -129,9 +131,11 @@ def build_report(
         "samples": _sample_counts(samples),
         "pool": _pool(session),
         "marked": [] if session.kind.exclusive else _marked(session, samples),
+        "revisions": revisions,
+        "explained": explained(session, samples) if revisions else [],
         "packs": _packs(session),
         "cpu_flags": cpu_flags(),
-        "warnings": [*session.warnings, *_lopsided(session)],
+        "warnings": [*session.warnings, *_lopsided(session), *agreement_warning(revisions)],
         "graph_mermaid": None,
         "verdict": None,
     }

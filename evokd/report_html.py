@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -23,6 +23,7 @@ from evokd.report_chart import curve, reliability_chart
 from evokd.report_words import (
     DASH,
     Json,
+    baseline_phrase,
     breakable,
     cell_percent,
     clipped,
@@ -30,7 +31,9 @@ from evokd.report_words import (
     duration,
     has_test,
     moment,
+    part_of,
     percent,
+    reasons,
     section,
     stage_name,
     stage_phrase,
@@ -38,6 +41,7 @@ from evokd.report_words import (
     sum_known,
     words,
 )
+from evokd.tasks.explanations import answer_form, same_answer
 
 TOP_CONFUSIONS = 5
 COLOURS = 8  # of entity types; a ninth type has the first one's again
@@ -50,6 +54,7 @@ def render_html(report: dict[str, Any]) -> str:
     """Return the whole page for one `report.json`."""
     return _template().render(
         report=report,
+        reasons=reasons(report),
         head=headline(report),
         charts=curve(report),
         rounds=round_rows(report),
@@ -58,6 +63,9 @@ def render_html(report: dict[str, Any]) -> str:
         reliability=reliability_chart(report),
         errors=error_table(report),
         marked=marked_texts(report),
+        revisions=revision_tables(report),
+        explained=explanation_cards(report),
+        uncertainties=uncertainties(report),
         weaknesses=weakness_cards(report),
         weakness_counts=weakness_counts(report),
         rejections=rejections(report),
@@ -111,7 +119,8 @@ def score_change(report: Json) -> Change:
     name = "final student" if best is None else stage_phrase(best)
     name += ", refitted" if report.get("refitted") else ""
     if has_test(report):
-        return Change(scores.get("baseline"), scores.get("final"), "baseline", name, True)
+        start_name = baseline_phrase(report)
+        return Change(scores.get("baseline"), scores.get("final"), start_name, name, True)
     seen = [stage for stage in stages(report) if stage.get("probe") is not None]
     if not seen:
         return Change(None, None, "baseline", name, False)
@@ -167,7 +176,7 @@ def tiles(report: Json) -> list[tuple[str, str]]:
     wall = sum_known(section(report, "seconds").values())
     found = [
         ("rounds", count(len(report.get("rounds") or []))),
-        ("samples accepted", count(accepted(report))),
+        (f"{'explanations' if reasons(report) else 'samples'} accepted", count(accepted(report))),
         ("teacher output tokens", count(sum_known(role.get("output_tokens") for role in roles))),
         ("weaknesses closed", f"{counts['closed']} of {sum(counts.values())}"),
         ("wall time of the rounds", duration(wall or None)),
@@ -358,6 +367,121 @@ def _types(report: Json) -> list[str]:
     return list(section(section(report, "task"), "labels"))
 
 
+# ----------------------------------------------------------------------------------- explanations
+
+# What a kind of uncertainty is the share of, or how it is worked out.
+UNCERTAINTIES = {
+    "intra": "the share of other answers where it answers after fewer of its steps",
+    "inter": "the share of other answers where it goes on anew after each of its steps",
+    "least_confidence": "one minus its confidence in its answer",
+    "answer_entropy": "how much the answers of whole explanations differ",
+}
+
+
+def revision_tables(report: Json) -> Json | None:
+    """Return how good the revisions are, in rows of (what, how many); None where there are none."""
+    if report.get("revisions") is None:
+        return None
+    told = Counter({name: number or 0 for name, number in report["revisions"].items()})
+    rejected = section(section(report, "samples"), "rejected")
+    return {
+        "told": told,
+        "approved": told["approved"] / (told["revised"] or 1),
+        "answers": _known_answers(told),
+        "checked": "not_the_known_answer" in rejected,
+        "walk": _walk(told),
+    }
+
+
+def _known_answers(told: Counter[str]) -> list[tuple[str, str]]:
+    known = told["known"]
+    rows = [
+        ("right before the revision", told["right_before"], known),
+        ("right after the revision", told["right_after"], known),
+        ("right before, wrong after", told["spoiled"], told["right_before"]),
+        ("wrong, but approved as they were", told["approved_wrong"], known),
+        ("right among the accepted", told["accepted_right"], told["accepted_known"]),
+    ]
+    return [(name, part_of(part, whole)) for name, part, whole in rows if whole]
+
+
+def _walk(told: Counter[str]) -> list[tuple[str, str]]:
+    wrong = told["miscalculated"]
+    rows = [
+        ("explanations with a miscalculated step", wrong, told["walked"]),
+        ("the reviser’s first “no” was to that very step", told["located"], wrong),
+        ("it got as far as that step", told["asked"], wrong),
+        ("and called it right", told["overlooked"], told["asked"]),
+    ]
+    return [(name, part_of(part, whole)) for name, part, whole in rows if whole]
+
+
+def uncertainties(report: Json) -> list[tuple[str, str]]:
+    """Return the kinds of uncertainty that the cards show, each with what it means."""
+    shown = {kind for one in report.get("explained") or [] for kind in one.get("uncertainty") or {}}
+    return [(words(kind), meaning) for kind, meaning in UNCERTAINTIES.items() if kind in shown]
+
+
+def explanation_cards(report: Json) -> list[Json]:
+    """Return questions with the student's explanation, the revised one, and what it says now."""
+    return [explanation_card(one) for one in report.get("explained") or []]
+
+
+def explanation_card(one: Json) -> Json:
+    """Return one question's card; its columns are the three explanations."""
+    steps, revised = list(one.get("steps") or []), list(one.get("revised") or [])
+    broke, choices = one.get("first_wrong"), list(one.get("choices") or [])
+    wanted, known = one.get("revised_answer") or "", one.get("known_answer") or ""
+    as_revised = _same(one.get("after_answer"), wanted, choices)
+    # Where nothing was wrong the steps are the student's own, unless it was not asked about them.
+    kept = broke if broke is not None else len(revised) if revised == steps else 0
+    return {
+        "question": one.get("question") or "",
+        "choices": [f"({chr(ord('a') + at)}) {option}" for at, option in enumerate(choices)],
+        "round": one.get("round"),
+        "outcome": _outcome(broke, len(steps), is_kept=revised == steps),
+        "uncertainty": [(words(k), f"{v:.2f}") for k, v in (one.get("uncertainty") or {}).items()],
+        "known": known,
+        "meets_known": _same(wanted, known, choices),
+        "columns": [
+            {
+                "name": "Student before",
+                "steps": _marked_steps(steps, "wrong", [broke]),
+                "answer": one.get("answer"),
+                "is_wrong": broke is not None and broke >= len(steps),
+            },
+            {
+                "name": "Revised",
+                "steps": _marked_steps(revised, "new", range(kept, len(revised))),
+                "answer": wanted,
+            },
+            {
+                "name": "Student after training",
+                "steps": _marked_steps(one.get("after") or [], "", []),
+                "answer": one.get("after_answer"),
+                "as_revised": as_revised,
+            },
+        ],
+    }
+
+
+def _marked_steps(steps: Sequence[str], mark: str, places: Container[int | None]) -> list[Json]:
+    return [{"text": one, "mark": mark if at in places else ""} for at, one in enumerate(steps)]
+
+
+def _same(answer: str | None, wanted: str, choices: Sequence[str]) -> bool:
+    return same_answer(answer or "", wanted, answer_form(wanted, choices), choices)
+
+
+def _outcome(broke: int | None, steps: int, *, is_kept: bool) -> str:
+    """Say in a few words what became of the student's explanation."""
+    if broke is None:
+        return "approved as it was" if is_kept else "written anew"
+    if broke < steps:
+        return f"broke at step {broke + 1} of {steps}"
+    return "broke at its answer"
+
+
 # ------------------------------------------------------------------------ weaknesses, rejections
 
 
@@ -506,7 +630,7 @@ def facts(report: Json) -> list[tuple[str, str]]:
         ("how the best round is chosen", report.get("best_round_rule")),
         ("pool", section(report, "pool").get("in_words")),
         ("held-out texts it was refitted with", report.get("refitted") or None),
-        ("confidence", report.get("calibration")),
+        ("confidence", None if reasons(report) else report.get("calibration")),
         ("labeler's bias, taken out", bias_phrase(report) or None),
         ("config fingerprint", report.get("config_fingerprint")),
         *((f"version of {name}", v) for name, v in section(report, "versions").items()),

@@ -35,6 +35,12 @@ def count(number: float | None) -> str:
     return DASH if number is None else f"{number:,.0f}"
 
 
+def part_of(part: float, whole: float) -> str:
+    """Write a count with its share: '12 of 40 (30.0%)'."""
+    share = f" ({percent(part / whole)})" if whole else ""
+    return f"{count(part)} of {count(whole)}{share}"
+
+
 def short_count(number: float) -> str:
     """Write a number for an axis tick: 950, 1.9k, 12k, 1.2M."""
     for size, unit in ((1e6, "M"), (1e3, "k")):
@@ -109,6 +115,16 @@ def stage_name(stage: Json) -> str:
 def stage_phrase(number: object) -> str:
     """Name a round in a sentence."""
     return "+Init" if number == 0 else f"round {number}"
+
+
+def reasons(report: Json) -> bool:
+    """Tell whether the task is to reason: questions and explanations, no labels."""
+    return section(report, "task").get("kind") == "reasoning"
+
+
+def baseline_phrase(report: Json) -> str:
+    """Name the student that the run began with; one that reasons has not seen the seeds."""
+    return "baseline, untrained" if reasons(report) else "baseline"
 
 
 def has_test(report: Json) -> bool:

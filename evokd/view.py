@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
-from evokd.report_words import percent
+from evokd.report_words import percent, reasons
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
@@ -97,7 +97,9 @@ def summary_table(report: Event) -> Table:
     for column in ("round", "accepted", "rejected", "fresh batch", "probe", "test", "tokens"):
         table.add_column(column, justify="right")
     baseline = report["scores"]["baseline"]
-    table.add_row("seeds only", "", "", "", "", percent(baseline), "")
+    table.add_row(
+        "untrained" if reasons(report) else "seeds only", "", "", "", "", percent(baseline), ""
+    )
     best = report["scores"]["best_round"]
     for one in [*([report["init"]] if report["init"] else []), *report["rounds"]]:
         table.add_row(

@@ -29,11 +29,18 @@ from evokd.store.ledger import FIT, union_of
 from evokd.tasks import Mistake, Row
 from evokd.tasks.ner import NOTHING
 from evokd.tools.student import Student
-from evokd.tools.students import AnyStudent, open_student, train_student
+from evokd.tools.students import AnyStudent, keep_student, open_student, train_student
 from evokd.tools.training import TrainingRow, write_training_rows
 
 BASELINE = -1
 CLEARLY = 0.05  # the largest p-value of a difference that counts
+BEGINNING: dict[str, Any] = {
+    "refill": 0,
+    "drafts": None,
+    "best_round": BASELINE,
+    "without_gain": 0,
+    "stop": "",
+}
 BEST_ROUND_RULE = (
     "the latest round that no earlier one is clearly better than on {what} (exact sign test, "
     "p < {level}); all rounds are asked the same rows, the test split is never touched"
@@ -46,15 +53,8 @@ def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("prepare", 0):
         folder = session.run.student_of_round(BASELINE)
         if not (folder / "config.json").exists():
-            _fit(session, _seed_rows(session), BASELINE)
-    return {
-        "round": first_round(session.config),
-        "refill": 0,
-        "drafts": None,
-        "best_round": BASELINE,
-        "without_gain": 0,
-        "stop": "",
-    }
+            fit_student(session, _seed_rows(session), BASELINE)
+    return BEGINNING | {"round": first_round(session.config)}
 
 
 def evaluate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             predicted, rivals = _predict_fresh(session, last, accepted)
             update = {"drafts": by_id(predicted), "rivals": rivals}
             accepted = predicted
-        measured = _train_and_measure(session, round, last, accepted)
+        measured = train_and_measure(session, round, last, accepted)
     update |= {"trained": measured, "scores": measured["per_label"] or state.get("scores", {})}
     session.emit({"kind": "trained", "round": round, **measured})
     return update
@@ -89,13 +89,25 @@ def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Write samples, failures, weaknesses and the round's line; re-test open weaknesses."""
     session = session_of(state, runtime)
-    round, run_id = state["round"], session.run.run_id
+    round = state["round"]
     with session.phase("record", round):
         samples = read_drafts(state)
         session.run.write_samples(round, samples)
         counts = _remember(session, state, samples) if session.memory else {}
+    write_round(session, state, samples, counts)
+    return {"drafts": None}
+
+
+def write_round(
+    session: Session, state: RunState, samples: Sequence[Sample], weaknesses: dict[str, int]
+) -> None:
+    """Write a round's line.
+
+    Args:
+        weaknesses: how many there are by status.
+    """
+    round, trained = state["round"], state["trained"]
     span = session.ledger.round_span(round)
-    trained = state["trained"]
     session.run.write_round(
         RoundRecord(
             round=round,
@@ -106,7 +118,7 @@ def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             probe=trained["probe"],
             fresh=trained["fresh"],
             per_label=trained["per_label"],
-            weaknesses=counts,
+            weaknesses=weaknesses,
             errors=trained["errors"],
             refills=state["refill"],
             output_tokens=session.ledger.tokens_of_round(round),
@@ -116,8 +128,8 @@ def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         )
     )
     session.round_ended()
-    session.emit({"kind": "recorded", "round": round, "run": run_id, "weaknesses": counts})
-    return {"drafts": None}
+    run_id = session.run.run_id
+    session.emit({"kind": "recorded", "round": round, "run": run_id, "weaknesses": weaknesses})
 
 
 def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -149,7 +161,7 @@ def learn_gold(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("learn_gold", round):
         gold = [TrainingRow.of(row) for row in session.data.train]
         rows = [*_seed_rows(session), *gold]
-        result = _fit(session, rows, round)
+        result = fit_student(session, rows, round)
     session.run.write_round(
         RoundRecord(
             round=round,
@@ -187,9 +199,9 @@ def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         kept = session.run.student
         if held_out := texts_refitted(accepted, best, strategy):
             learned = [*texts_taught(accepted, best, strategy), *held_out]
-            _fit(session, rows_for(session.config, session.data.seed, learned), best, kept)
+            fit_student(session, rows_for(session.config, session.data.seed, learned), best, kept)
         else:
-            _copy(session.run.student_of_round(best), kept)
+            _keep(session, session.run.student_of_round(best), kept)
     return {"best_round": best}
 
 
@@ -255,16 +267,16 @@ def is_clearly_better(one: Sequence[bool], other: Sequence[bool]) -> bool:
     return by_chance < CLEARLY
 
 
-def _copy(folder: Path, target: Path) -> None:
+def _keep(session: Session, folder: Path, target: Path) -> None:
     beside = target.with_name(f".{target.name}.tmp")
     with storage_errors(target):
         shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(folder, beside)
+        keep_student(session.kind.name, folder, beside)
         shutil.rmtree(target, ignore_errors=True)
         beside.rename(target)
 
 
-def _fit(
+def fit_student(
     session: Session, rows: Sequence[TrainingRow], round: int, folder: Path | None = None
 ) -> dict[str, Any]:
     """Call the training tool; the folder, by default the round's, appears when it is complete."""
@@ -285,6 +297,8 @@ def _fit(
             "random_seed": session.config.random_seed,
             "repeat": session.config.strategy.repeat,
             "choice": row_choice(session.config),
+            "instructions": session.config.task.instructions,
+            "answers": session.answers,
         }
     )
     session.ledger.add_phase(FIT, max(round, 0), start, time.time())
@@ -325,7 +339,10 @@ def rows_for(
     if row_choice(config):
         sure = [one.labeler_confidence or 0.0 for one in taught]
         learned = [replace(row, confidence=c) for row, c in zip(learned, sure, strict=True)]
-    return [*(TrainingRow.of(row, config.student.seed_weight) for row in seed), *learned]
+    gold = [TrainingRow.of(row, config.student.seed_weight) for row in seed]
+    if config.task.kind == "reasoning":  # an answer without its explanation teaches none
+        gold = [row for row in gold if row.steps]
+    return [*gold, *learned]
 
 
 def _training_rows(session: Session, round: int, fresh: Sequence[Sample]) -> list[TrainingRow]:
@@ -384,14 +401,20 @@ def _predict_fresh(
     return predicted, rivals
 
 
-def _train_and_measure(
+def train_and_measure(
     session: Session, round: int, last: int, accepted: Sequence[Sample]
 ) -> dict[str, Any]:
+    """Train the student of a round, and return what it took and how good it is.
+
+    Args:
+        last: the round before that has a student.
+        accepted: this round's samples, with what the last student says of them.
+    """
     rows = _training_rows(session, round, accepted)
     unlearnt = any(one.split == "train" for one in accepted)
     # In llkd's paper mode a last batch may bring nothing, and all before it was never learnt.
     trains = unlearnt or (last == BASELINE and len(rows) > len(session.data.seed))
-    result = _fit(session, rows, round) if trains else {}
+    result = fit_student(session, rows, round) if trains else {}
     student = student_of(session, round if trains else last)
     held_out = _held_out(session, round, accepted)
     said = predict(session, student, held_out)

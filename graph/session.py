@@ -15,12 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evokd.agents.card import render_card
+from evokd.agents.card import render_card, render_solved
 from evokd.agents.critic import read_bad_examples
 from evokd.agents.models import LocalEndpoint, chat_model, resolve_endpoint, split_model
 from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import CallLog, Capabilities, Teacher
-from evokd.config import ROLES, Config, role_settings
+from evokd.config import Config, role_settings
 from evokd.errors import ConfigError, DataError
 from evokd.graph.strategies import first_round, remembers, strategy_of, used_roles
 from evokd.memory.chroma import open_memory
@@ -32,19 +32,22 @@ from evokd.store.pool import Pool
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskData, TaskKind, kind_of, load_task_data, normalize
+from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.pool import read_pool
+from evokd.tasks.reasoning import usual_form
 from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions, fewest_words
 from evokd.tools.packs import PACKS, fetch_pack, find_pack, gguf_path, installed
 from evokd.tools.server import LocalServer
 from evokd.tools.student import pieces_per_word, resolve_student
-from evokd.tools.training import check_pretrained
+from evokd.tools.students import check_student
 
 if TYPE_CHECKING:
     from langgraph.runtime import Runtime
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
-PROMPTS = ("card", *ROLES, "attributes")
+WRITING = ("card", "analyst", "generator", "labeler", "critic", "attributes")
+PROMPTS = {"classification": WRITING, "ner": WRITING, "reasoning": ("card", "reviser", "critic")}
 INSTRUCTION_WORDS = 5  # of the prompt in a row are no chance
 FOREIGN_SAMPLE, FOREIGN_CHARS = 300, 500  # texts of a pool, characters of each
 FOREIGN = 1.6  # times the seeds' word pieces a word
@@ -88,6 +91,11 @@ class Session:
     def targets(self) -> dict[str, str]:
         """What texts are asked for, with its meaning."""
         return self.kind.targets(self.config.task.labels)
+
+    @property
+    def answers(self) -> AnswerForm:
+        """What an answer is, where the task is to reason and a question has no choices."""
+        return self.config.task.answers or usual_form(self.data.seed)
 
     def room(self, reply_tokens: int) -> int:
         """Return how many characters a message after the card may have in a local model's slot."""
@@ -159,7 +167,7 @@ class Session:
         if reached := self.budget_reached():
             return reached
         fewest = math.ceil(self.config.strategy.samples_per_round * FEWEST_SHARE)
-        writes = not strategy_of(self.config).labels_only
+        writes = not (strategy_of(self.config).labels_only or strategy_of(self.config).revises)
         if self.affordable(fewest) >= fewest and not (writes and self.writing_ends()):
             return ""
         return f"budget: too little is left for {fewest} more samples"
@@ -310,14 +318,16 @@ def open_session(
             memory = open_memory(config.memory, run.run_id, run.memory, embedder)
             stack.callback(memory.close)
         student_source = resolve_student(config.student.model, folders)
-        check_pretrained(student_source)
+        check_student(config.task.kind, student_source)
         pool, warnings = None, list(data.warnings)
         if config.uses_pool:
             pool = Pool(run.pool)
             stack.callback(pool.close)
             with _timed(setup, "pool"):
                 _fill(pool, config, data, emit)
-                foreign = _foreign(pool, data, student_source)
+                # A causal model's pieces tell its own languages, not the task's.
+                exact = config.task.kind != "reasoning"
+                foreign = _foreign(pool, data, student_source) if exact else []
             for warning in foreign:
                 emit({"kind": "warning", "text": warning})
             warnings += foreign
@@ -377,7 +387,7 @@ def _fill(pool: Pool, config: Config, data: TaskData, emit: Emit) -> None:
         too_long = len(text) > config.data.pool_max_chars
         return "too_long" if too_long else known.get(normalize(text), "")
 
-    counts = pool.fill(read_pool(data.pool), drop)
+    counts = pool.fill(read_pool(data.pool, kind_of(config).pool_columns), drop)
     emit({"kind": "note", "text": f"pool: {counts.in_words}"})
     if not counts.kept:
         raise DataError(f"data.pool: {counts.in_words}; there is nothing to ask about")
@@ -399,6 +409,8 @@ def _foreign(pool: Pool, data: TaskData, student: str) -> list[str]:
 def task_card(config: Config, prompt: Prompt, seed: Sequence[Example]) -> str:
     """Return the first message of every role."""
     shown = seed if config.strategy.show_seeds else ()
+    if config.task.kind == "reasoning":
+        return render_solved(prompt, config.task.instructions, shown)
     return render_card(prompt, config.task.instructions, config.task.labels, shown)
 
 
@@ -409,8 +421,10 @@ def load_prompts(config: Config) -> dict[str, Prompt]:
         ConfigError: a prompt of the user's cannot be used.
     """
     folder = config.agents.prompts
-    prompts = {name: load_prompt(name, config.task.kind, folder) for name in PROMPTS}
-    read_bad_examples(prompts["critic"])
+    kind = config.task.kind
+    prompts = {name: load_prompt(name, kind, folder) for name in PROMPTS[kind]}
+    if kind != "reasoning":
+        read_bad_examples(prompts["critic"])
     return prompts
 
 

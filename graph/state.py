@@ -85,6 +85,9 @@ class RunState(TypedDict, total=False):
     """Generator calls of this wave. Written by `analyze`, `refill` and `plan_texts`."""
     drafts: Annotated[dict[str, dict[str, Any]], merge_drafts]
     """This round's samples by id. Written from `generate` to `train`, cleared by `record`."""
+    candidates: list[dict[str, Any]]
+    """Questions of a pool with the student's explanations. Written by elad's `explain`, cleared by
+    its `select`."""
     rivals: dict[str, str]
     """Label → the label the student confuses it with most. Written by `evaluate`, `train`."""
     scores: dict[str, float]

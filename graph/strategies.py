@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from evokd.config import ROLES, Config
+from evokd.config import Config
 from evokd.tasks import kind_of
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Strategy:
         roles: the roles it may ask.
         teaches: it looks at the student: failures, weaknesses, probes, +Init.
         labels_only: it writes no texts, but has those of a pool labelled.
+        revises: it has the student's explanations of a pool's questions revised.
     """
 
     module: str
@@ -35,6 +36,7 @@ class Strategy:
     roles: tuple[str, ...] = ()
     teaches: bool = False
     labels_only: bool = False
+    revises: bool = False
 
     def build(
         self, checkpointer: BaseCheckpointSaver[Any] | None = None
@@ -46,8 +48,11 @@ class Strategy:
 
 
 STRATEGY = {
-    "evokd": Strategy("evokd.graph.evokd", roles=ROLES, teaches=True),
+    "evokd": Strategy(
+        "evokd.graph.evokd", roles=("analyst", "generator", "labeler", "critic"), teaches=True
+    ),
     "llkd": Strategy("evokd.graph.llkd", roles=("labeler", "critic"), labels_only=True),
+    "elad": Strategy("evokd.graph.elad", roles=("reviser", "critic"), revises=True),
     "static": Strategy("evokd.graph.one_pass", "build_static", ("generator",)),
     "attr": Strategy("evokd.graph.one_pass", "build_attr", ("analyst", "generator")),
     "fewshot": Strategy("evokd.graph.gold_only", "build_fewshot"),
@@ -63,7 +68,7 @@ def strategy_of(config: Config) -> Strategy:
 def used_roles(config: Config) -> list[str]:
     """Return the roles a run of this config calls."""
     strategy = strategy_of(config)
-    if not strategy.teaches and not strategy.labels_only:
+    if not (strategy.teaches or strategy.labels_only or strategy.revises):
         names_entities = bool(strategy.roles) and not kind_of(config).exclusive
         return [*strategy.roles, *(["labeler"] if names_entities else [])]
     switches = {
@@ -77,7 +82,11 @@ def used_roles(config: Config) -> list[str]:
 def remembers(config: Config) -> bool:
     """Whether a run of this config keeps a weakness memory; labelling a whole pool needs none."""
     strategy = strategy_of(config)
-    looks = strategy.teaches or (strategy.labels_only and not selects_in_steps(config))
+    looks = (
+        strategy.teaches
+        or strategy.revises
+        or (strategy.labels_only and not selects_in_steps(config))
+    )
     return looks and config.strategy.memory
 
 

@@ -46,6 +46,22 @@ def true_entities(text: str) -> list[dict[str, str]]:
     return [{"text": one, "type": known[one]} for one in text.split() if one in known]
 
 
+def true_explanation(asked: str) -> dict[str, Any]:
+    """Return the steps and the answer of a toy question such as "What is 3 plus 4?"."""
+    one, other = map(int, re.findall(r"(\d+) plus (\d+)", asked)[0])
+    return {"steps": [f"{one} + {other} = {one + other}"], "answer": str(one + other)}
+
+
+def is_right(asked: str) -> bool:
+    """Return whether a step or an answer to a toy question is right, as a reviser would say."""
+    truth = true_explanation(asked)
+    step = re.search(r'Check the last step: "(.*)"', asked)
+    if step is not None:
+        return step.group(1) in truth["steps"]
+    answer = re.search(r"[Aa]nswer: (.*)", asked)
+    return answer is not None and answer.group(1) == truth["answer"]
+
+
 class FakeLLM:
     """A server that answers as a teacher, or as `faults` says, one fault a request.
 
@@ -97,6 +113,8 @@ class FakeLLM:
                     for name, field in form["properties"].items()
                 }
             )
+        if "steps" in properties:
+            return json.dumps(true_explanation(asked))
         if "text" in form.get("properties", {}):
             return json.dumps({"text": "repaired " + write_text("fruit", self._rng)})
         return self._choice(asked, form)
@@ -141,7 +159,9 @@ class FakeLLM:
         options = inner["enum"]
         text = asked.rsplit('Text: "', 1)[-1]
         option = options[0]
-        if "yes" in options:
+        if set(options) == {"Yes", "No"}:
+            option = "Yes" if is_right(asked) else "No"
+        elif "yes" in options:
             option = "reply" if RUBBISH in text else "yes"
         elif set(WORDS) <= set(options):
             option = true_label(text)

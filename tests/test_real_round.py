@@ -64,6 +64,26 @@ def test_a_real_round_of_entities(tmp_path: Path) -> None:
     assert all(text == text.strip() != "" for text, _ in named)
 
 
+@pytest.mark.local_llm
+def test_a_real_round_of_explanations(tmp_path: Path) -> None:
+    task = TASK.parent.parent / "reasoning" / "task.yaml"
+    few = [
+        "data.test=null",
+        "student.passes=1",
+        "student.min_steps=1",
+        "strategy.rounds=1",
+        "strategy.samples_per_round=4",
+        "strategy.candidates=6",
+        "strategy.continuations=1",
+    ]
+    result = distill(task, overrides=few, run_id="reasoning", runs_dir=tmp_path)
+    revised = [one for one in RunDirectory(result.path).read_samples() if one.revision]
+    assert revised
+    assert any(one.revision and len(one.revision.verdicts) > 0 for one in revised)
+    assert all(float(one.label or "nan") >= 0 for one in revised if one.accepted)
+    assert predict("reasoning", ["What is 3 plus 4?"], runs_dir=tmp_path)[0].steps
+
+
 def _calls(run: Path) -> dict[str, int]:
     ledger = Ledger(run / "calls.sqlite")
     counts = ledger.counts()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,15 +15,28 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.config import StudentSection
+from evokd.tools.reasoner import Reasoner, check_causal, keep_reasoner, train_reasoner
 from evokd.tools.student import Student
 from evokd.tools.tagger import Tagger, train_tagger
-from evokd.tools.training import RowChoice, TrainingResult, TrainingRow, read_training_rows, train
+from evokd.tools.training import (
+    RowChoice,
+    TrainingResult,
+    TrainingRow,
+    check_pretrained,
+    read_training_rows,
+    train,
+)
 
-AnyStudent = Student | Tagger
-STUDENTS: dict[str, type[AnyStudent]] = {"classification": Student, "ner": Tagger}
+AnyStudent = Student | Tagger | Reasoner
+STUDENTS: dict[str, type[AnyStudent]] = {
+    "classification": Student,
+    "ner": Tagger,
+    "reasoning": Reasoner,
+}
 TRAINERS: dict[str, Callable[..., TrainingResult]] = {
     "classification": train,
     "ner": train_tagger,
+    "reasoning": train_reasoner,
 }
 
 
@@ -32,6 +46,27 @@ def open_student(kind: str, folder: Path, settings: StudentSection) -> AnyStuden
         folder, max_length=settings.max_length, precision=settings.precision
     )
     return opened
+
+
+def check_student(kind: str, model: str) -> None:
+    """Check that a student of a kind of task can be loaded and trained, without its weights.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    (check_causal if kind == "reasoning" else check_pretrained)(model)
+
+
+def keep_student(kind: str, folder: Path, target: Path) -> None:
+    """Write the student of a round as the one that is kept.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if kind == "reasoning":
+        keep_reasoner(folder, target)
+    else:
+        shutil.copytree(folder, target)
 
 
 def train_kind(
@@ -45,13 +80,19 @@ def train_kind(
     random_seed: int,
     repeat: bool = True,
     choice: Mapping[str, str] | None = None,
+    instructions: str = "",
+    answers: str = "text",
 ) -> TrainingResult:
     """Train the student of a kind of task; see `training.train`.
 
     Args:
         choice: the fields of a `RowChoice`; only rows of texts have a confidence.
+        instructions: what a student that reasons is told before every question.
+        answers: what form its answers have.
     """
     more: dict[str, Any] = {"choice": RowChoice(**choice)} if choice else {}  # type: ignore[arg-type]
+    if kind == "reasoning":
+        more |= {"instructions": instructions, "answers": answers}
     return TRAINERS[kind](
         rows, labels, model, output_dir, settings, random_seed=random_seed, repeat=repeat, **more
     )
@@ -62,9 +103,9 @@ class TrainRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: str = Field(description="the task's: classification or ner")
+    kind: str = Field(description="the task's: classification, ner or reasoning")
     rows_file: str = Field(
-        description="JSONL of text, label, weight, confidence, and entities with tokens"
+        description="JSONL of text, label, weight, confidence, steps, and entities with tokens"
     )
     labels: list[str] = Field(description="all labels, in the order of the logits")
     model: str = Field(description="folder or hub id of the pretrained weights")
@@ -74,6 +115,10 @@ class TrainRequest(BaseModel):
     repeat: bool = Field(True, description="several passes over the rows; off: one")
     choice: dict[str, str] | None = Field(
         None, description="how rows with a confidence are chosen: selection, weighting, noise"
+    )
+    instructions: str = Field("", description="what a student that reasons is told")
+    answers: str = Field(
+        "text", description="the form of its answers: number, yes_no, choice, text"
     )
 
 
@@ -88,6 +133,8 @@ def train_student(
     random_seed: int = 0,
     repeat: bool = True,
     choice: dict[str, str] | None = None,
+    instructions: str = "",
+    answers: str = "text",
 ) -> dict[str, Any]:
     """Fine-tune the student on the rows of a file and save it; return rows, steps and speed."""
     result = train_kind(
@@ -100,5 +147,7 @@ def train_student(
         random_seed=random_seed,
         repeat=repeat,
         choice=choice,
+        instructions=instructions,
+        answers=answers,
     )
     return asdict(result)

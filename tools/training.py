@@ -23,6 +23,8 @@ from evokd.errors import ConfigError
 from evokd.records import Entity, Example, Span
 from evokd.store.files import storage_errors
 from evokd.tasks import Row
+from evokd.tasks.explanations import split_steps
+from evokd.tasks.reasoning import asked_question
 from evokd.tools.mixture import noisy_rows
 from evokd.tools.student import PREDICT_BATCH, TEXT_CLASSIFIER, load_libraries, uses_bf16
 from evokd.tools.thresholds import StepSelection, Weighting, normalized_entropy, step_selection
@@ -43,6 +45,7 @@ class TrainingRow:
         tokens: where they are, if not where we would cut.
         confidence: how sure the teacher is of the label; such a row is learnt in a step only where
             the training's `RowChoice` keeps it. None: the row is gold, or chosen already.
+        steps: the explanation to learn before the answer, which is the label.
     """
 
     text: str
@@ -51,12 +54,18 @@ class TrainingRow:
     entities: tuple[Entity, ...] = ()
     tokens: tuple[Span, ...] = ()
     confidence: float | None = None
+    steps: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, row: Row, weight: int = 1) -> TrainingRow:
         """Return a gold row or a sample as a row to learn."""
-        tokens = tuple(row.tokens) if isinstance(row, Example) else ()
-        return cls(row.text, row.label or "", weight, tuple(row.entities), tokens)
+        if isinstance(row, Example):
+            tokens, steps = tuple(row.tokens), tuple(split_steps(row.rationale))
+        else:
+            tokens, steps = (), tuple(row.revision.steps if row.revision else ())
+        text = asked_question(row.text, row.choices)
+        entities = tuple(row.entities)
+        return cls(text, row.label or "", weight, entities, tokens, steps=steps)
 
     @property
     def example(self) -> Example:
@@ -143,13 +152,19 @@ def _row_to_json(row: TrainingRow) -> str:
     if row.entities or row.tokens:
         raw["entities"] = [[one.start, one.end, one.label] for one in row.entities]
         raw["tokens"] = row.tokens
+    if row.steps:
+        raw["steps"] = row.steps
     return json.dumps(raw, ensure_ascii=False) + "\n"
 
 
 def _row_from_json(raw: dict[str, Any]) -> TrainingRow:
     found = raw.pop("entities", [])
     return TrainingRow(
-        **raw | {"tokens": tuple((start, end) for start, end in raw.get("tokens", []))},
+        **raw
+        | {
+            "tokens": tuple((start, end) for start, end in raw.get("tokens", [])),
+            "steps": tuple(raw.get("steps", [])),
+        },
         entities=tuple(Entity(start=start, end=end, label=label) for start, end, label in found),
     )
 
@@ -273,12 +288,33 @@ def train_model(
         model.get_input_embeddings().requires_grad_(False)
         for parameter in model.base_model.embeddings.parameters():
             parameter.requires_grad_(False)
+    result = fit_lesson(
+        model,
+        lambda: read(model, tokenizer),
+        settings,
+        random_seed,
+        repeat=repeat,
+        usual_rate=usual_rate,
+    )
+    save_model(model, tokenizer, output_dir)
+    return result
+
+
+def fit_lesson(
+    model: Any,
+    read: Callable[[], Lesson],
+    settings: StudentSection,
+    random_seed: int,
+    *,
+    repeat: bool = True,
+    usual_rate: float = LEARNING_RATE,
+) -> TrainingResult:
+    """Teach a loaded model what `read` returns, and return what it took; see `train_model`."""
     start = time.perf_counter()
-    lesson = read(model, tokenizer)
+    lesson = read()
     schedule = plan_schedule(len(lesson.rows), settings, repeat, usual_rate=usual_rate)
     loss = _fit(model, lesson, settings, schedule, random_seed)
     seconds = time.perf_counter() - start
-    _save(model, tokenizer, output_dir)
     return TrainingResult(
         rows=len(lesson.rows),
         steps=schedule.steps,
@@ -310,10 +346,15 @@ def check_pretrained(model_folder: str) -> None:
         transformers.AutoConfig.from_pretrained(model_folder)
         transformers.AutoTokenizer.from_pretrained(model_folder)
     except (OSError, ValueError) as error:
-        raise _cannot_load(model_folder, error) from None
+        raise cannot_load(model_folder, error) from None
 
 
-def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a model and its tokenizer.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
     from safetensors import SafetensorError
 
     with storage_errors(folder):
@@ -324,7 +365,8 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def _cannot_load(model_folder: str, error: Exception) -> ConfigError:
+def cannot_load(model_folder: str, error: Exception) -> ConfigError:
+    """Return the error for a student's weights that are not to be had."""
     first = str(error).strip().splitlines()[0]
     return ConfigError(
         f"student.model: cannot load {model_folder}: {first}; give local:PACK, path:DIR or a "
@@ -354,7 +396,7 @@ def _load_pretrained(
             model_folder, **outputs, ignore_mismatched_sizes=True, dtype="float32"
         )
     except (OSError, ValueError) as error:
-        raise _cannot_load(model_folder, error) from None
+        raise cannot_load(model_folder, error) from None
     return model, tokenizer
 
 

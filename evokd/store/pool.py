@@ -7,10 +7,12 @@ be computed anew at any time, so that a killed run loses nothing.
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -63,7 +65,8 @@ class Pool:
         with storage_errors(path), self._db as db:
             db.execute(
                 "CREATE TABLE IF NOT EXISTS texts "
-                "(id INTEGER PRIMARY KEY, digest BLOB UNIQUE NOT NULL, text TEXT NOT NULL)"
+                "(id INTEGER PRIMARY KEY, digest BLOB UNIQUE NOT NULL, text TEXT NOT NULL, "
+                "more TEXT NOT NULL)"
             )
             db.execute(
                 "CREATE TABLE IF NOT EXISTS scores "
@@ -87,11 +90,11 @@ class Pool:
             return self.counts
         counts = PoolCounts()
         dropped: Counter[str] = Counter()
-        waiting: list[tuple[bytes, str]] = []
+        waiting: list[tuple[bytes, str, str]] = []
         with storage_errors(self.path), self._db as db:
 
             def store() -> None:
-                query = "INSERT OR IGNORE INTO texts (digest, text) VALUES (?, ?)"
+                query = "INSERT OR IGNORE INTO texts (digest, text, more) VALUES (?, ?, ?)"
                 stored = db.executemany(query, waiting).rowcount if waiting else 0
                 counts.kept += stored
                 dropped["duplicate"] += len(waiting) - stored
@@ -106,7 +109,7 @@ class Pool:
                 elif why := drop(row.text):
                     dropped[why] += 1
                 else:
-                    waiting.append((_digest(row.text), row.text))
+                    waiting.append((_digest(row.text), row.text, row.more))
                     if len(waiting) == BATCH:
                         store()
             store()
@@ -147,6 +150,13 @@ class Pool:
                 ).fetchall()
             )
         return [found[one] for one in ids]
+
+    def more(self, ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Return what the rows of some texts hold beside them, in their order."""
+        query = "SELECT id, more FROM texts WHERE id IN (SELECT value FROM json_each(?))"
+        with storage_errors(self.path):
+            found = dict(self._db.execute(query, (_as_json(ids),)).fetchall())
+        return [json.loads(found[one]) if found[one] else {} for one in ids]
 
     def write_scores(self, batches: Iterable[Sequence[Scored]]) -> None:
         """Replace all scores."""

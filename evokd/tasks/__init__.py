@@ -4,6 +4,7 @@ from evokd.config import Config
 from evokd.tasks.classification import Classification
 from evokd.tasks.kind import Mistake, Row, TaskKind
 from evokd.tasks.ner import NamedEntities
+from evokd.tasks.reasoning import Reasoning
 from evokd.tasks.rows import TaskData, read_task_data
 from evokd.tasks.texts import is_unicode, normalize
 
@@ -19,7 +20,9 @@ __all__ = [
     "normalize",
 ]
 
-KINDS: dict[str, TaskKind] = {kind.name: kind for kind in (Classification(), NamedEntities())}
+KINDS: dict[str, TaskKind] = {
+    kind.name: kind for kind in (Classification(), NamedEntities(), Reasoning())
+}
 
 
 def kind_of(config: Config) -> TaskKind:

@@ -14,6 +14,7 @@ from evokd.config import nearest
 from evokd.errors import DataError
 from evokd.records import Example, Prediction
 from evokd.tasks.kind import Mistake, Row
+from evokd.tasks.pool import TEXT
 from evokd.tasks.texts import is_unicode
 
 CONFUSION = "confusion"
@@ -27,6 +28,8 @@ class Classification:
     errors = (CONFUSION,)
     exclusive = True
     form = '{"text": "…", "label": "…"}'
+    columns = ("text", "label")
+    pool_columns = TEXT
 
     def check_row(self, raw: dict[str, Any], where: str, labels: Sequence[str]) -> Example:
         """Return a row of a file, checked."""

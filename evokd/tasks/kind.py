@@ -57,6 +57,16 @@ class TaskKind(Protocol):
         """What a row of a file looks like, in words."""
         ...
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the header of a CSV of gold rows must hold."""
+        ...
+
+    @property
+    def pool_columns(self) -> tuple[str, ...]:
+        """The column that holds a text of a pool, and others that are kept beside it."""
+        ...
+
     def check_row(self, raw: dict[str, Any], where: str, labels: Sequence[str]) -> Example:
         """Return a row of a file, checked.
 

@@ -23,6 +23,7 @@ from evokd.config import nearest
 from evokd.errors import DataError
 from evokd.records import Entity, Example, FoundEntity, Prediction, Record, Span
 from evokd.tasks.kind import Mistake, Row
+from evokd.tasks.pool import TEXT
 from evokd.tasks.texts import is_unicode, normalize
 
 OUTSIDE, BEGIN, INSIDE = "O", "B-", "I-"
@@ -184,6 +185,8 @@ class NamedEntities:
     metric = "strict F1"
     errors = (MISSED, SPURIOUS, WRONG_TYPE, BOUNDARY)
     exclusive = False
+    columns = ("text", "label")
+    pool_columns = TEXT
     form = (
         '{"tokens": […], "tags": […]} (IOB2) or '
         '{"text": "…", "entities": [{"start": 0, "end": 5, "label": "…"}]}'

@@ -2,7 +2,8 @@
 
 A pool is JSONL or CSV with a column `text` (both may be `.gz`), a `.txt` with a text a line, a
 folder of `.txt` files, each one text, or a folder that `datasets` saved. Other columns are not
-looked at, labels among them. One broken row is no reason to stop: it is yielded as `BrokenRow`.
+looked at, labels among them; only where the texts are questions (column `question`), `choices` and
+`answer` are kept beside them. One broken row is no reason to stop: it is yielded as `BrokenRow`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +24,22 @@ from evokd.errors import ConfigError, DataError
 from evokd.tasks.texts import is_unicode
 
 CHUNK = 1 << 20
-POOL_FORM = 'lines such as {"text": "…"}'
+TEXT: tuple[str, ...] = ("text",)
+QUESTION = ("question", "choices", "answer")
+MOST_CHOICES = 26  # a letter each
 SAVED_DATASET = ("dataset_info.json", "dataset_dict.json")
+NOT_UTF8 = "not UTF-8"
+Rows = Iterator[tuple[str, "dict[Any, Any] | str"]]  # place, and its columns or why it has none
 LARGEST_FIELD = 1 << 27  # csv's own limit makes an error of a text of 130,000 characters
 
 
 @dataclass(frozen=True)
 class PoolRow:
-    """A text and where it stands."""
+    """A text, where it stands, and, as JSON, what else its row holds that is to be kept."""
 
     place: str
     text: str
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,11 @@ class BrokenRow:
     why: str
 
 
-def read_pool(path: Path) -> Iterator[PoolRow | BrokenRow]:
+def read_pool(path: Path, columns: Sequence[str] = TEXT) -> Iterator[PoolRow | BrokenRow]:
     """Yield the rows of a pool in order, in memory one at a time.
+
+    Args:
+        columns: the first holds the text, the others may be missing and are kept beside it.
 
     Raises:
         DataError: nothing there, a form that is not known, a CSV without the column text, an
@@ -54,9 +63,11 @@ def read_pool(path: Path) -> Iterator[PoolRow | BrokenRow]:
     """
     if path.is_dir():
         if any((path / name).exists() for name in SAVED_DATASET):
-            yield from _saved_dataset(path)
+            rows = _saved_dataset(path, columns)
         else:
-            yield from _text_files(path)
+            rows = _text_files(path, columns)
+        for place, row in rows:
+            yield _checked(place, row, columns)
         return
     read = {".jsonl": _json_lines, ".csv": _csv_rows, ".txt": _plain_lines}
     form = Path(path.name.removesuffix(".gz")).suffix
@@ -66,7 +77,8 @@ def read_pool(path: Path) -> Iterator[PoolRow | BrokenRow]:
             "a folder of .txt files or one that datasets saved"
         )
     with _opened(path) as file:
-        yield from read[form](path, file)
+        for place, row in read[form](path, file, columns):
+            yield _checked(place, row, columns)
 
 
 def digest_of_pool(path: Path) -> str:
@@ -98,14 +110,38 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise DataError(f"data.pool: {path} cannot be read: {error.strerror or error}") from None
 
 
-def _checked(place: str, text: Any) -> PoolRow | BrokenRow:
+def form_of_pool(columns: Sequence[str]) -> str:
+    """Return in words what a row of a pool looks like."""
+    return f'lines such as {{"{columns[0]}": "…"}}'
+
+
+def _checked(
+    place: str, row: Mapping[Any, Any] | str, columns: Sequence[str]
+) -> PoolRow | BrokenRow:
+    """Return a row, or why it cannot be used.
+
+    Args:
+        row: its columns, or why there are none.
+    """
+    if isinstance(row, str):
+        return BrokenRow(place, row)
+    text = row.get(columns[0])
     if not isinstance(text, str):
-        return BrokenRow(place, "no column text that holds a string")
+        return BrokenRow(place, f"no column {columns[0]} that holds a string")
     if not text.strip():
         return BrokenRow(place, "an empty text")
     if not is_unicode(text):
         return BrokenRow(place, "half a surrogate pair")
-    return PoolRow(place, text)
+    more = {name: row[name] for name in columns[1:] if row.get(name) not in (None, "", [])}
+    if isinstance(more.get("choices"), str):  # as a CSV has them
+        more["choices"] = [one.strip() for one in more["choices"].split("|")]
+    choices = more.get("choices", ["a", "b"])
+    if not (isinstance(choices, list) and all(isinstance(one, str) for one in choices)):
+        return BrokenRow(place, "choices that are no list of strings")
+    different = {" ".join(one.split()).casefold() for one in choices} - {""}
+    if not max(2, len(choices)) <= len(different) <= MOST_CHOICES:
+        return BrokenRow(place, "fewer than two choices, too many, or two that are the same")
+    return PoolRow(place, text, json.dumps(more, ensure_ascii=False) if more else "")
 
 
 def _decoded(path: Path, file: IO[bytes]) -> Iterator[tuple[str, str | None]]:
@@ -120,35 +156,35 @@ def _decoded(path: Path, file: IO[bytes]) -> Iterator[tuple[str, str | None]]:
             yield place, line.rstrip("\r\n")
 
 
-def _json_lines(path: Path, file: IO[bytes]) -> Iterator[PoolRow | BrokenRow]:
+def _json_lines(path: Path, file: IO[bytes], columns: Sequence[str]) -> Rows:
     for place, line in _decoded(path, file):
         if line is None:
-            yield BrokenRow(place, "not UTF-8")
+            yield place, NOT_UTF8
         elif line.strip():
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
-                yield BrokenRow(place, "not valid JSON")
+                yield place, "not valid JSON"
             else:
-                yield _checked(place, row.get("text") if isinstance(row, dict) else None)
+                yield place, row if isinstance(row, dict) else {}
 
 
-def _plain_lines(path: Path, file: IO[bytes]) -> Iterator[PoolRow | BrokenRow]:
+def _plain_lines(path: Path, file: IO[bytes], columns: Sequence[str]) -> Rows:
     for place, line in _decoded(path, file):
         if line is None:
-            yield BrokenRow(place, "not UTF-8")
+            yield place, NOT_UTF8
         elif line.strip():
-            yield _checked(place, line)
+            yield place, {columns[0]: line}
 
 
-def _csv_rows(path: Path, file: IO[bytes]) -> Iterator[PoolRow | BrokenRow]:
+def _csv_rows(path: Path, file: IO[bytes], columns: Sequence[str]) -> Rows:
     csv.field_size_limit(LARGEST_FIELD)
     # What is no UTF-8 becomes half surrogates, which `_checked` refuses row by row.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     reader = csv.DictReader(text)
-    if "text" not in (reader.fieldnames or ()):
+    if columns[0] not in (reader.fieldnames or ()):
         raise DataError(
-            f"{path}: the header is {list(reader.fieldnames or ())}, expected a column text"
+            f"{path}: the header is {list(reader.fieldnames or ())}, expected a column {columns[0]}"
         )
     while True:
         try:
@@ -156,22 +192,22 @@ def _csv_rows(path: Path, file: IO[bytes]) -> Iterator[PoolRow | BrokenRow]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield BrokenRow(f"{path.name}:{reader.line_num}", str(error))
+            yield f"{path.name}:{reader.line_num}", str(error)
         else:
-            yield _checked(f"{path.name}:{reader.line_num}", row["text"])
+            yield f"{path.name}:{reader.line_num}", row
 
 
-def _text_files(path: Path) -> Iterator[PoolRow | BrokenRow]:
+def _text_files(path: Path, columns: Sequence[str]) -> Rows:
     found = False
     for file in sorted(path.rglob("*.txt")):
         found = True
         place = str(file.relative_to(path))
         try:
-            yield _checked(place, file.read_text(encoding="utf-8-sig").strip())
+            yield place, {columns[0]: file.read_text(encoding="utf-8-sig").strip()}
         except UnicodeDecodeError:
-            yield BrokenRow(place, "not UTF-8")
+            yield place, NOT_UTF8
         except OSError as error:
-            yield BrokenRow(place, error.strerror or "cannot be read")
+            yield place, error.strerror or "cannot be read"
     if not found:
         raise DataError(
             f"data.pool: the folder {path} holds no .txt file and is no dataset that datasets "
@@ -179,7 +215,7 @@ def _text_files(path: Path) -> Iterator[PoolRow | BrokenRow]:
         )
 
 
-def _saved_dataset(path: Path) -> Iterator[PoolRow | BrokenRow]:
+def _saved_dataset(path: Path, columns: Sequence[str]) -> Rows:
     try:
         import datasets
     except ImportError:
@@ -195,9 +231,11 @@ def _saved_dataset(path: Path) -> Iterator[PoolRow | BrokenRow]:
                 "name the folder of the one that is meant"
             )
         (saved,) = saved.values()
-    if "text" not in saved.column_names:
+    if columns[0] not in saved.column_names:
         raise DataError(
-            f"data.pool: {path} has the columns {', '.join(saved.column_names)}; expected text"
+            f"data.pool: {path} has the columns {', '.join(saved.column_names)}; "
+            f"expected {columns[0]}"
         )
-    for number, row in enumerate(saved.select_columns("text")):
-        yield _checked(f"{path.name}:{number}", row["text"])
+    kept = [name for name in columns if name in saved.column_names]
+    for number, row in enumerate(saved.select_columns(kept)):
+        yield f"{path.name}:{number}", row

@@ -20,7 +20,7 @@ from evokd.config import Config
 from evokd.errors import DataError
 from evokd.records import Example
 from evokd.tasks.kind import TaskKind
-from evokd.tasks.pool import POOL_FORM, PoolRow, digest_of_pool, read_pool
+from evokd.tasks.pool import PoolRow, digest_of_pool, form_of_pool, read_pool
 from evokd.tasks.texts import normalize
 
 
@@ -83,8 +83,11 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
             "every label needs at least one gold example that does not stand in test"
         )
     pool = Path(config.data.pool) if config.data.pool and config.uses_pool else None
-    if pool and not any(isinstance(row, PoolRow) for row in read_pool(pool)):
-        raise DataError(f"data.pool: no row of {pool} holds a text; expected {POOL_FORM}")
+    columns = kind.pool_columns
+    if pool and not any(isinstance(row, PoolRow) for row in read_pool(pool, columns)):
+        raise DataError(
+            f"data.pool: no row of {pool} holds a text; expected {form_of_pool(columns)}"
+        )
     return TaskData(
         labels,
         tuple(seed),
@@ -97,8 +100,13 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
     )
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_rows(
+    path: Path, columns: Sequence[str] = ("text", "label")
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, row) of a JSONL (`.gz` too) or CSV file.
+
+    Args:
+        columns: what a CSV must have.
 
     Raises:
         DataError: missing, unreadable or not UTF-8 file, or a line that is no JSON object.
@@ -106,9 +114,10 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     text = _read_text(path)
     if path.name.removesuffix(".gz").endswith(".csv"):
         reader = csv.DictReader(io.StringIO(text))
-        if not {"text", "label"} <= set(reader.fieldnames or ()):
+        if not set(columns) <= set(reader.fieldnames or ()):
             raise DataError(
-                f"{path}: the header is {reader.fieldnames}, expected the columns text and label"
+                f"{path}: the header is {reader.fieldnames}, expected the columns "
+                f"{' and '.join(columns)}"
             )
         for row in reader:
             yield reader.line_num, row
@@ -151,7 +160,7 @@ def _read_split(
     rows: list[Example] = []
     seen: dict[str, Example] = {}
     doubles = 0
-    for number, raw in read_rows(Path(path)):
+    for number, raw in read_rows(Path(path), kind.columns):
         row = kind.check_row(raw, f"{path}:{number}", labels)
         known = seen.get(normalize(row.text))
         if known is None:
@@ -189,4 +198,5 @@ def _drop_known(
 def _identity(row: Example) -> list[Any]:
     """Return what makes a row what it is, the place of its tokens aside."""
     found = [one.model_dump() for one in row.entities]
-    return [row.text, row.label, *([found] if found else [])]
+    told = [row.choices, row.rationale] if row.choices or row.rationale else []
+    return [row.text, row.label, *([found] if found else []), *told]

@@ -1,0 +1,127 @@
+"""What a report says of explanations: where they broke, and how good the reviser is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from evokd.graph.learning import predict
+from evokd.graph.session import Session
+from evokd.records import Revision, Sample
+from evokd.tasks.explanations import answer_form, first_miscalculated, same_answer
+from evokd.tools.students import open_student
+
+SHOWN = 12
+FEWEST_JUDGED = 10  # steps before the reviser is called too agreeable
+TOO_AGREEABLE = 0.5
+
+
+def revision_counts(samples: Sequence[Sample]) -> dict[str, Any] | None:
+    """Return how often the reviser was right, as far as it can be told; None: nobody was asked.
+
+    `miscalculated` counts the explanations with a step whose arithmetic is wrong, `located` those
+    in which the reviser's first no was to that very step, `asked` those in which it was asked of
+    it, `overlooked` those in which it said yes. `known` counts those with a known answer.
+    """
+    revised = [(one, one.revision) for one in samples if one.revision is not None]
+    if not revised:
+        return None
+    known = [one for one in revised if one[0].known_answer]
+    counts = {
+        "revised": len(revised),
+        "approved": sum(_is_approved(revision) for _, revision in revised),
+        "known": len(known),
+        "right_before": sum(_meets(one, _said(one)) for one, _ in known),
+        "right_after": sum(_meets(one, revision.answer) for one, revision in known),
+        "accepted_known": sum(bool(one.accepted) for one, _ in known),
+        "accepted_right": sum(
+            bool(one.accepted) and _meets(one, revision.answer) for one, revision in known
+        ),
+        "approved_wrong": sum(
+            _is_approved(revision) and not _meets(one, revision.answer) for one, revision in known
+        ),
+        "spoiled": sum(
+            _meets(one, _said(one)) and not _meets(one, revision.answer) for one, revision in known
+        ),
+    }
+    return counts | _counts_of_walks(revised)
+
+
+def agreement_warning(counts: dict[str, Any] | None) -> list[str]:
+    """Return a warning where the reviser calls steps right whose arithmetic is wrong."""
+    if counts is None or counts["asked"] < FEWEST_JUDGED:
+        return []
+    if counts["overlooked"] < TOO_AGREEABLE * counts["asked"]:
+        return []
+    return [
+        f"the reviser called {counts['overlooked']} of {counts['asked']} steps right whose "
+        "arithmetic is wrong: it agrees with nearly everything; take a larger model "
+        "(agents.reviser.model), or strategy.annotation whole"
+    ]
+
+
+def explained(session: Session, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Return questions with the student's explanation, where it broke, and what came after.
+
+    Explanations that broke come first, and of these the latest; the kept student is asked anew.
+    """
+    rows = [one for one in reversed(samples) if one.accepted and one.revision and one.prediction]
+    rows.sort(key=lambda one: one.revision is None or one.revision.first_wrong is None)
+    shown = rows[:SHOWN]
+    if not shown or not (session.run.student / "config.json").exists():
+        return []
+    student = open_student(session.kind.name, session.run.student, session.config.student)
+    after = predict(session, student, shown)
+    told = []
+    for one, said in zip(shown, after, strict=True):
+        assert one.revision is not None
+        assert one.prediction is not None
+        told.append(
+            {
+                "question": one.text,
+                "choices": one.choices,
+                "round": one.round,
+                "uncertainty": one.uncertainty,
+                "steps": one.prediction.steps or [],
+                "answer": one.prediction.label,
+                "first_wrong": one.revision.first_wrong,
+                "revised": one.revision.steps,
+                "revised_answer": one.label,
+                "after": said.steps or [],
+                "after_answer": said.label,
+                "known_answer": one.known_answer,
+            }
+        )
+    return told
+
+
+def _counts_of_walks(revised: Sequence[tuple[Sample, Revision]]) -> dict[str, int]:
+    counts = {"walked": 0, "miscalculated": 0, "located": 0, "asked": 0, "overlooked": 0}
+    for one, revision in revised:
+        if not revision.verdicts:
+            continue
+        counts["walked"] += 1
+        at = first_miscalculated((one.prediction.steps if one.prediction else None) or [])
+        if at is None:
+            continue
+        counts["miscalculated"] += 1
+        first_no = next((k for k, right in enumerate(revision.verdicts) if not right), None)
+        counts["located"] += first_no == at
+        if at < len(revision.verdicts):
+            counts["asked"] += 1
+            counts["overlooked"] += revision.verdicts[at]
+    return counts
+
+
+def _is_approved(revision: Revision) -> bool:
+    return bool(revision.verdicts) and revision.first_wrong is None
+
+
+def _said(sample: Sample) -> str:
+    return sample.prediction.label if sample.prediction else ""
+
+
+def _meets(sample: Sample, answer: str) -> bool:
+    known = sample.known_answer or ""
+    form = answer_form(known, sample.choices)
+    return bool(answer) and same_answer(answer, known, form, sample.choices)

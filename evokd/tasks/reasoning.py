@@ -1,0 +1,190 @@
+"""Reasoning: questions that are answered after an explanation; rows, metric and mistakes.
+
+Knows nothing of models. A row is `{"question": …, "answer": …}`, perhaps with `choices` (in a CSV
+between bars: `red|blue`) and a `rationale`, a step a line. Inside, `text` is the question and
+`label` its canonical answer. What an answer looks like shows in the rows: see `answer_form`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from evokd.config import nearest
+from evokd.errors import DataError
+from evokd.records import Example, Prediction
+from evokd.tasks.explanations import (
+    AnswerForm,
+    answer_form,
+    canonical_answer,
+    first_miscalculated,
+    same_answer,
+)
+from evokd.tasks.kind import Mistake, Row
+from evokd.tasks.pool import MOST_CHOICES, QUESTION
+from evokd.tasks.texts import is_unicode
+
+NO_ANSWER, MISCALCULATED, MISREASONED = "no_answer", "miscalculated", "misreasoned"
+BETWEEN_CHOICES = "|"  # in a CSV
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a student is asked."""
+
+    text: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> str:
+        """The question with its options; see `asked_question`."""
+        return asked_question(self.text, self.choices)
+
+
+class Reasoning:
+    """A question has one answer, and an explanation leads to it; see `TaskKind`."""
+
+    name = "reasoning"
+    metric = "accuracy"
+    errors = (NO_ANSWER, MISCALCULATED, MISREASONED)
+    exclusive = True
+    form = '{"question": "…", "answer": "…"}'
+    columns = ("question", "answer")
+    pool_columns = QUESTION
+
+    def check_row(self, raw: dict[str, Any], where: str, labels: Sequence[str]) -> Example:
+        """Return a row of a file, checked; there are no labels."""
+        missing = [key for key in self.columns if key not in raw]
+        if missing:
+            raise DataError(f"{where}: no key {missing[0]!r}; found {sorted(map(str, raw))}")
+        question = _string(raw["question"], "question", where)
+        if not question:
+            raise DataError(f"{where}: the question is empty; remove the row or fill it in")
+        choices = _choices(raw.get("choices"), where)
+        rationale = raw.get("rationale")
+        return Example(
+            text=question,
+            label=_answer(raw["answer"], choices, where),
+            choices=choices,
+            rationale=_string("" if rationale is None else rationale, "rationale", where),
+        )
+
+    def raw(self, row: Example) -> dict[str, Any]:
+        """Return the row as it stands in a file."""
+        more = {"choices": row.choices, "rationale": row.rationale}
+        return {"question": row.text, "answer": row.label} | {
+            key: value for key, value in more.items() if value
+        }
+
+    def mark(self, row: Row, said: Prediction) -> str:
+        """Return 1 where the answer was found, else 0."""
+        form = answer_form(row.label or "", row.choices)
+        return str(int(same_answer(said.label, row.label or "", form, row.choices)))
+
+    def describe(self, row: Row) -> str:
+        """Return in words what the answer is."""
+        return f"the answer {row.label!r}"
+
+    def says(self, row: Row) -> str:
+        """Return the answer."""
+        return row.label or ""
+
+    def targets(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Return nothing: no questions are asked for."""
+        return {}
+
+    def labels_in(self, row: Row) -> AbstractSet[str]:
+        """Return nothing: there are no labels."""
+        return set()
+
+    def inputs(self, rows: Sequence[Row]) -> list[Question]:
+        """Return the questions."""
+        return [question_of(row) for row in rows]
+
+    def score(self, rows: Sequence[Row], said: Sequence[Prediction]) -> float:
+        """Return the share of rows whose answer was found."""
+        marks = [int(self.mark(row, one)) for row, one in zip(rows, said, strict=True)]
+        return sum(marks) / len(marks) if marks else 0.0
+
+    def score_by_label(
+        self, rows: Sequence[Row], said: Sequence[Prediction], labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Return nothing: there are no labels."""
+        return {}
+
+    def mistakes(self, row: Row, said: Prediction) -> list[Mistake]:
+        """Return what is wrong where the answer is: none at all, a sum, or the reasoning."""
+        if self.mark(row, said) == "1":
+            return []
+        error = MISREASONED
+        if not said.label:
+            error = NO_ANSWER
+        elif first_miscalculated(said.steps or []) is not None:
+            error = MISCALCULATED
+        return [Mistake(row.label or "", said.label, error)]
+
+
+def question_of(row: Row) -> Question:
+    """Return what a student is asked."""
+    return Question(row.text, tuple(row.choices))
+
+
+def usual_form(rows: Sequence[Row]) -> AnswerForm:
+    """Return what the answers of all rows without choices are; "text" where they differ."""
+    forms = {answer_form(row.label or "") for row in rows if not row.choices}
+    return forms.pop() if len(forms) == 1 else "text"
+
+
+def asked_question(text: str, choices: Sequence[str]) -> str:
+    """Return a question with its options, each on a line with a letter, where it has any."""
+    letters = map(chr, range(ord("a"), ord("a") + len(choices)))
+    options = (f"({letter}) {option}" for letter, option in zip(letters, choices, strict=True))
+    return "\n".join([text, *options])
+
+
+def _string(value: Any, key: str, where: str) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"{where}: the {key} is {value!r}; expected a string")
+    if not is_unicode(value):
+        raise DataError(f"{where}: the {key} holds half a surrogate pair; write it as UTF-8")
+    return value.strip()
+
+
+def _choices(value: Any, where: str) -> list[str]:
+    if value is None or value in ("", []):
+        return []
+    if isinstance(value, str):
+        value = value.split(BETWEEN_CHOICES)
+    if not isinstance(value, list):
+        raise DataError(f"{where}: the choices are {value!r}; expected a list of strings")
+    choices = [" ".join(_string(one, "choice", where).split()) for one in value]
+    different = {one.casefold() for one in choices} - {""}
+    if len(different) < max(2, len(choices)) or len(choices) > MOST_CHOICES:
+        raise DataError(
+            f"{where}: the choices are {choices}; expected two to {MOST_CHOICES}, none of them "
+            "empty and no two the same but for capitals"
+        )
+    return choices
+
+
+def _answer(value: Any, choices: Sequence[str], where: str) -> str:
+    """Return the canonical answer of a row's."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and math.isfinite(value):
+        value = f"{Decimal(str(value)):f}"
+    if not isinstance(value, str):
+        raise DataError(f"{where}: the answer is {value!r}; expected a string or a number")
+    said = _string(value, "answer", where)
+    if not said:
+        raise DataError(f"{where}: the answer is empty; remove the row or fill it in")
+    answer = canonical_answer(said, answer_form(said, choices), choices)
+    if not answer:
+        raise DataError(
+            f"{where}: the answer {said!r} is none of the choices{nearest(said, choices)}; "
+            f"expected one of {', '.join(choices)}"
+        )
+    return answer

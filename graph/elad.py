@@ -1,0 +1,502 @@
+"""ELAD: the teacher is asked only where the student's own explanation is shaky.
+
+prepare → explain → select → revise ⇉ inspect → critique ⇉ keep → train → record → decide → finish
+             ↑                                                                        │
+             └────────────────────────────────────────────────────────────────────────┘
+
+After Zhang et al., ELAD (Findings of ACL 2024, arXiv 2402.13098): the student explains and answers
+questions of a pool; those with the shakiest explanations are chosen; the reviser looks for the
+first wrong step of the student's own explanation and corrects from there; the student is trained on
+what came out. Arithmetic is recomputed by code; only where there is none the critic is asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Send
+
+from evokd.agents.critic import judge_explanation
+from evokd.agents.reviser import Correction, Reviser
+from evokd.agents.teacher import Call
+from evokd.errors import ReplyError
+from evokd.graph import learning
+from evokd.graph.pooling import asked_numbers, pool_of, random_of
+from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.state import (
+    ReadTask,
+    RunInput,
+    RunOutput,
+    RunState,
+    accept_pending,
+    branch_of,
+    by_id,
+    count_decisions,
+    read_drafts,
+)
+from evokd.memory.weakness import retest
+from evokd.records import POOL, Failure, Prediction, Revision, Sample, Weakness
+from evokd.tasks.explanations import (
+    AnswerForm,
+    canonical_answer,
+    equations,
+    first_miscalculated,
+    same_answer,
+)
+from evokd.tasks.reasoning import Question, asked_question, question_of
+from evokd.tools.reasoner import Explained, Prefix, Reasoner
+from evokd.tools.uncertainty import (
+    CONFIDENCE,
+    ENTROPY,
+    INTER,
+    INTRA,
+    RANKED_BY,
+    Shakiness,
+    answer_entropy,
+    choose_questions,
+    disagreement,
+)
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
+
+SEEDS_ONLY = 0  # the round whose student knows what an explanation looks like, and no more
+ALL_ASKED = "every question of the pool was revised"
+
+
+def build_graph(
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return the compiled graph; `langgraph dev` wants it without a checkpointer."""
+    builder = StateGraph(
+        RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
+    )
+    builder.add_node("prepare", prepare)
+    builder.add_node("explain", explain)
+    builder.add_node("select", select)
+    builder.add_node("revise", revise)
+    builder.add_node("inspect", inspect)
+    builder.add_node("critique", critique)
+    builder.add_node("keep", keep)
+    builder.add_node("train", train)
+    builder.add_node("record", record)
+    builder.add_node("decide", decide)
+    builder.add_node("finish", learning.finish)
+    builder.add_edge(START, "prepare")
+    builder.add_edge("prepare", "explain")
+    builder.add_edge("explain", "select")
+    builder.add_conditional_edges("select", send_to_reviser, ["revise", "inspect"])
+    builder.add_edge("revise", "inspect")
+    to_critic: dict[Hashable, str] = {"critique": "critique", "keep": "keep"}
+    builder.add_conditional_edges("inspect", send_to_critic, to_critic)
+    builder.add_edge("critique", "keep")
+    builder.add_edge("keep", "train")
+    builder.add_edge("train", "record")
+    builder.add_edge("record", "decide")
+    builder.add_conditional_edges("decide", route_after_decide, ["explain", "finish"])
+    builder.add_edge("finish", END)
+    return builder.compile(checkpointer=checkpointer, name="elad")
+
+
+def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Note the student as it is, the baseline, and teach it the seeds' explanations."""
+    session = session_of(state, runtime)
+    seeds = learning.rows_for(session.config, session.data.seed)
+    with session.phase("prepare", 0):
+        for round, rows in ((learning.BASELINE, []), (SEEDS_ONLY, seeds)):
+            known = (session.run.student_of_round(round) / "config.json").exists()
+            if not known and (rows or round == learning.BASELINE):
+                learning.fit_student(session, rows, round)
+    return learning.BEGINNING | {"round": 1}
+
+
+def explain(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Have the last student explain and answer questions drawn from the pool by chance."""
+    session = session_of(state, runtime)
+    round, strategy = state["round"], session.config.strategy
+    with session.phase("explain", round):
+        asked = asked_numbers(session.run.read_samples())
+        numbers = pool_of(session).draw(strategy.candidates, asked, random_of(session, round))
+        rows = _candidates(session, round, numbers)
+        student = learning.student_of(session, learning.last_round(session, round))
+        assert isinstance(student, Reasoner)
+        questions = [question_of(row) for row in rows]
+        said = student.explain(questions)
+        shaky = look_closely(
+            student,
+            questions,
+            said,
+            RANKED_BY[strategy.selection],
+            samples=strategy.continuations,
+            temperature=session.config.student.temperature,
+            random_seed=random_of(session, round, "explanations").randrange(1 << 30),
+        )
+        sure = student.confidences(questions, said)
+    cut = sum(not one.ended for one in said)
+    silent = sum(not one.answer for one in said)
+    told = f"explains {len(said)} questions; {cut} cut off, {silent} without an answer"
+    session.emit({"kind": "note", "text": f"round {round}: the student {told}"})
+    candidates = [
+        row.model_copy(
+            update={
+                "prediction": Prediction(
+                    label=one.answer, confidence=confidence, steps=list(one.steps)
+                ),
+                "intended_label": one.answer,
+                "uncertainty": kinds.by_kind,
+            }
+        )
+        for row, one, confidence, kinds in zip(rows, said, sure, shaky, strict=True)
+    ]
+    return {"candidates": [one.model_dump() for one in candidates], "drafts": None}
+
+
+def select(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Choose the questions whose explanations are revised, within the budget."""
+    session = session_of(state, runtime)
+    round, strategy = state["round"], session.config.strategy
+    with session.phase("select", round):
+        candidates = [Sample(**one) for one in state["candidates"]]
+        count = session.affordable(strategy.samples_per_round)
+        shaky = [Shakiness(one.uncertainty) for one in candidates]
+        rng = random_of(session, round, "selection")
+        places = choose_questions(shaky, count, strategy.selection, rng)
+        chosen = [candidates[place] for place in places]
+    told = f"{len(chosen)} of {len(candidates)} explanations are revised"
+    session.emit({"kind": "note", "text": f"round {round}: {told}"})
+    return {"drafts": by_id(chosen), "candidates": [], "weaknesses": []}
+
+
+def send_to_reviser(state: RunState) -> list[Send] | str:
+    """Send every chosen question to the reviser."""
+    return _sends("revise", state, read_drafts(state)) or "inspect"
+
+
+def revise(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Find the first wrong step of an explanation and have it corrected from there."""
+    session = session_of(state, runtime)
+    revised = []
+    with session.phase("revise", state["round"]):
+        for raw in state["samples"]:
+            sample = Sample(**raw)
+            if session.budget_reached():
+                revised.append(sample.rejected("budget"))
+                continue
+            try:
+                revised.append(_revised(session, sample))
+            except ReplyError as error:
+                session.emit({"kind": "note", "text": str(error)})
+                revised.append(sample.rejected("revision_unusable_reply"))
+    return {"drafts": by_id(revised)}
+
+
+def inspect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Check the revisions by code: answers that can be read, and arithmetic that is right."""
+    session = session_of(state, runtime)
+    with session.phase("inspect", state["round"]):
+        checks = session.config.strategy.known_answers == "check"
+        inspected = [
+            inspect_revision(one, session.answers, check_known=checks)
+            if one.accepted is None
+            else one
+            for one in read_drafts(state)
+        ]
+        if not session.config.strategy.critic:
+            inspected = [one.model_copy(update={"checked": False}) for one in inspected]
+    return {"drafts": by_id(inspected)}
+
+
+def send_to_critic(state: RunState) -> list[Send] | str:
+    """Send the critic what code cannot recompute."""
+    doubtful = [one for one in read_drafts(state) if one.accepted is None and one.checked]
+    return _sends("critique", state, doubtful) or "keep"
+
+
+def critique(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Have the critic judge a revised explanation."""
+    session = session_of(state, runtime)
+    with session.phase("critique", state["round"]):
+        judged = [_judged(session, Sample(**raw)) for raw in state["samples"]]
+    return {"drafts": by_id(judged)}
+
+
+def keep(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Accept what nobody rejected."""
+    session = session_of(state, runtime)
+    with session.phase("keep", state["round"]):
+        kept = accept_pending(read_drafts(state))
+    session.emit({"kind": "gate", "round": state["round"], **count_decisions(kept)})
+    return {"drafts": by_id(kept)}
+
+
+def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Train the next student on the revised explanations of all rounds."""
+    session = session_of(state, runtime)
+    round = state["round"]
+    with session.phase("train", round):
+        accepted = [one for one in read_drafts(state) if one.accepted]
+        last = learning.last_round(session, round)
+        measured = learning.train_and_measure(session, round, last, accepted)
+    session.emit({"kind": "trained", "round": round, **measured})
+    return {"trained": measured}
+
+
+def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Write samples and the round's line; what kinds of steps went wrong goes to memory."""
+    session = session_of(state, runtime)
+    with session.phase("record", state["round"]):
+        samples = read_drafts(state)
+        session.run.write_samples(state["round"], samples)
+        counts = _remember(session, state["round"], samples)
+    learning.write_round(session, state, samples, counts)
+    return {"drafts": None}
+
+
+def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Stop as the loop does, or when every question of the pool was revised."""
+    session = session_of(state, runtime)
+    update = learning.decide(state, runtime)
+    asked = asked_numbers(session.run.read_samples())
+    if len(asked) >= len(pool_of(session)) and not update["stop"]:
+        update |= {"stop": ALL_ASKED, "round": state["round"]}
+    return update
+
+
+def route_after_decide(state: RunState) -> Literal["explain", "finish"]:
+    """Go on with the next round, or finish."""
+    return "finish" if state["stop"] else "explain"
+
+
+def look_closely(
+    student: Reasoner,
+    questions: Sequence[Question],
+    said: Sequence[Explained],
+    kinds: Sequence[str],
+    *,
+    samples: int,
+    temperature: float,
+    random_seed: int,
+) -> list[Shakiness]:
+    """Return how shaky each explanation is, by the kinds of uncertainty that are asked for.
+
+    Args:
+        said: the likeliest explanation of each question.
+        samples: explanations sampled after each step; of a whole one twice as many.
+    """
+    found: list[dict[str, float]] = [{} for _ in questions]
+    prefixes = [
+        Prefix(question, one.steps[:place])
+        for question, one in zip(questions, said, strict=True)
+        for place in range(max(1, len(one.steps)))
+    ]
+    owners = [at for at, one in enumerate(said) for _ in range(max(1, len(one.steps)))]
+    sampling: dict[str, Any] = {"temperature": temperature, "random_seed": random_seed}
+
+    def share_out(answers: Sequence[str], owners: Sequence[int]) -> list[list[str]]:
+        shared: list[list[str]] = [[] for _ in questions]
+        for owner, answer in zip(owners, answers, strict=True):
+            shared[owner].append(answer)
+        return shared
+
+    if INTRA in kinds:
+        shared = share_out(student.answers(prefixes), owners)
+        for row, answers, one in zip(found, shared, said, strict=True):
+            row[INTRA] = disagreement(answers, one.answer)
+    if INTER in kinds:
+        again = student.go_on(prefixes, samples=samples, **sampling)
+        repeated = [owner for owner in owners for _ in range(samples)]
+        shared = share_out([one.answer for one in again], repeated)
+        for row, answers, one in zip(found, shared, said, strict=True):
+            row[INTER] = disagreement(answers, one.answer)
+    if CONFIDENCE in kinds:
+        sure = student.confidences(questions, said)
+        for row, confidence in zip(found, sure, strict=True):
+            row[CONFIDENCE] = 1.0 - confidence
+    if ENTROPY in kinds:
+        number = 2 * samples
+        again = student.explain(questions, samples=number, **sampling)
+        repeated = [at for at in range(len(questions)) for _ in range(number)]
+        shared = share_out([one.answer for one in again], repeated)
+        for row, answers in zip(found, shared, strict=True):
+            row[ENTROPY] = answer_entropy(answers)
+    return [Shakiness(row) for row in found]
+
+
+def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) -> Sample:
+    """Return a revised sample with its answer, or rejected with the reason.
+
+    A revision whose last step works out its answer needs no critic.
+
+    Args:
+        answers: the form of an answer to a question without choices.
+        check_known: an answer that the pool knows has to be met.
+    """
+    revision = sample.revision
+    if revision is None:
+        return sample.rejected("revision_missing")
+    form: AnswerForm = "choice" if sample.choices else answers
+    answer = canonical_answer(revision.answer, form, sample.choices)
+    if not answer and form == "number":  # a teacher that answers with its sum: 15 - 14 = 1
+        answer = canonical_answer(revision.answer.rpartition("=")[2], form)
+    if not answer:
+        return sample.rejected("answer_outside_options" if sample.choices else "answer_unreadable")
+    if first_miscalculated(revision.steps) is not None:
+        return sample.rejected("miscalculated")
+    if (
+        check_known
+        and sample.known_answer
+        and not same_answer(answer, sample.known_answer, form, sample.choices)
+    ):
+        return sample.rejected("not_the_known_answer")
+    worked_out = [
+        canonical_answer(str(one.stated), "number")
+        for step in revision.steps[-1:]
+        for one in equations(step)
+    ]
+    proven = form == "number" and answer in worked_out
+    return sample.model_copy(update={"label": answer, "checked": not proven})
+
+
+def _sends(node: str, state: RunState, samples: Sequence[Sample]) -> list[Send]:
+    return [
+        Send(node, ReadTask(**branch_of(state), samples=[one.model_dump()], labeler_bias={}))
+        for one in samples
+    ]
+
+
+def _candidates(session: Session, round: int, numbers: Sequence[int]) -> list[Sample]:
+    pool = pool_of(session)
+    return [
+        Sample(
+            id=f"r{round:02d}p{number:07d}",
+            text=text,
+            round=round,
+            call=POOL,
+            role=POOL,
+            intended_label="",
+            split="train",
+            choices=more.get("choices", []),
+            known_answer=None if more.get("answer") is None else str(more["answer"]),
+        )
+        for number, text, more in zip(numbers, pool.texts(numbers), pool.more(numbers), strict=True)
+    ]
+
+
+def _revised(session: Session, sample: Sample) -> Sample:
+    said = sample.prediction
+    assert said is not None
+    reviser = Reviser(session.teachers["reviser"], session.prompts["reviser"], session.card)
+    call = Call(sample.round, f"revise:{sample.id}")
+    question = asked_question(sample.text, sample.choices)
+    steps = said.steps or []
+    if session.config.strategy.annotation == "whole":
+        own = reviser.explain(question, call)
+        return sample.model_copy(update={"revision": _revision([], own, first_wrong=0)})
+    walk = reviser.walk(question, steps, said.label, call)
+    broken = first_miscalculated(steps[: walk.first_wrong])
+    at = walk.first_wrong if broken is None else broken
+    verdicts = list(walk.verdicts)
+    if at is None:
+        revision = Revision(steps=steps, answer=said.label, verdicts=verdicts)
+    else:
+        wrong = steps[at] if at < len(steps) else ""
+        own = reviser.correct(question, steps[:at], wrong, call)
+        revision = _revision(steps[:at], own, verdicts=verdicts, first_wrong=at)
+    return sample.model_copy(update={"revision": revision})
+
+
+def _revision(kept: Sequence[str], own: Correction, **more: Any) -> Revision:
+    """Return what is kept of the student's steps, and the reviser's after them, each one a line."""
+    written = [" ".join(step.split()) for step in own.steps]
+    return Revision(steps=[*kept, *(one for one in written if one)], answer=own.answer, **more)
+
+
+def _judged(session: Session, sample: Sample) -> Sample:
+    revision, strategy = sample.revision, session.config.strategy
+    assert revision is not None
+    if session.budget_reached():
+        return sample.rejected("budget")
+    call = Call(sample.round, f"critique:{sample.id}")
+    question = asked_question(sample.text, sample.choices)
+    asked = session.teachers["critic"], session.prompts["critic"], session.card
+    try:
+        sure = judge_explanation(*asked, question, revision.steps, sample.label or "", call)
+    except ReplyError as error:
+        session.emit({"kind": "note", "text": str(error)})
+        return sample.rejected("critic_unusable_reply")
+    verdict = "accept" if sure >= strategy.critic_min_confidence else "reject"
+    judged = sample.model_copy(update={"critic_verdict": verdict, "critic_confidence": sure})
+    return judged if verdict == "accept" else judged.rejected("critic_explanation")
+
+
+def _remember(session: Session, round: int, samples: Sequence[Sample]) -> dict[str, int]:
+    """Write failures, and a weakness for every kind of wrong step; test those known before.
+
+    The fresh explanations are the test: they are the student's before it was taught these.
+    """
+    memory, run_id = session.memory, session.run.run_id
+    if memory is None:
+        return {}
+    memory.drop_round(run_id, round)
+    accepted = [one for one in samples if one.accepted]
+    shown = {one.id: _error_of(session, one) for one in accepted}
+    failures = [
+        Failure(
+            id=one.id,
+            text=one.text,
+            label=one.label or "",
+            predicted=one.prediction.label if one.prediction else "",
+            confidence=one.prediction.confidence if one.prediction else 0.0,
+            round=round,
+            run=run_id,
+            error=shown[one.id],
+            part=_wrong_part(one),
+        )
+        for one in accepted
+        if shown[one.id]
+    ]
+    memory.add_failures(failures)
+    memory.index_samples([(one.id, one.text, one.label or "", one.round) for one in accepted])
+    known = {one.labels[0]: one for one in memory.weaknesses(run_id)}
+    counts = Counter(shown.values())
+    tested = []
+    for error in session.kind.errors:
+        weakness = known.get(error)
+        if weakness is None and counts[error]:
+            weakness = Weakness(
+                id=f"w{round:02d}-{error}",
+                name=error.replace("_", " "),
+                description=f"{counts[error]} of {len(accepted)} explanations of round {round}",
+                labels=[error],
+                round=round,
+            )
+        if weakness is not None:
+            tested.append(retest(weakness, [one != error for one in shown.values()], round))
+    memory.put_weaknesses(tested)
+    status = Counter(one.status for one in memory.weaknesses(run_id))
+    return {name: status.get(name, 0) for name in ("open", "closed", "returned")}
+
+
+def _error_of(session: Session, sample: Sample) -> str:
+    """Return what kind of mistake the student's explanation holds; '' for none."""
+    said, revision = sample.prediction, sample.revision
+    mistakes = session.kind.mistakes(sample, said) if said else []
+    if mistakes:
+        return mistakes[0].error
+    broke = revision is not None and bool(revision.verdicts) and revision.first_wrong is not None
+    return "misreasoned" if broke else ""
+
+
+def _wrong_part(sample: Sample) -> str:
+    said, revision = sample.prediction, sample.revision
+    steps = (said.steps if said else None) or []
+    at = revision.first_wrong if revision else None
+    return steps[at] if at is not None and at < len(steps) else ""
+
+
+graph = build_graph()

@@ -1,0 +1,440 @@
+"""The strategy elad on the scripted reviser and a tiny student: what is chosen, revised, learnt."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_llm import FakeLLM
+
+from evokd import api, distill
+from evokd.agents.prompting import load_prompt
+from evokd.agents.reviser import Reviser, numbered
+from evokd.agents.teacher import Call, Choice
+from evokd.config import load_config
+from evokd.doctor import check_task
+from evokd.errors import ConfigError, DataError, ResumeError
+from evokd.graph.elad import inspect_revision
+from evokd.planner import estimate
+from evokd.records import POOL, Prediction, Revision, Sample
+from evokd.report_explanations import agreement_warning, revision_counts
+from evokd.runner import RunResult, resume_run
+from evokd.store.ledger import Ledger
+from evokd.store.run_dir import RunDirectory
+
+ROUNDS, EACH = 2, 4
+
+
+def question(one: int, other: int) -> dict[str, str]:
+    return {"question": f"What is {one} plus {other}?", "answer": str(one + other)}
+
+
+def write_questions(
+    folder: Path, base_url: str, student: Path, changes: dict[str, Any] | None = None
+) -> Path:
+    """Write a toy task of sums and its data; `changes` are merged into the sections."""
+    rng = random.Random(3)
+    pairs = rng.sample([(a, b) for a in range(9) for b in range(9)], 28)
+    rows = [question(*pair) for pair in pairs]
+    seed = [
+        row | {"rationale": f"{a} + {b} = {a + b}"}
+        for row, (a, b) in zip(rows[:2], pairs[:2], strict=True)
+    ]
+    for name, part in (("seed", seed), ("test", rows[2:8]), ("pool", rows[8:])):
+        lines = "".join(json.dumps(row) + "\n" for row in part)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    task: dict[str, Any] = {
+        "task": {"kind": "reasoning", "name": "sums", "instructions": "Add."},
+        "data": {"seed": "seed.jsonl", "test": "test.jsonl", "pool": "pool.jsonl"},
+        "student": {
+            "model": f"path:{student}",
+            "max_new_tokens": 12,
+            "min_steps": 2,
+            "passes": 1,
+            "threads": 1,
+        },
+        "agents": {
+            "default": {
+                "model": "openai:scripted",
+                "base_url": base_url,
+                "timeout": 20,
+                "max_concurrency": 2,
+            }
+        },
+        "strategy": {
+            "rounds": ROUNDS,
+            "samples_per_round": EACH,
+            "candidates": 8,
+            "continuations": 1,
+        },
+        "memory": {"embedder": "hash:64"},
+    }
+    for section, values in (changes or {}).items():
+        task[section] = {**task.get(section, {}), **values}
+    path = folder / "task.yaml"
+    path.write_text(yaml.safe_dump(task), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def sums(tmp_path: Path, llm: FakeLLM, tiny_reasoner: Path) -> Path:
+    return write_questions(tmp_path, llm.base_url, tiny_reasoner)
+
+
+def run(task: Path, *overrides: str, run_id: str = "r", **options: Any) -> RunResult:
+    return distill(
+        task, overrides=overrides, run_id=run_id, runs_dir=task.parent / "runs", **options
+    )
+
+
+def samples(result: RunResult) -> list[Sample]:
+    return RunDirectory(result.path).read_samples()
+
+
+def revised(**values: Any) -> Sample:
+    """Return a question whose explanation was revised."""
+    told: dict[str, Any] = {
+        "id": "r01p0000001",
+        "text": "What is 3 plus 4?",
+        "round": 1,
+        "call": POOL,
+        "role": POOL,
+        "intended_label": "8",
+        "prediction": Prediction(label="8", confidence=0.4, steps=["3 + 4 = 8"]),
+        "revision": Revision(steps=["3 + 4 = 7"], answer="7", verdicts=[False], first_wrong=0),
+    }
+    return Sample(**told | values)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tiny_reasoner: Path
+) -> tuple[RunResult, list[dict[str, Any]]]:
+    """A whole run, and what the teacher was asked in it."""
+    from fake_llm import running_llm
+
+    folder = tmp_path_factory.mktemp("sums")
+    with running_llm() as llm, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVOKD_CACHE", str(folder / "cache"))
+        task = write_questions(folder, llm.base_url, tiny_reasoner)
+        return run(task), llm.requests
+
+
+def test_a_run_revises_trains_and_reports(finished: Any) -> None:
+    result, _ = finished
+    report = result.report
+    assert report["status"] == "finished"
+    assert report["strategy"] == "elad"
+    assert report["task"]["kind"] == "reasoning"
+    assert [one["accepted"] for one in report["rounds"]] == [EACH] * ROUNDS
+    assert [one["train_rows"] for one in report["rounds"]] == [2 + EACH, 2 + 2 * EACH]
+    assert report["scores"]["best_round"] == ROUNDS
+    assert set(report["teacher"]) == {"reviser", "critic"} - (
+        set() if "critic" in report["teacher"] else {"critic"}
+    )
+    assert (result.student / "reasoner.json").exists()
+    assert (result.path / "report.html").exists()
+    assert "holds nothing out" in report["best_round_rule"]
+
+
+def test_what_is_learnt_is_the_revision_not_what_the_student_said(finished: Any) -> None:
+    rows = samples(finished[0])
+    assert len(rows) == ROUNDS * EACH
+    for one in rows:
+        assert one.accepted
+        assert one.revision is not None
+        a, b = (int(word.strip("?")) for word in one.text.split() if word.strip("?").isdigit())
+        assert one.label == str(a + b) == one.known_answer
+        assert one.revision.steps == [f"{a} + {b} = {a + b}"]
+        assert one.prediction is not None
+        assert one.prediction.steps is not None
+
+
+def test_no_question_is_revised_twice_and_none_is_a_test_question(finished: Any) -> None:
+    result, _ = finished
+    texts = [one.text for one in samples(result)]
+    assert len(set(texts)) == len(texts)
+    folder = result.path.parent.parent
+    test = {json.loads(line)["question"] for line in (folder / "test.jsonl").open()}
+    assert not test & set(texts)
+
+
+def test_nobody_is_shown_a_known_answer_before_it_is_found(finished: Any) -> None:
+    _, requests = finished
+    first = [one for one in requests if "Is it right, in what it takes" in str(one["messages"])]
+    for one in first:
+        shown = one["messages"][-1]["content"]
+        a, b = (int(word) for word in shown.replace("?", " ").split() if word.isdigit())
+        assert f"Answer: {a + b}" not in shown
+
+
+def test_the_shakiest_explanations_are_chosen(finished: Any) -> None:
+    for one in samples(finished[0]):
+        assert set(one.uncertainty) == {"intra", "inter"}
+
+
+def test_wrong_steps_become_weaknesses(finished: Any) -> None:
+    report = finished[0].report
+    assert sum(report["weaknesses"].values()) >= 1
+    assert {one["labels"][0] for one in report["weakness_list"]} <= {
+        "no_answer",
+        "miscalculated",
+        "misreasoned",
+    }
+
+
+def test_the_report_shows_where_explanations_broke(finished: Any) -> None:
+    report = finished[0].report
+    assert report["revisions"]["revised"] == ROUNDS * EACH
+    assert report["revisions"]["known"] == ROUNDS * EACH
+    assert report["revisions"]["right_after"] == ROUNDS * EACH
+    shown = report["explained"][0]
+    assert shown["revised_answer"] == shown["known_answer"]
+    assert shown["first_wrong"] is not None
+
+
+def test_the_kept_student_explains_new_questions(finished: Any) -> None:
+    result, _ = finished
+    said = api.predict(result.path.name, ["What is 1 plus 1?"], runs_dir=result.path.parent)
+    assert said[0].steps is not None
+
+
+def test_a_run_goes_on_where_it_stopped(sums: Path, llm: FakeLLM) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["kind"] == "phase" and (event["phase"], event["round"]) == ("train", 2):
+            raise StopError
+
+    with pytest.raises(StopError):
+        run(sums, on_event=stop)
+    asked = len(llm.requests)
+    directory = RunDirectory(sums.parent / "runs" / "r")
+    result = resume_run(directory, emit=lambda event: None)
+    assert result.report["status"] == "finished"
+    assert [one["accepted"] for one in result.report["rounds"]] == [EACH] * ROUNDS
+    probes = 2
+    assert len(llm.requests) - asked <= probes
+
+
+def test_a_budget_ends_the_run(sums: Path) -> None:
+    result = run(sums, "budget.output_tokens=60")
+    assert result.report["status"] == "budget"
+    assert Ledger(result.path / "calls.sqlite").budget_spent()["output_tokens"] <= 60 + 4 * 20
+
+
+@pytest.mark.parametrize("selection", ["random", "least-confidence", "answer-entropy"])
+def test_other_selections(sums: Path, selection: str) -> None:
+    result = run(sums, f"strategy.selection={selection}", "strategy.rounds=1")
+    assert len(samples(result)) == EACH
+
+
+def test_whole_explanations_keep_nothing_of_the_students(sums: Path, llm: FakeLLM) -> None:
+    result = run(sums, "strategy.annotation=whole", "strategy.rounds=1")
+    assert all(one.revision and not one.revision.verdicts for one in samples(result))
+    assert not any("Check the last step" in str(one["messages"]) for one in llm.requests)
+
+
+def test_an_answer_the_pool_knows_is_checked(tmp_path: Path) -> None:
+    right, wrong = revised(known_answer="7"), revised(known_answer="9")
+    assert inspect_revision(right, "number", check_known=True).accepted is None
+    assert inspect_revision(wrong, "number", check_known=True).reason == "not_the_known_answer"
+    assert inspect_revision(wrong, "number", check_known=False).label == "7"
+
+
+def test_miscalculated_revisions_are_rejected() -> None:
+    broken = revised(revision=Revision(steps=["3 + 4 = 6", "so 6 + 1 = 7"], answer="7"))
+    assert inspect_revision(broken, "number", check_known=True).reason == "miscalculated"
+
+
+def test_answers_must_be_readable_and_among_the_choices() -> None:
+    vague = revised(revision=Revision(steps=["Who knows."], answer="some"))
+    assert inspect_revision(vague, "number", check_known=True).reason == "answer_unreadable"
+    outside = revised(choices=["red", "blue"], revision=Revision(steps=["x"], answer="green"))
+    reason = inspect_revision(outside, "choice", check_known=True).reason
+    assert reason == "answer_outside_options"
+    inside = revised(choices=["red", "blue"], revision=Revision(steps=["x"], answer="(b)"))
+    assert inspect_revision(inside, "choice", check_known=True).label == "blue"
+
+
+def test_an_answer_may_be_a_sum_worked_out() -> None:
+    told = revised(revision=Revision(steps=["3 + 4 = 7"], answer="3 + 4 = 7 apples"))
+    assert inspect_revision(told, "number", check_known=True).label == "7"
+
+
+def test_only_what_code_cannot_recompute_goes_to_the_critic() -> None:
+    proven = inspect_revision(revised(), "number", check_known=True)
+    assert not proven.checked
+    unproven = revised(revision=Revision(steps=["It is seven."], answer="7"))
+    assert inspect_revision(unproven, "number", check_known=True).checked
+
+
+class _Judge:
+    """A reviser's model that says no to what holds a word."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.asked: list[str] = []
+
+    def choose(self, turns: Any, options: Any, call: Call) -> Choice:
+        asked = turns[-1][1]
+        self.asked.append(asked)
+        last = asked.rsplit("Check the last step:", 1)[-1]
+        return Choice("No" if self.word in last else "Yes", 0.9)
+
+
+def reviser(judge: _Judge) -> Reviser:
+    return Reviser(judge, load_prompt("reviser", "reasoning"), "card")  # type: ignore[arg-type]
+
+
+def test_the_walk_ends_at_the_first_wrong_step() -> None:
+    judge = _Judge("bad")
+    walk = reviser(judge).walk("q", ["good", "bad one", "bad two"], "7", Call(1, "x"))
+    assert (walk.first_wrong, walk.verdicts) == (1, (True, False))
+    assert len(judge.asked) == 2
+    assert "bad two" not in judge.asked[1]
+
+
+def test_the_answer_is_the_last_step_of_the_walk() -> None:
+    walk = reviser(_Judge("answer: 7")).walk("q", ["good"], "7", Call(1, "x"))
+    assert (walk.first_wrong, walk.verdicts) == (1, (True, False))
+    all_right = reviser(_Judge("bad")).walk("q", ["good"], "7", Call(1, "x"))
+    assert (all_right.first_wrong, all_right.verdicts) == (None, (True, True))
+
+
+def test_an_explanation_without_an_answer_breaks_at_its_end() -> None:
+    walk = reviser(_Judge("bad")).walk("q", ["good", "fine"], "", Call(1, "x"))
+    assert (walk.first_wrong, walk.verdicts) == (2, (True, True))
+
+
+def test_steps_are_numbered() -> None:
+    assert numbered(["a", "b"]) == "1. a\n2. b"
+    assert numbered([]) == "(none)"
+
+
+def walked(verdicts: list[bool], steps: list[str], number: int = 0) -> Sample:
+    first = verdicts.index(False) if False in verdicts else None
+    return revised(
+        id=f"r01p{number:07d}",
+        prediction=Prediction(label="7", confidence=0.5, steps=steps),
+        revision=Revision(steps=steps, answer="7", verdicts=verdicts, first_wrong=first),
+    )
+
+
+def test_the_reviser_is_held_against_recomputed_steps() -> None:
+    steps = ["3 + 4 = 7", "7 + 1 = 9"]
+    rows = [
+        walked([True, False], steps, 1),  # found
+        walked([False], steps, 2),  # a no before it was asked
+        walked([True, True, True], steps, 3),  # overlooked
+        walked([True, True], ["3 + 4 = 7"], 4),  # nothing to find
+    ]
+    counts = revision_counts(rows)
+    assert counts is not None
+    told = {name: counts[name] for name in ("walked", "miscalculated", "located")}
+    assert told == {"walked": 4, "miscalculated": 3, "located": 1}
+    assert (counts["asked"], counts["overlooked"], counts["approved"]) == (2, 1, 2)
+
+
+def test_a_reviser_that_agrees_with_everything_is_warned_about() -> None:
+    agreeable = [walked([True, True], ["3 + 4 = 8"], n) for n in range(12)]
+    assert "agrees with nearly everything" in agreement_warning(revision_counts(agreeable))[0]
+    careful = [walked([False], ["3 + 4 = 8"], n) for n in range(12)]
+    assert agreement_warning(revision_counts(careful)) == []
+    assert agreement_warning(revision_counts(agreeable[:3])) == []
+    assert revision_counts([]) is None
+
+
+def test_unusable_replies_lose_one_question_not_the_run(sums: Path, llm: FakeLLM) -> None:
+    original = llm.answer
+
+    def answer(body: dict[str, Any]) -> str:
+        form = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
+        return "no idea" if "steps" in form.get("properties", {}) else original(body)
+
+    llm.answer = answer  # type: ignore[method-assign]
+    result = run(sums, "strategy.rounds=1")
+    assert {one.reason for one in samples(result)} == {"revision_unusable_reply"}
+    assert result.report["status"] == "finished"
+    assert result.report["rounds"][0]["rejected"] == {"revision_unusable_reply": EACH}
+
+
+def test_rows_with_choices_are_shown_them(
+    tmp_path: Path, llm: FakeLLM, tiny_reasoner: Path
+) -> None:
+    task = write_questions(tmp_path, llm.base_url, tiny_reasoner, {"strategy": {"rounds": 1}})
+    rows = [
+        {"question": f"What is {n} plus 1?", "choices": [str(n + 1), "99"]} for n in range(20, 32)
+    ]
+    (tmp_path / "pool.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    for one in samples(run(task)):
+        assert one.label in one.choices
+        assert one.known_answer is None
+    shown = [str(one["messages"][-1]["content"]) for one in llm.requests]
+    assert any(re.search(r"\(a\) \d+\n\(b\) 99", one) for one in shown)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("strategy.name=evokd", "elad, and nothing else, is for reasoning"),
+        ("strategy.selection=llkd", "unknown strategy.selection 'llkd'"),
+        ("strategy.mode=paper", "strategy.mode paper"),
+        ("data.pool=null", "give them in data.pool"),
+        ("task.labels={a: b, c: d}", "a task of reasoning has none"),
+        ("student.model=path:nowhere", "config.json"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(sums: Path, override: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        run(sums, override)
+
+
+def test_elad_is_for_reasoning_only(sums: Path) -> None:
+    labels = "task.labels={a: b, c: d}"
+    with pytest.raises(ConfigError, match="not for task.kind classification"):
+        load_config(sums, ["task.kind=classification", labels, "strategy.name=elad"])
+
+
+def test_a_seed_whose_answer_is_outside_its_choices_is_named(sums: Path) -> None:
+    (sums.parent / "seed.jsonl").write_text(
+        '{"question": "Which?", "answer": "green", "choices": ["red", "blue"]}\n'
+    )
+    with pytest.raises(DataError, match=r"seed.jsonl:1: the answer 'green' is none of the choices"):
+        run(sums)
+
+
+def test_broken_rows_of_the_pool_are_counted_and_named(sums: Path) -> None:
+    with (sums.parent / "pool.jsonl").open("a") as file:
+        file.write('{"text": "no question"}\n{"question": "Which?", "choices": ["one"]}\n')
+    result = run(sums, "strategy.rounds=1")
+    assert result.report["pool"]["dropped"] == {"broken": 2}
+    assert "no column question" in result.report["pool"]["broken"][0]
+    assert "fewer than two choices" in result.report["pool"]["broken"][1]
+
+
+def test_doctor_and_plan_know_the_task(sums: Path) -> None:
+    assert list(check_task(load_config(sums)))[-1] == "all checks passed"
+    planned = {one.role: one.calls for one in estimate(load_config(sums)).roles}
+    assert planned["reviser"] == 4 * ROUNDS * EACH
+
+
+def test_a_changed_prompt_stops_a_resume(sums: Path) -> None:
+    def stop(event: dict[str, Any]) -> None:
+        if event["kind"] == "phase" and event["phase"] == "revise":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(sums, on_event=stop)
+    directory = RunDirectory(sums.parent / "runs" / "r")
+    raw = yaml.safe_load(directory.config.read_text())
+    raw["task"]["instructions"] = "Subtract."
+    directory.config.write_text(yaml.safe_dump(raw))
+    with pytest.raises(ResumeError, match="instructions"):
+        resume_run(directory, emit=lambda event: None)

@@ -1,0 +1,532 @@
+"""Explanations: canonical answers, steps, the answer line, and the sums in the steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evokd.tasks.explanations import (
+    AnswerForm,
+    Equation,
+    answer_form,
+    canonical_answer,
+    equations,
+    extract_answer,
+    first_miscalculated,
+    same_answer,
+    split_steps,
+    write_explanation,
+)
+
+FORMS: tuple[AnswerForm, ...] = get_args(AnswerForm)
+CITIES = ["Paris", "New York", "New York City", "the Isle of Man"]
+# Any text, and, more often than chance would have it, one of what is looked for.
+PIECES = [
+    *"0123456789.,/()+-*=$%½²³ſıİK\n ",
+    *(
+        "Answer:",
+        "The answer is ",
+        "#### ",
+        "\\boxed{",
+        "}",
+        "Step 1: ",
+        "1. ",
+        "yes",
+        "no",
+        "true",
+    ),
+    *("mıllion", "ſix", "twelve", " of ", " times ", " equals ", "**", "(b)", "Paris", "x", " kg"),
+    *("\ud800", "\u2028", "\u0663", "¼"),
+]
+TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=25).map("".join)
+DECIMALS = st.decimals(-(10**9), 10**9, places=3, allow_nan=False)
+STEPS = st.lists(
+    st.text("abc XY12+=()$", min_size=1, max_size=20)
+    .map(lambda text: " ".join(f"So {text} it is.".split()))
+    .filter(lambda text: ". " not in text),
+    min_size=1,
+    max_size=5,
+)
+
+
+# Canonical answers
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1,234.50 dollars", "1234.5"),
+        ("$ 51", "51"),
+        ("3/4", "0.75"),
+        ("50%", "50"),
+        ("-7.0", "-7"),
+        ("−7", "-7"),
+        ("-$5", "-5"),
+        ("$-5", "-5"),
+        ("1\u2009234\u202f567", "1234567"),
+        ("1'234", "1234"),
+        ("72.", "72"),
+        ("**72**", "72"),
+        ("\\$72", "72"),
+        ("0.30", "0.3"),
+        (".5", "0.5"),
+        ("-0", "0"),
+        ("007", "7"),
+        ("1/3", "1/3"),
+        ("2/6", "1/3"),
+        ("3 1/2 cups", "3.5"),
+        ("3½", "3.5"),
+        ("-½", "-0.5"),
+        ("$1.5 million", "1500000"),
+        ("2 dozen eggs", "24"),
+        ("twelve apples", "12"),
+        ("١٢", "12"),
+        ("about 12 apples", "12"),
+        ("She has 12 apples.", "12"),
+        ("48 + 24 = 72 clips", "72"),
+        ("72 clips (48 + 24)", "72"),
+        ("(72)", "72"),
+        ("9" * 30, "9" * 30),
+    ],
+)
+def test_a_number_has_one_way_to_be_written(text: str, number: str) -> None:
+    assert canonical_answer(text, "number") == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "none", "10 to 12", "5-3", "10:30", "B12", "1e5", "1.2.3", "1,2345", "1/0", "1/2/2020"]
+    + ["seventeen", "9" * 31, "1/" + "3" * 30, "5 apples and 3 pears", "²", "9" * 5000],
+)
+def test_what_is_no_number_or_several_is_none(text: str) -> None:
+    assert canonical_answer(text, "number") == ""
+
+
+@given(DECIMALS)
+def test_a_number_keeps_its_value_and_has_no_exponent(number: object) -> None:
+    written = canonical_answer(f"{number:,f}", "number")
+    assert Fraction(written) == Fraction(str(number))
+    assert "e" not in written.lower() and not ("." in written and written.endswith("0"))
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Yes", "yes"),
+        ("NO.", "no"),
+        (" **true** ", "yes"),
+        ("False!", "no"),
+        ("No, they could not.", "no"),
+        ("Yes (mostly)", "yes"),
+        ("No one knows", ""),
+        ("no-one", ""),
+        ("It is so", ""),
+        ("yesterday", ""),
+        ("", ""),
+    ],
+)
+def test_yes_and_no_are_read_with_their_punctuation(text: str, answer: str) -> None:
+    assert canonical_answer(text, "yes_no") == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("(b)", "New York"),
+        ("B.", "New York"),
+        ("b)", "New York"),
+        ("b", "New York"),
+        ("Option C", "New York City"),
+        ("a: Paris", "Paris"),
+        ("  new   YORK ", "New York"),
+        ("It is New York City.", "New York City"),
+        ("the isle of man", "the Isle of Man"),
+        ("2", ""),
+        ("(e)", ""),
+        ("(a) New York", ""),
+        ("Paris or New York", ""),
+        ("Parisian", ""),
+        ("London", ""),
+        ("", ""),
+    ],
+)
+def test_a_choice_is_known_by_its_letter_or_its_text(text: str, option: str) -> None:
+    assert canonical_answer(text, "choice", CITIES) == option
+
+
+def test_an_option_that_is_a_letter_or_a_number_is_meant_by_its_text() -> None:
+    assert canonical_answer("a", "choice", ["b", "a"]) == "a"
+    assert canonical_answer("21 miles", "choice", ["12", "21"]) == "21"
+    assert canonical_answer("21.5", "choice", ["12", "21"]) == ""
+    assert canonical_answer("x² is 4", "choice", ["x2", "x²"]) == "x²"
+
+
+def test_a_text_is_one_line_and_what_is_plainly_a_number_is_one() -> None:
+    assert canonical_answer(" The\n Beatles  1 ", "text") == "The Beatles 1"
+    assert canonical_answer("12 apples", "text") == "12"
+    assert canonical_answer("Yes.", "text") == "yes"
+    assert canonical_answer(" ", "text") == ""
+
+
+@given(TEXTS, st.sampled_from(FORMS))
+def test_a_canonical_answer_is_its_own(text: str, form: AnswerForm) -> None:
+    answer = canonical_answer(text, form, CITIES)
+    assert canonical_answer(answer, form, CITIES) == answer
+    assert same_answer(text, answer, form, CITIES) == bool(answer)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "form", "same"),
+    [
+        ("$51.00", "51", "number", True),
+        ("3/4", "0.75 cups", "number", True),
+        ("51", "15", "number", False),
+        ("none", "none", "number", False),
+        ("True", "yes", "yes_no", True),
+        ("yes", "no", "yes_no", False),
+        ("(a)", "paris", "choice", True),
+        ("(a)", "(b)", "choice", False),
+        ('the "Beatles".', "The  Beatles", "text", False),
+        ('"The Beatles."', "the  beatles", "text", True),
+        ("", "", "text", False),
+        ("!", "?", "text", False),
+        ("...", "...", "text", True),
+    ],
+)
+def test_answers_are_compared_whatever_way_they_are_written(
+    a: str, b: str, form: AnswerForm, same: bool
+) -> None:
+    assert same_answer(a, b, form, CITIES) is same
+    assert same_answer(b, a, form, CITIES) is same
+
+
+@pytest.mark.parametrize(
+    ("answer", "form"),
+    [
+        ("51", "number"),
+        ("-1,234.5", "number"),
+        ("$5", "number"),
+        ("5%", "number"),
+        ("12 apples", "number"),
+        ("60 miles per hour", "number"),
+        ("5 sq. ft.", "number"),
+        ("5kg", "number"),
+        ("1/3", "number"),
+        ("yes", "yes_no"),
+        ("True.", "yes_no"),
+        ("The Beatles 1", "text"),
+        ("1 song of the Beatles", "text"),
+        ("2 Fast 2 Furious", "text"),
+        ("3 and a half", "text"),
+        ("20th", "text"),
+        ("10 a.m.", "text"),
+        ("10 pm", "text"),
+        ("10:30", "text"),
+        ("1/0", "text"),
+        ("9" * 31, "text"),
+        ("no one", "text"),
+        ("A", "text"),
+        ("twelve", "text"),
+    ],
+)
+def test_the_form_of_an_answer_shows_in_it(answer: str, form: AnswerForm) -> None:
+    assert answer_form(answer) == form
+    assert answer_form(answer, ["a", "b"]) == "choice"
+
+
+@given(TEXTS)
+def test_a_canonical_answer_has_the_form_of_the_answer(text: str) -> None:
+    form = answer_form(text)
+    answer = canonical_answer(text, form)
+    assert bool(answer) == bool(text.strip())
+    assert answer_form(answer) == form
+
+
+# Steps
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("A is 1.\nB is 2.\nAnswer: 3", ["A is 1.", "B is 2."]),
+        ("1. A is 1.\n\n 2) B  is 2. \nAnswer: 3", ["A is 1.", "B is 2."]),
+        ("Step 1: A.\n**Step 2:** B.\n- C.\n• D.", ["A.", "B.", "C.", "D."]),
+        ("(1) A boy.\n(5) x 3 = 15", ["A boy.", "(5) x 3 = 15"]),
+        ("12 / 60 = 0.2\n3.5 is more.", ["12 / 60 = 0.2", "3.5 is more."]),
+        ("1. A is 1. 2. B is 2. Answer: 3", ["A is 1.", "B is 2."]),
+        ("He has 3.5 kg. Mr. Ray ate, e.g. at 9 a.m. It is 3!", ["He has 3.5 kg.", None]),
+        ("He lives in the U.S. Now J. K. Ray left. Why? So.", [None, "Why?", "So."]),
+        ('He said "no." Then he left. he did', ['He said "no."', "Then he left. he did"]),
+        ("他有三个。她有两个。", ["他有三个。", "她有两个。"]),
+        ("A is 1. B is 2.\nC is 3.", ["A is 1. B is 2.", "C is 3."]),
+        ("A is 1.\nAnswer: 3\nQuestion: B?\nAnswer: 4", ["A is 1."]),
+        ("A is 1.\n#### 3\nB", ["A is 1."]),
+        ("A is 1, so the answer is 1. B is 2.", ["A is 1"]),
+        ("The answer is near.\nA is 1.\nAnswer: 1", ["The answer is near.", "A is 1."]),
+        ("A is 1. **Final answer:** 1", ["A is 1."]),
+        ("Answer: 3", []),
+        (" \n", []),
+    ],
+)
+def test_an_explanation_is_cut_into_steps(text: str, steps: Sequence[str | None]) -> None:
+    found = split_steps(text)
+    assert len(found) == len(steps)
+    assert [one if told else None for one, told in zip(found, steps, strict=True)] == steps
+
+
+@given(STEPS, TEXTS)
+def test_what_is_written_is_read_back(steps: list[str], answer: str) -> None:
+    for form in FORMS:
+        canonical = canonical_answer(answer, form, CITIES)
+        text = write_explanation(steps, canonical)
+        assert split_steps(text) == steps
+        if canonical:
+            assert text.splitlines() == [*steps, f"Answer: {canonical}"]
+            assert extract_answer(text, form, CITIES) == canonical
+
+
+def test_a_step_is_written_on_one_line() -> None:
+    assert write_explanation(["a\nb ", "c"], " x\ny ") == "a b\nc\nAnswer: x y"
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "answer"),
+    [
+        ("2 + 2 = 4\nAnswer: 4 apples\nAnswer: 5", "number", "4"),
+        ("2 + 2 = 4. Answer: 4", "number", "4"),
+        ("2 + 2 = 4 Answer: 4", "number", "4"),
+        ("2 + 2 = 5\n**Answer:** $4.", "number", "4"),
+        ("Final Answer:\n4", "number", "4"),
+        ("So the answer is 4. He has 3.", "number", "4"),
+        ("The answer is not clear. The answer is 4.", "number", "4"),
+        ("Gold, 5.\n#### 4", "number", "4"),
+        ("Thus $\\boxed{4}$ of 7", "number", "4"),
+        ("He has 3.\nSo he has 2 + 2 = 4 left.", "number", "4"),
+        ("He has 3.\nSo he has none.", "number", ""),
+        ("He has 3.\nAnswer: unknown", "number", ""),
+        ("He has 3.\nAnswer:", "number", "3"),
+        ("4", "number", "4"),
+        ("4.", "number", "4"),
+        ("", "number", ""),
+        ("Cats bark.\nAnswer: No", "yes_no", "no"),
+        ("Cats bark. The answer is no.", "yes_no", "no"),
+        ("Cats do not bark. So it is false.", "yes_no", "no"),
+        ("Cats bark. Yes, they do.", "yes_no", "yes"),
+        ("Cats bark. That is not true.", "yes_no", ""),
+        ("Cats bark. Some yes men do not.", "yes_no", ""),
+        ("Yes.\nCats bark.", "yes_no", ""),
+        ("In France.\nAnswer: (a) Paris", "choice", "Paris"),
+        ("In France. It is Paris.", "choice", "Paris"),
+        ("In France. It must be (a).", "choice", "Paris"),
+        ("Paris. It is in the US.", "choice", ""),
+        ("It is Paris, not New York.", "choice", ""),
+        ("It is the fruit.\nAnswer: an  apple", "text", "an apple"),
+        ("It is the fruit. The answer is an apple.", "text", "an apple"),
+        ("**Answer: an apple**", "text", "an apple"),
+        ("It is an apple.", "text", ""),
+    ],
+)
+def test_the_answer_of_an_explanation_is_found(text: str, form: AnswerForm, answer: str) -> None:
+    assert extract_answer(text, form, CITIES) == answer
+
+
+@given(TEXTS)
+def test_steps_of_any_text_are_lines_without_outer_space(text: str) -> None:
+    steps = split_steps(text)
+    assert all(step and step == " ".join(step.split()) for step in steps)
+    for form in FORMS:
+        answer = extract_answer(text, form, CITIES)
+        assert canonical_answer(answer, form, CITIES) == answer
+
+
+# Arithmetic
+
+
+def sums(step: str) -> list[tuple[str, str, bool]]:
+    return [(one.left, one.right, one.holds) for one in equations(step)]
+
+
+@pytest.mark.parametrize(
+    ("step", "left", "right"),
+    [
+        ("12 / 60 = $0.2", "12 / 60", "$0.2"),
+        ("Natalia sold 48+24 = 72 clips.", "48+24", "72"),
+        ("2 x 5 = 10", "2 x 5", "10"),
+        ("3x5=15", "3x5", "15"),
+        ("5 × 3 = 15", "5 × 3", "15"),
+        ("100 − 40 – 10 = 50", "100 − 40 – 10", "50"),
+        ("15 ÷ 3 = 5", "15 ÷ 3", "5"),
+        ("3 * (4 + 1) = 15", "3 * (4 + 1)", "15"),
+        ("( ( 324 + 374 ) + 128 ) = 826", "( ( 324 + 374 ) + 128 )", "826"),
+        ("2(3 + 4) = 14", "2(3 + 4)", "14"),
+        ("100 - 50 - 30 - 15 = $5 more", "100 - 50 - 30 - 15", "$5"),
+        ("-5 + 3 = -2", "-5 + 3", "-2"),
+        ("3 * -2 = -6", "3 * -2", "-6"),
+        ("2 + 3 * 4 = 14", "2 + 3 * 4", "14"),
+        ("12 / 6 / 2 = 1", "12 / 6 / 2", "1"),
+        ("12/6/2 = 1", "12/6/2", "1"),
+        ("10 / 1/2 = 20", "10 / 1/2", "20"),
+        ("3 1/2 * 2 = 7", "3 1/2 * 2", "7"),
+        ("3½ * 2 = 7", "3 1/2 * 2", "7"),
+        ("5 apples + 3 apples = 8 apples", "5 apples + 3", "8"),
+        ("7 stickers/page * 6 pages= 42 stickers", "7 stickers/page * 6", "42"),
+        ("$5/hour * 3 hours a day = $15", "$5/hour * 3", "$15"),
+        ("50€ - 25€ = 25€", "50€ - 25€", "25€"),
+        ("1,000 + 1 = 1,001", "1,000 + 1", "1,001"),
+        ("20% of 50 = 10", "20% of 50", "10"),
+        ("20 percent of his 50 books = 10", "20 percent of his 50", "10"),
+        ("1/2 of the 50 = 25", "1/2 of the 50", "25"),
+        ("50 * 20% = 10", "50 * 20%", "10"),
+        ("20/50 = 40%", "20/50", "40%"),
+        ("20/50 * 100 = 40%", "20/50 * 100", "40%"),
+        ("100% - 40% = 60%", "100% - 40%", "60%"),
+        ("2 * 3 million = 6 million", "2 * 3 million", "6 million"),
+        ("5 * 20 cents = $1", "5 * 20 cents", "$1"),
+        ("5 plus 3 equals 8", "5 plus 3", "8"),
+        ("10 divided by 2 is equal to 5", "10 divided by 2", "5"),
+        ("15 = 3 * 5", "15", "3 * 5"),
+        ("**48 + 24 = 72**", "48 + 24", "72"),
+        ("\\( 48 \\times 2 = 96 \\)", "48 times 2", "96"),
+        ("So he has a total of 5+3 = 8.", "5+3", "8"),
+        ("1. 5 + 3 = 8", "5 + 3", "8"),
+        ("On day 2 he ate 3 + 4 = 7.", "3 + 4", "7"),
+    ],
+)
+def test_a_sum_is_found_in_its_step_and_holds(step: str, left: str, right: str) -> None:
+    assert sums(step) == [(left, right, True)]
+
+
+@pytest.mark.parametrize(
+    ("step", "computed", "stated"),
+    [
+        ("48 / 2 = 22 clips", 24, 22),
+        ("2 + 3 * 4 = 20", 14, 20),
+        ("20% of 50 = 1000", 10, 1000),
+        ("20% of 50 = 1", 10, 1),
+        ("$5 x 4 = $200", 20, 200),
+        ("1,000 + 1 = 1,002", 1001, 1002),
+        ("5 plus 3 equals 9", 8, 9),
+        ("10/3 = 3", Fraction(10, 3), 3),
+        ("100% - 40% = 50%", Fraction(3, 5), Fraction(1, 2)),
+    ],
+)
+def test_a_sum_that_is_wrong_does_not_hold(
+    step: str, computed: Fraction | int, stated: Fraction | int
+) -> None:
+    (found,) = equations(step)
+    assert (found.computed, found.stated, found.holds) == (computed, stated, False)
+
+
+@pytest.mark.parametrize(
+    ("step", "holds"),
+    [
+        ("10/3 = 3.33", True),
+        ("10/3 = 3.34", False),
+        ("10/3 = 3.3", True),
+        ("2/3 = 0.67", True),
+        ("2/3 = 0.66", True),  # cut off
+        ("2/3 = 0.65", False),
+        ("3.33 = 10/3", True),
+        ("1/3 * 100% = 33.33%", True),
+        ("1.5 + 1.5 = 3.1", False),
+        ("10/3 ≈ 3", True),
+        ("10/3 = about 3", True),
+        ("10/3 ≈ 4", False),
+        ("617 / 2 ≈ 310", True),
+        ("617 / 2 = 310", False),
+    ],
+)
+def test_decimals_may_be_rounded_and_whole_numbers_only_where_the_step_says_so(
+    step: str, holds: bool
+) -> None:
+    assert [one.holds for one in equations(step)] == [holds]
+
+
+def test_a_chain_is_as_many_equations() -> None:
+    assert sums("2*3 = 6 = 12/2 = 5") == [
+        ("2*3", "6", True),
+        ("6", "12/2", True),
+        ("12/2", "5", False),
+    ]
+    assert sums("4 + 4 = 8 * 2 = 16") == [("4 + 4", "8", True), ("8 * 2", "16", True)]
+    assert sums("2*3 = 6. So 6 + 1 = 8.") == [("2*3", "6", True), ("6 + 1", "8", False)]
+    assert sums("x = 2*3 = 7") == [("2*3", "7", False)]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "Nothing to be computed.",
+        "5 = 6",
+        "1 hour = 60 minutes",
+        "5 / 0 = 3",
+        "5 / (2 - 2) = 3",
+        "2x + 4 = 10",
+        "x + 5 = 10",
+        "5 + y apples = 10",
+        "x = 5 * y = 3",
+        "5^2 + 3 = 20",
+        "5² + 3 = 20",
+        "2**3 = 9",
+        "log(100) + 3 = 103",
+        "6:30 + 2 = 8:30",
+        "5 <= 3 + 1",
+        "5 != 3 + 1",
+        "6 => 7 + 1",
+        "the price of 3 books = 3 * 5",
+        "Since 4/7 is equal to $24, it is so.",
+        "$80 000 x 5 = $400 000",
+        "3 + 4 = 5 * x",
+        "3 + 4 = five",
+        "(3 + 4 * = 5",
+        "1.2.3 + 4 = 5",
+        "9" * 31 + " + 1 = 2",
+    ],
+)
+def test_what_is_no_sum_or_cannot_be_read_is_left_out(step: str) -> None:
+    assert equations(step) == []
+
+
+@given(st.integers(-99, 99), st.integers(-99, 99), st.integers(1, 99), st.integers(-1, 1))
+def test_a_sum_holds_if_and_only_if_it_is_right(a: int, b: int, c: int, off: int) -> None:
+    (found,) = equations(f"({a} + {b}) * {c} apples = {(a + b) * c + off} apples")
+    assert found.computed == (a + b) * c
+    assert found.holds is (off == 0)
+
+
+@given(TEXTS)
+def test_no_text_is_too_odd_to_be_looked_through(text: str) -> None:
+    for one in equations(text):
+        assert isinstance(one, Equation)
+        assert one.holds in (True, False)
+    assert first_miscalculated([text]) in (0, None)
+
+
+@pytest.mark.parametrize("piece", ["1", ".", "(", "of the ", "the answer is "])
+def test_a_huge_text_takes_no_time(piece: str) -> None:
+    text = piece * 50_000 if len(piece) == 1 else piece * 1_000
+    began = time.perf_counter()
+    equations(f"{text[:3990]} = 3")
+    split_steps(text)
+    for form in FORMS:
+        extract_answer(text, form, CITIES)
+        canonical_answer(text, form, CITIES)
+    assert time.perf_counter() - began < 5
+
+
+def test_no_arithmetic_is_looked_for_in_what_is_no_step() -> None:
+    assert len(equations("1 + 1 = 2. " * 300)) == 300
+    assert equations("1 + 1 = 2. " * 400) == []
+
+
+def test_the_first_step_with_a_wrong_sum_is_named() -> None:
+    steps = ["He has 3.", "3 + 4 = 7", "7 * 2 = 15 and 1 + 1 = 2", "1 + 1 = 3"]
+    assert first_miscalculated(steps) == 2
+    assert first_miscalculated(steps[:2]) is None
+    assert first_miscalculated([]) is None

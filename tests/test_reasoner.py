@@ -1,0 +1,208 @@
+"""The student that reasons: decoding from shared prefixes, training, and being kept whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from evokd.config import StudentSection
+from evokd.errors import ConfigError, DataError
+from evokd.tasks.reasoning import Question
+from evokd.tools.reasoner import (
+    Prefix,
+    Reasoner,
+    check_causal,
+    keep_reasoner,
+    load_causal,
+    prompt_ids,
+    train_reasoner,
+)
+from evokd.tools.training import TrainingRow, read_training_rows, write_training_rows
+
+TOLD: dict[str, Any] = {"instructions": "Add.", "answers": "number"}
+SETTINGS = StudentSection(
+    max_length=256,
+    max_new_tokens=24,
+    batch_size=4,
+    passes=150,
+    learning_rate=0.004,
+    lora_rank=16,
+    threads=1,
+)
+QUESTIONS = [Question(f"What is {n} plus 1?") for n in range(4)]
+ROWS = [
+    TrainingRow(one.text, str(n + 1), steps=(f"{n} + 1 = {n + 1}",))
+    for n, one in enumerate(QUESTIONS)
+]
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory, tiny_reasoner: Path) -> Path:
+    folder = tmp_path_factory.mktemp("untrained")
+    train_reasoner([], [], str(tiny_reasoner), folder, SETTINGS, random_seed=0, **TOLD)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_reasoner: Path) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    train_reasoner(ROWS, [], str(tiny_reasoner), folder, SETTINGS, random_seed=0, **TOLD)
+    return folder
+
+
+def greedy(folder: Path, ids: list[int], tokens: int) -> list[int]:
+    """Return what transformers itself writes after `ids`."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
+    given = torch.tensor([ids])
+    out = model.generate(given, max_new_tokens=tokens, do_sample=False, eos_token_id=0)
+    return [int(one) for one in out[0, len(ids) :]]
+
+
+def test_the_student_writes_what_it_was_taught(trained: Path) -> None:
+    said = Reasoner(trained).explain(QUESTIONS)
+    assert [one.answer for one in said] == ["1", "2", "3", "4"]
+    assert [one.steps for one in said] == [row.steps for row in ROWS]
+    assert all(one.ended for one in said)
+
+
+def test_untrained_it_is_the_model_it_was_made_of(untrained: Path, tiny_reasoner: Path) -> None:
+    student = Reasoner(untrained)
+    prompts = [prompt_ids(student._tokenizer, TOLD["instructions"], one) for one in QUESTIONS]
+    texts = student._decode([Prefix(one) for one in QUESTIONS], 12)
+    for ids, (text, _) in zip(prompts, texts, strict=True):
+        wanted = student._tokenizer.decode(greedy(tiny_reasoner, ids, 12))
+        assert wanted.startswith(text)
+        assert text
+
+
+def test_a_continuation_is_what_the_whole_text_would_have_had(trained: Path) -> None:
+    student = Reasoner(trained)
+    wrong = ("0 + 1 = 3",)
+    questions = [QUESTIONS[0], Question("What is 2 plus 1, do you know that?")]
+    together = student.go_on([Prefix(one, wrong) for one in questions], samples=2)
+    alone = [student.go_on([Prefix(one, wrong)])[0] for one in questions]
+    assert together == [alone[0], alone[0], alone[1], alone[1]]
+    assert all(one.steps[0] == wrong[0] for one in together)
+
+
+def test_steps_of_one_explanation_share_what_they_begin_with(trained: Path) -> None:
+    student = Reasoner(trained)
+    steps = ("0 + 1 = 1", "it is 1", "so 1 it is")
+    prefixes = [Prefix(one, steps[:k]) for one in QUESTIONS for k in (0, 3, 1, 2)]
+    mixed = [Prefix(QUESTIONS[1], ("other", "it is 1")), *prefixes]
+    assert student.go_on(mixed) == [student.go_on([one])[0] for one in mixed]
+    assert student.answers(mixed) == [student.answers([one])[0] for one in mixed]
+
+
+def test_a_question_longer_than_the_model_reads_is_named(trained: Path) -> None:
+    with pytest.raises(DataError, match="'Why Why .* the student reads 1024; shorten it"):
+        Reasoner(trained).explain([Question("Why " * 400)])
+
+
+def test_answers_are_asked_for_after_some_of_the_steps(trained: Path) -> None:
+    prefixes = [Prefix(one, row.steps) for one, row in zip(QUESTIONS, ROWS, strict=True)]
+    assert Reasoner(trained).answers(prefixes) == ["1", "2", "3", "4"]
+
+
+def test_samples_differ_and_repeat_with_their_seed(untrained: Path) -> None:
+    student = Reasoner(untrained)
+    first = student.explain(QUESTIONS[:1], samples=4, temperature=2.0, random_seed=1)
+    again = student.explain(QUESTIONS[:1], samples=4, temperature=2.0, random_seed=1)
+    other = student.explain(QUESTIONS[:1], samples=4, temperature=2.0, random_seed=2)
+    assert first == again != other
+    assert len({one.steps for one in first}) > 1
+
+
+def test_what_never_ends_is_cut_and_said_to_be(untrained: Path) -> None:
+    said = Reasoner(untrained).explain(QUESTIONS)
+    assert not any(one.ended and one.answer for one in said)
+    assert all(len("\n".join(one.steps)) <= SETTINGS.max_new_tokens for one in said)
+
+
+def test_a_taught_answer_is_surer_than_another(trained: Path) -> None:
+    student = Reasoner(trained)
+    said = student.explain(QUESTIONS)
+    right = student.confidences(QUESTIONS, said)
+    wrong = student.confidences(QUESTIONS, [replace(one, answer="9") for one in said])
+    assert min(right) > 0.9
+    assert max(wrong) < 0.5
+
+
+def test_the_kept_student_needs_no_other_file(trained: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "student"
+    keep_reasoner(trained, kept)
+    assert json.loads((kept / "reasoner.json").read_text())["model"] == ""
+    assert not (kept / "adapter_config.json").exists()
+    assert Reasoner(kept).predict(QUESTIONS)[2].label == "3"
+
+
+def test_training_goes_on_from_a_students_own_matrices(trained: Path, tmp_path: Path) -> None:
+    short = SETTINGS.model_copy(update={"passes": 1, "min_steps": 1, "learning_rate": 1e-6})
+    goes_on, anew = tmp_path / "on", tmp_path / "anew"
+    source = json.loads((trained / "reasoner.json").read_text())["model"]
+    for start, folder in ((str(trained), goes_on), (source, anew)):
+        train_reasoner(ROWS, [], start, folder, short, random_seed=0, **TOLD)
+    assert Reasoner(goes_on).explain(QUESTIONS)[1].answer == "2"
+    assert Reasoner(anew).explain(QUESTIONS)[1].answer != "2"
+
+
+def test_equal_rows_and_seed_give_equal_weights(tiny_reasoner: Path, tmp_path: Path) -> None:
+    short = SETTINGS.model_copy(update={"passes": 2, "min_steps": 3})
+    files = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        train_reasoner(ROWS, [], str(tiny_reasoner), folder, short, random_seed=3)
+        files.append((folder / "adapter_model.safetensors").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_only_the_explanation_is_learnt(tiny_reasoner: Path, tmp_path: Path) -> None:
+    """A question's own tokens carry no loss: only what the reply begins with differs."""
+    short = SETTINGS.model_copy(update={"passes": 150})
+    rows = [TrainingRow("What is 5 plus 1?", "6", steps=("5 + 1 = 6",))] * 4
+    folder = tmp_path / "s"
+    result = train_reasoner(
+        rows, [], str(tiny_reasoner), folder, short, random_seed=0, answers="number"
+    )
+    assert result.rows == 4
+    model, tokenizer = load_causal(str(tiny_reasoner))
+    student = Reasoner(folder)
+    ids = torch.tensor([prompt_ids(tokenizer, "", Question(rows[0].text))])
+
+    def loss(one: torch.nn.Module) -> float:
+        with torch.inference_mode():
+            return float(one(input_ids=ids, labels=ids).loss)
+
+    assert loss(student._model) > 0.5 * loss(model.eval())
+    assert student.explain([Question(rows[0].text)])[0].answer == "6"
+
+
+def test_steps_survive_the_file_of_training_rows(tmp_path: Path) -> None:
+    write_training_rows(ROWS, tmp_path / "rows.jsonl")
+    assert read_training_rows(tmp_path / "rows.jsonl") == ROWS
+
+
+def test_quantised_weights_are_refused(tiny_reasoner: Path, tmp_path: Path) -> None:
+    for file in tiny_reasoner.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="quantised weights, which cannot be fine-tuned"):
+        check_causal(str(tmp_path))
+
+
+def test_a_model_that_is_no_language_model_is_refused(tiny_student: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "t5"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    with pytest.raises(ConfigError, match="student.model"):
+        check_causal(str(folder))
+    with pytest.raises(ConfigError, match="student.model"):
+        check_causal("no/such-model")

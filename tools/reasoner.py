@@ -1,0 +1,668 @@
+"""The student that reasons: a small causal language model, asked, trained by LoRA, kept whole.
+
+It writes an explanation, a step a line, and then a line `Answer: …`. A question's prompt and the
+explanation found first are computed once; whatever is asked after some of its steps goes on from
+there, many continuations in one batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, replace
+from functools import cached_property
+from io import StringIO
+from itertools import chain, takewhile
+from pathlib import Path
+from typing import Any
+
+from evokd.config import StudentSection
+from evokd.errors import ConfigError, DataError
+from evokd.records import Prediction
+from evokd.store.files import storage_errors, write_text
+from evokd.tasks.explanations import (
+    ANSWER,
+    AnswerForm,
+    extract_answer,
+    split_steps,
+    write_explanation,
+)
+from evokd.tasks.reasoning import Question
+from evokd.tools.student import load_libraries, uses_bf16
+from evokd.tools.training import (
+    Lesson,
+    TrainingResult,
+    TrainingRow,
+    cannot_load,
+    fit_lesson,
+    save_model,
+)
+
+LEARNING_RATE = 5e-4  # of LoRA's matrices
+IGNORED = -100  # what cross-entropy leaves out
+ANSWER_TOKENS = 12
+NEW_LINE = "\n"
+BATCH = 48  # questions, or continuations, decoded together
+ABOUT = "reasoner.json"
+CONVERTED = "float16"
+TURNS = ("system", "user")
+FORM = f"Explain in short steps, a line each. End with a line: {ANSWER} and the answer."
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What a student wrote about a question.
+
+    Args:
+        steps: the explanation, a step each.
+        answer: in its canonical form; '' where none can be read.
+        ended: off: it was cut at the longest an explanation may be.
+    """
+
+    steps: tuple[str, ...]
+    answer: str
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A question and the first steps of an explanation of it."""
+
+    question: Question
+    steps: tuple[str, ...] = ()
+
+
+class Reasoner:
+    """A student that explains before it answers.
+
+    Args:
+        folder: a whole model with its `reasoner.json`, or LoRA matrices that name theirs.
+        max_length: not used; questions are as long as the model can read.
+    """
+
+    def __init__(self, folder: Path, *, max_length: int = 0, precision: str = "auto") -> None:
+        torch, _ = load_libraries()
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        self._torch = torch
+        self.folder = folder
+        self.instructions: str = about["instructions"]
+        self.answer_form: AnswerForm = about["answers"]
+        self.max_new_tokens: int = about["max_new_tokens"]
+        self._model, self._tokenizer = load_causal(about["model"] or str(folder))
+        if (folder / "adapter_config.json").exists():
+            self._model = with_adapter(self._model, folder).merge_and_unload()
+        self._model.eval()
+        self._bf16 = uses_bf16(precision)
+
+    def predict(self, questions: Sequence[Question]) -> list[Prediction]:
+        """Return the likeliest explanation and answer to every question.
+
+        The confidence is the mean probability (geometric) of the answer's tokens.
+        """
+        said = self.explain(questions)
+        sure = self.confidences(questions, said)
+        return [
+            Prediction(label=one.answer, confidence=confidence, steps=list(one.steps))
+            for one, confidence in zip(said, sure, strict=True)
+        ]
+
+    def explain(
+        self,
+        questions: Sequence[Question],
+        *,
+        samples: int = 1,
+        temperature: float = 0.0,
+        random_seed: int = 0,
+    ) -> list[Explained]:
+        """Return explanations with their answers, `samples` of every question, one after the other.
+
+        Args:
+            temperature: 0: the likeliest token each time.
+        """
+        prefixes = [Prefix(one) for one in questions]
+        return self.go_on(
+            prefixes, samples=samples, temperature=temperature, random_seed=random_seed
+        )
+
+    def go_on(
+        self,
+        prefixes: Sequence[Prefix],
+        *,
+        samples: int = 1,
+        temperature: float = 0.0,
+        random_seed: int = 0,
+    ) -> list[Explained]:
+        """Return whole explanations that begin with the given steps, `samples` of every prefix."""
+        texts = self._decode(
+            prefixes,
+            self.max_new_tokens,
+            samples=samples,
+            temperature=temperature,
+            seed=random_seed,
+        )
+        found = []
+        for at, (text, ended) in enumerate(texts):
+            prefix = prefixes[at // samples]
+            whole = "".join(f"{step}\n" for step in prefix.steps) + text
+            form, choices = self._form(prefix.question), prefix.question.choices
+            answer = extract_answer(whole, form, choices)
+            found.append(Explained(tuple(split_steps(whole)), answer, ended))
+        return found
+
+    def answers(self, prefixes: Sequence[Prefix]) -> list[str]:
+        """Return what the student answers right after the given steps; '' where nothing is."""
+        texts = self._decode(prefixes, ANSWER_TOKENS, lead=ANSWER)
+        return [
+            extract_answer(
+                f"{ANSWER} {text.strip().partition(NEW_LINE)[0]}",
+                self._form(one.question),
+                one.question.choices,
+            )
+            for one, (text, _) in zip(prefixes, texts, strict=True)
+        ]
+
+    def confidences(self, questions: Sequence[Question], said: Sequence[Explained]) -> list[float]:
+        """Return the mean probability of the tokens of each answer; 0 where there is none."""
+        torch = self._torch
+        sure = [0.0] * len(questions)
+        answered = [place for place, one in enumerate(said) if one.answer]
+        order = sorted(answered, key=lambda place: len(questions[place].asked))
+        for start in range(0, len(order), BATCH):
+            part = order[start : start + BATCH]
+            pairs = []
+            for place in part:
+                asked, steps = self._tokens_of(Prefix(questions[place], said[place].steps))
+                head = [*asked, *(token for step in steps for token in step), *self._ids(ANSWER)]
+                pairs.append((head, self._ids(f" {said[place].answer}")))
+            ids, mask = self._padded([[*head, *tail] for head, tail in pairs])
+            with torch.inference_mode(), self._autocast():
+                cache, mask = self._begin(len(part), mask)
+                logits = self._model(
+                    input_ids=ids, attention_mask=mask, past_key_values=cache
+                ).logits
+            for row, (place, (head, tail)) in enumerate(zip(part, pairs, strict=True)):
+                span = logits[row, len(head) - 1 : len(head) + len(tail) - 1].float()
+                logs = span.log_softmax(-1)[torch.arange(len(tail)), torch.tensor(tail)]
+                sure[place] = math.exp(min(0.0, float(logs.mean())))
+        return sure
+
+    def _form(self, question: Question) -> AnswerForm:
+        return "choice" if question.choices else self.answer_form
+
+    def _autocast(self) -> Any:
+        torch = self._torch
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._bf16)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _tokens_of(self, prefix: Prefix) -> tuple[list[int], list[list[int]]]:
+        """Return a question's tokens after what all prompts begin with, and those of each step.
+
+        Raises:
+            DataError: they are more than the model can read.
+        """
+        asked = prompt_ids(self._tokenizer, self.instructions, prefix.question)
+        steps = [self._ids(f"{step}\n") for step in prefix.steps]
+        number = len(asked) + sum(map(len, steps)) + self.max_new_tokens
+        most = self._model.config.max_position_embeddings
+        if number > most:
+            raise DataError(
+                f"the question {prefix.question.text[:60]!r} and an answer to it are {number} "
+                f"tokens, the student reads {most}; shorten it"
+            )
+        return asked[len(self._shared) :], steps
+
+    @cached_property
+    def _shared(self) -> list[int]:
+        """What the prompts of all questions begin with, token for token."""
+        two = [prompt_ids(self._tokenizer, self.instructions, Question(one)) for one in ("a", "b")]
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(*two, strict=False))
+        return [token for token, _ in same][:-1]
+
+    @cached_property
+    def _shared_cache(self) -> Any:
+        torch = self._torch
+        with torch.inference_mode(), self._autocast():
+            return self._model.base_model(
+                input_ids=torch.tensor([self._shared]), use_cache=True
+            ).past_key_values
+
+    def _begin(self, rows: int, mask: Any) -> tuple[Any, Any]:
+        """Return a cache of so many rows that hold what all prompts begin with, and their mask."""
+        torch = self._torch
+        if not self._shared:
+            return None, mask
+        cache = copy.deepcopy(self._shared_cache)
+        cache.batch_repeat_interleave(rows)
+        seen = torch.ones(rows, len(self._shared), dtype=torch.long)
+        return cache, torch.cat([seen, mask], 1)
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+        """Return ids and mask of shape (rows, longest), padded at the end."""
+        torch = self._torch
+        longest = max(map(len, rows))
+        ids = torch.zeros(len(rows), longest, dtype=torch.long)
+        mask = torch.zeros(len(rows), longest, dtype=torch.long)
+        for place, row in enumerate(rows):
+            ids[place, : len(row)] = torch.tensor(row)
+            mask[place, : len(row)] = 1
+        return ids, mask
+
+    def _decode(
+        self,
+        prefixes: Sequence[Prefix],
+        max_new_tokens: int,
+        *,
+        samples: int = 1,
+        temperature: float = 0.0,
+        seed: int = 0,
+        lead: str = "",
+    ) -> list[tuple[str, bool]]:
+        """Return what follows each prefix, `samples` times, and whether it ended.
+
+        What prefixes have in common is computed once: what all prompts begin with, and a question
+        with the longest of its explanations, however many go on from some of its steps.
+
+        Args:
+            lead: what every reply is made to begin with.
+        """
+        found: list[tuple[str, bool]] = [("", False)] * (len(prefixes) * samples)
+        generator = self._torch.Generator().manual_seed(seed)
+        for trunks in _batches(_trunks(prefixes), max(1, BATCH // samples)):
+            longest = [self._tokens_of(prefixes[trunk[0]]) for trunk in trunks]
+            rows = []
+            for number, trunk in enumerate(trunks):
+                asked, steps = longest[number]
+                for place in trunk:
+                    kept = sum(map(len, steps[: len(prefixes[place].steps)]))
+                    rows += [
+                        (number, len(asked) + kept, place * samples + k) for k in range(samples)
+                    ]
+            heads = [[*asked, *(one for step in steps for one in step)] for asked, steps in longest]
+            texts = self._go_on(heads, rows, max_new_tokens, temperature, generator, lead)
+            for (_, _, place), text in zip(rows, texts, strict=True):
+                found[place] = text
+        return found
+
+    def _go_on(
+        self,
+        heads: Sequence[list[int]],
+        rows: Sequence[tuple[int, int, int]],
+        max_new_tokens: int,
+        temperature: float,
+        generator: Any,
+        lead: str,
+    ) -> list[tuple[str, bool]]:
+        """Return what follows the first tokens of heads.
+
+        Args:
+            rows: (place in heads, how many of its tokens, anything else) of each reply.
+        """
+        torch, shared = self._torch, len(self._shared)
+        ids, mask = self._padded([head[:-1] for head in heads])
+        with torch.inference_mode(), self._autocast():
+            cache, mask = self._begin(len(heads), mask)
+            cache = self._model.base_model(
+                input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True
+            ).past_key_values
+            cache.batch_select_indices(torch.tensor([head for head, _, _ in rows]))
+            opening = self._ids(lead) if lead else []
+            tokens = torch.tensor([[heads[head][end - 1], *opening] for head, end, _ in rows])
+            at = torch.tensor([shared + end - 1 for _, end, _ in rows])
+            mask = (torch.arange(mask.shape[1]) < at[:, None]).long()
+            written: list[list[int]] = [[] for _ in rows]
+            ended = [False] * len(rows)
+            alive = list(range(len(rows)))
+            for _ in range(max_new_tokens):
+                width = tokens.shape[1]
+                mask = torch.cat([mask, torch.ones(len(alive), width, dtype=torch.long)], 1)
+                logits = self._model(
+                    input_ids=tokens,
+                    attention_mask=mask,
+                    position_ids=at[:, None] + torch.arange(width),
+                    past_key_values=cache,
+                    logits_to_keep=1,
+                ).logits[:, -1]
+                at = at + width
+                following = self._pick(logits.float(), temperature, generator)
+                going_on = []
+                for row, token in enumerate(following.tolist()):
+                    place = alive[row]
+                    if token in self._ends:
+                        ended[place] = True
+                    else:
+                        written[place].append(token)
+                        ended[place] = self._is_complete(written[place], lead)
+                    if not ended[place]:
+                        going_on.append(row)
+                if not going_on:
+                    break
+                tokens = following[:, None]
+                if len(going_on) < len(alive):
+                    kept = torch.tensor(going_on)
+                    cache.batch_select_indices(kept)
+                    tokens, mask, at = tokens[kept], mask[kept], at[kept]
+                    alive = [alive[row] for row in going_on]
+        texts = self._tokenizer.batch_decode(written, skip_special_tokens=True)
+        return list(zip(texts, ended, strict=True))
+
+    @property
+    def _ends(self) -> set[int]:
+        named = self._model.generation_config.eos_token_id
+        ends = named if isinstance(named, list) else [named]
+        return {one for one in (*ends, self._tokenizer.eos_token_id) if one is not None}
+
+    def _pick(self, logits: Any, temperature: float, generator: Any) -> Any:
+        if temperature == 0:
+            return logits.argmax(-1)
+        shares = (logits / temperature).softmax(-1)
+        return self._torch.multinomial(shares, 1, generator=generator)[:, 0]
+
+    def _is_complete(self, tokens: Sequence[int], lead: str) -> bool:
+        """Whether the line with the answer is at its end."""
+        if "\n" not in self._tokenizer.decode(tokens[-1:]):
+            return False
+        if lead:
+            return bool(self._tokenizer.decode(tokens).strip())
+        answer = self._tokenizer.decode(tokens).partition(ANSWER)[2]
+        return "\n" in answer.lstrip()
+
+
+def _trunks(prefixes: Sequence[Prefix]) -> list[list[int]]:
+    """Return the places of prefixes of one explanation together, the longest first."""
+    order = sorted(range(len(prefixes)), key=lambda place: -len(prefixes[place].steps))
+    trunks: list[list[int]] = []
+    of_question: dict[Question, list[int]] = {}
+    for place in order:
+        one = prefixes[place]
+        for number in of_question.setdefault(one.question, []):
+            longest = prefixes[trunks[number][0]].steps
+            if longest[: len(one.steps)] == one.steps:
+                trunks[number].append(place)
+                break
+        else:
+            of_question[one.question].append(len(trunks))
+            trunks.append([place])
+    return sorted(
+        trunks,
+        key=lambda trunk: (
+            len(prefixes[trunk[0]].question.asked) + sum(map(len, prefixes[trunk[0]].steps)),
+            trunk[0],
+        ),
+    )
+
+
+def _batches(trunks: Sequence[list[int]], size: int) -> Iterator[list[list[int]]]:
+    """Yield trunks of similar length together, about `size` prefixes each time."""
+    batch: list[list[int]] = []
+    for trunk in trunks:
+        if batch and sum(map(len, batch)) + len(trunk) > size:
+            yield batch
+            batch = []
+        batch.append(trunk)
+    if batch:
+        yield batch
+
+
+def prompt_ids(tokenizer: Any, instructions: str, question: Question) -> list[int]:
+    """Return the tokens of a question as the model's chat template has it."""
+    told = f"{instructions}\n{FORM}"
+    if tokenizer.chat_template:
+        turns = [
+            {"role": role, "content": said}
+            for role, said in zip(TURNS, (told, question.asked), strict=True)
+        ]
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    else:
+        text = f"{told}\n\n{question.asked}\n\n"
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def train_reasoner(
+    rows: Sequence[TrainingRow],
+    labels: Sequence[str],
+    model_folder: str,
+    output_dir: Path,
+    settings: StudentSection,
+    *,
+    random_seed: int,
+    repeat: bool = True,
+    instructions: str = "",
+    answers: str = "text",
+) -> TrainingResult:
+    """Fine-tune with LoRA on `rows` and save the matrices and what they belong to.
+
+    The loss is that of the explanation and its answer only (Hu et al., LoRA, 2021). No rows: the
+    student is left as it is.
+
+    Raises:
+        ConfigError: the pretrained weights cannot be loaded, or are quantised.
+        StorageError: the student cannot be written.
+    """
+    torch, _ = load_libraries()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    torch.manual_seed(random_seed)
+    source, goes_on = _source_of(model_folder)
+    model, tokenizer = load_causal(source)
+    result = TrainingResult(0, 0, 0, 0.0, 0.0, "fp32", 0.0)
+    if rows or goes_on:
+        model = (
+            with_adapter(model, Path(model_folder), trainable=True)
+            if goes_on
+            else _with_new_adapter(model, settings)
+        )
+    if rows:
+        result = fit_lesson(
+            model,
+            lambda: _lesson(model, tokenizer, rows, settings, instructions),
+            settings,
+            random_seed,
+            repeat=repeat,
+            usual_rate=LEARNING_RATE,
+        )
+    with storage_errors(output_dir):
+        output_dir.mkdir(parents=True, exist_ok=True)
+    if rows or goes_on:
+        save_model(model, tokenizer, output_dir)
+    model.config.save_pretrained(output_dir)
+    _write_about(output_dir, instructions, answers, settings.max_new_tokens, source)
+    return replace(result, rows=len(rows))
+
+
+def keep_reasoner(folder: Path, target: Path) -> None:
+    """Write a student whole, its matrices merged into its weights, so that it needs no other file.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    torch, _ = load_libraries()
+    student = Reasoner(folder)
+    save_model(student._model.to(torch.float16), student._tokenizer, target)
+    _write_about(target, student.instructions, student.answer_form, student.max_new_tokens, "")
+
+
+def load_causal(source: str) -> tuple[Any, Any]:
+    """Load model and tokenizer of a hub id or a folder, in fp32; a GGUF file is made float first.
+
+    Raises:
+        ConfigError: they cannot be loaded.
+    """
+    _, transformers = load_libraries()
+    folder = _as_float(Path(source)) if _gguf_in(Path(source)) else source
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    except (OSError, ValueError) as error:
+        raise cannot_load(source, error) from None
+    return model, tokenizer
+
+
+def check_causal(source: str) -> None:
+    """Check that a student that reasons can be loaded and trained, without its weights.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    _, transformers = load_libraries()
+    if _gguf_in(Path(source)):
+        return
+    try:
+        config = transformers.AutoConfig.from_pretrained(source)
+        transformers.AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise cannot_load(source, error) from None
+    if getattr(config, "quantization_config", None):
+        raise ConfigError(
+            f"student.model: {source} holds quantised weights, which cannot be fine-tuned; give "
+            "the model they were made of"
+        )
+    if type(config) not in transformers.AutoModelForCausalLM._model_mapping:
+        raise ConfigError(
+            f"student.model: {source} is no causal language model ({config.model_type}); "
+            "task.kind reasoning needs one, such as local:smollm2-135m-instruct"
+        )
+
+
+def with_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
+    """Return a model with the LoRA matrices of a folder."""
+    from peft import PeftModel
+
+    with _no_future_warnings():
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+
+
+def _with_new_adapter(model: Any, settings: StudentSection) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=2 * settings.lora_rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with _no_future_warnings():
+        return get_peft_model(model, lora)
+
+
+@contextmanager
+def _no_future_warnings() -> Iterator[None]:
+    """Keep from users what peft has yet to rename."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def _lesson(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[TrainingRow],
+    settings: StudentSection,
+    instructions: str,
+) -> Lesson:
+    torch, _ = load_libraries()
+    encoded: list[tuple[list[int], list[int]]] = []
+    for row in rows:
+        head = prompt_ids(tokenizer, instructions, Question(row.text))
+        lines = write_explanation(row.steps, row.label).splitlines()
+        pieces = tokenizer([f"{line}\n" for line in lines], add_special_tokens=False)["input_ids"]
+        encoded.append((head, [*chain(*pieces), tokenizer.eos_token_id]))
+
+    def loss_of(batch: list[int]) -> Any:
+        longest = max(len(encoded[at][0]) + len(encoded[at][1]) for at in batch)
+        ids = torch.zeros(len(batch), longest, dtype=torch.long)
+        mask = torch.zeros(len(batch), longest, dtype=torch.long)
+        targets = torch.full((len(batch), longest), IGNORED)
+        for place, at in enumerate(batch):
+            head, tail = encoded[at]
+            end = len(head) + len(tail)
+            ids[place, :end] = torch.tensor([*head, *tail])
+            mask[place, :end] = 1
+            targets[place, len(head) : end] = torch.tensor(tail)
+        first = min(len(encoded[at][0]) for at in batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16(settings.precision)):
+            # Logits of what is not learnt would cost as much as a third of the model.
+            logits = model(
+                input_ids=ids, attention_mask=mask, logits_to_keep=longest - first + 1
+            ).logits
+        return torch.nn.functional.cross_entropy(
+            logits[:, :-1].float().flatten(0, 1),
+            targets[:, first:].flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=settings.label_smoothing,
+        )
+
+    # Batches are balanced by labels elsewhere; answers are no classes.
+    plain = [replace(row, label="") for row in rows]
+    return Lesson(plain, [len(head) + len(tail) for head, tail in encoded], loss_of)
+
+
+def _source_of(model_folder: str) -> tuple[str, bool]:
+    """Return the pretrained model behind a folder, and whether the folder is a student of ours."""
+    about = Path(model_folder) / ABOUT
+    if not about.exists():
+        return model_folder, False
+    source = json.loads(about.read_text(encoding="utf-8"))["model"] or model_folder
+    return source, (Path(model_folder) / "adapter_config.json").exists()
+
+
+def _write_about(
+    folder: Path, instructions: str, answers: str, max_new_tokens: int, model: str
+) -> None:
+    """Write what a student is told, and whose its matrices are; no model: it is whole."""
+    about = {
+        "instructions": instructions,
+        "answers": answers,
+        "max_new_tokens": max_new_tokens,
+        "model": model,
+    }
+    write_text(folder / ABOUT, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+
+
+def _gguf_in(folder: Path) -> Path | None:
+    """Return the GGUF file of a folder that holds nothing transformers could load."""
+    if not folder.is_dir() or (folder / "config.json").exists():
+        return None
+    return next(iter(sorted(folder.glob("*.gguf"))), None)
+
+
+def _as_float(folder: Path) -> Path:
+    """Return where the weights of a folder's GGUF file lie as float16, made once.
+
+    Raises:
+        ConfigError: transformers cannot read them.
+    """
+    from filelock import FileLock
+
+    _, transformers = load_libraries()
+    target = folder / CONVERTED
+    with storage_errors(target), FileLock(folder / f".{CONVERTED}.lock"):
+        if (target / "config.json").exists():
+            return target
+        file = _gguf_in(folder)
+        assert file is not None
+        try:
+            with redirect_stderr(StringIO()):  # a progress bar that nothing turns off
+                tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
+                model = transformers.AutoModelForCausalLM.from_pretrained(
+                    folder, gguf_file=file.name, dtype="float16"
+                )
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise cannot_load(str(file), error) from None
+        model.hf_quantizer = None  # they are plain weights now
+        model.is_quantized = False
+        vars(model.config).pop("quantization_config", None)
+        beside = folder / f".{CONVERTED}.tmp"
+        shutil.rmtree(beside, ignore_errors=True)
+        save_model(model, tokenizer, beside)
+        beside.rename(target)
+    return target
