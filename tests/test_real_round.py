@@ -75,6 +75,7 @@ def test_a_real_round_of_explanations(tmp_path: Path) -> None:
         "strategy.samples_per_round=4",
         "strategy.candidates=6",
         "strategy.continuations=1",
+        "strategy.annotation=clear",
     ]
     result = distill(task, overrides=few, run_id="reasoning", runs_dir=tmp_path)
     revised = [one for one in RunDirectory(result.path).read_samples() if one.revision]
