@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.agents.card import shorten
 from evokd.agents.prompting import Prompt
-from evokd.agents.teacher import Call, Message, Teacher
+from evokd.agents.teacher import Call, Message, Teacher, probability_of_yes
 from evokd.errors import ConfigError
 
 ACCEPT = "accept"
@@ -167,7 +167,7 @@ def judge_explanation(
     """
     asked = prompt.fill("main", question=question, steps="\n".join(steps), answer=answer)
     turns: list[Message] = [("system", card), ("user", asked)]
-    return teacher.choose(turns, ["Yes", "No"], call).probability("Yes")
+    return probability_of_yes(teacher, turns, call)
 
 
 def read_bad_examples(prompt: Prompt) -> list[tuple[str, str]]:

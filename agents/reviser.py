@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.agents.prompting import Prompt
-from evokd.agents.teacher import Call, Message, Teacher
+from evokd.agents.teacher import Call, Message, Teacher, probability_of_yes
 
-YES, NO = "Yes", "No"  # as chat models begin such an answer
 SURE = 0.5  # a step of which yes is as likely as this is right
 NO_STEPS = "(none)"
 
@@ -104,7 +103,7 @@ class Reviser:
 
     def _is_right(self, user: str, call: Call, what: str) -> bool:
         one = Call(call.round, f"{call.purpose}:{what}")
-        return self.teacher.choose(self._turns(user), [YES, NO], one).probability(YES) >= SURE
+        return probability_of_yes(self.teacher, self._turns(user), one) >= SURE
 
     def _turns(self, user: str) -> list[Message]:
         return [("system", self.card), ("user", user)]

@@ -57,6 +57,7 @@ SAMPLERS: dict[str, dict[str, float]] = {
 # Which parameters a probe tries, in turn: log-probabilities, then temperature and seed.
 PROBED = ((True, True), (False, True), (False, False))
 UNKNOWN = -1.0
+YES, NO = "Yes", "No"
 CHARS_PER_TOKEN = 4  # for endpoints that report no usage
 
 
@@ -123,6 +124,15 @@ class CallLog:
                 self.caches[0].put(key, reply)
                 return reply
         return None
+
+
+def probability_of_yes(teacher: Teacher, messages: Sequence[Message], call: Call) -> float:
+    """Ask for Yes or No, as chat models begin such an answer, and return how likely Yes was.
+
+    Raises:
+        ReplyError, TeacherError: see `Teacher.choose`.
+    """
+    return teacher.choose(messages, [YES, NO], call).probability(YES)
 
 
 class Teacher:

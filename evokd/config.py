@@ -58,7 +58,6 @@ class TaskSection(Settings):
         description="label or entity type → meaning; its parts, between semicolons, are written "
         "about in turn; a task of reasoning has none",
     )
-
     answers: Literal["number", "yes_no", "choice", "text"] | None = Field(
         None,
         description="task.kind reasoning: what an answer is where a question has no choices; None: "

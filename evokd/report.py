@@ -16,6 +16,7 @@ from evokd.graph.calibrating import in_words
 from evokd.graph.learning import BASELINE, best_round_rule, predict, texts_refitted
 from evokd.graph.reading import labeler_bias
 from evokd.graph.session import Session
+from evokd.memory.weakness import count_statuses
 from evokd.records import Example, Prediction, RoundRecord, Sample, Weakness
 from evokd.report_explanations import agreement_warning, explained, revision_counts
 from evokd.report_html import render_html
@@ -126,7 +127,7 @@ def build_report(
             name: round(covered_seconds(session.ledger.phase_intervals(name), windows), 3)
             for name in session.ledger.phase_names()
         },
-        "weaknesses": _statuses(weaknesses),
+        "weaknesses": count_statuses(weaknesses),
         "weakness_list": [_weakness(one, samples) for one in weaknesses],
         "samples": _sample_counts(samples),
         "pool": _pool(session),
@@ -245,11 +246,6 @@ def _teacher(session: Session) -> dict[str, Any]:
 def _open_seconds(session: Session, role: str) -> float:
     spans = session.ledger.open_intervals(role)
     return round(covered_seconds(spans, union_of(spans)), 3)
-
-
-def _statuses(weaknesses: Sequence[Weakness]) -> dict[str, int]:
-    counts = Counter(one.status for one in weaknesses)
-    return {name: counts.get(name, 0) for name in ("open", "closed", "returned")}
 
 
 def _weakness(weakness: Weakness, samples: Sequence[Sample]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from evokd.graph.learning import predict
 from evokd.graph.session import Session
 from evokd.records import Revision, Sample
-from evokd.tasks.explanations import answer_form, first_miscalculated, same_answer
+from evokd.tasks.explanations import first_miscalculated, is_answer
 from evokd.tools.students import open_student
 
 SHOWN = 12
@@ -122,6 +122,4 @@ def _said(sample: Sample) -> str:
 
 
 def _meets(sample: Sample, answer: str) -> bool:
-    known = sample.known_answer or ""
-    form = answer_form(known, sample.choices)
-    return bool(answer) and same_answer(answer, known, form, sample.choices)
+    return bool(answer) and is_answer(answer, sample.known_answer or "", sample.choices)

@@ -41,7 +41,8 @@ from evokd.report_words import (
     sum_known,
     words,
 )
-from evokd.tasks.explanations import answer_form, same_answer
+from evokd.tasks.explanations import is_answer
+from evokd.tasks.reasoning import lettered
 
 TOP_CONFUSIONS = 5
 COLOURS = 8  # of entity types; a ninth type has the first one's again
@@ -432,17 +433,17 @@ def explanation_card(one: Json) -> Json:
     steps, revised = list(one.get("steps") or []), list(one.get("revised") or [])
     broke, choices = one.get("first_wrong"), list(one.get("choices") or [])
     wanted, known = one.get("revised_answer") or "", one.get("known_answer") or ""
-    as_revised = _same(one.get("after_answer"), wanted, choices)
+    as_revised = is_answer(one.get("after_answer") or "", wanted, choices)
     # Where nothing was wrong the steps are the student's own, unless it was not asked about them.
     kept = broke if broke is not None else len(revised) if revised == steps else 0
     return {
         "question": one.get("question") or "",
-        "choices": [f"({chr(ord('a') + at)}) {option}" for at, option in enumerate(choices)],
+        "choices": lettered(choices),
         "round": one.get("round"),
         "outcome": _outcome(broke, len(steps), is_kept=revised == steps),
         "uncertainty": [(words(k), f"{v:.2f}") for k, v in (one.get("uncertainty") or {}).items()],
         "known": known,
-        "meets_known": _same(wanted, known, choices),
+        "meets_known": is_answer(wanted, known, choices),
         "columns": [
             {
                 "name": "Student before",
@@ -467,10 +468,6 @@ def explanation_card(one: Json) -> Json:
 
 def _marked_steps(steps: Sequence[str], mark: str, places: Container[int | None]) -> list[Json]:
     return [{"text": one, "mark": mark if at in places else ""} for at, one in enumerate(steps)]
-
-
-def _same(answer: str | None, wanted: str, choices: Sequence[str]) -> bool:
-    return same_answer(answer or "", wanted, answer_form(wanted, choices), choices)
 
 
 def _outcome(broke: int | None, steps: int, *, is_kept: bool) -> str:

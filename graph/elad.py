@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
@@ -25,21 +26,21 @@ from evokd.agents.reviser import Correction, Reviser
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph import learning
+from evokd.graph.failures import failure_of
 from evokd.graph.pooling import asked_numbers, pool_of, random_of
-from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.reading import send_in_batches
+from evokd.graph.session import RunContext, Session, new_builder, session_of
 from evokd.graph.state import (
     ReadTask,
-    RunInput,
-    RunOutput,
     RunState,
     accept_pending,
-    branch_of,
     by_id,
     count_decisions,
     read_drafts,
 )
-from evokd.memory.weakness import retest
-from evokd.records import POOL, Failure, Prediction, Revision, Sample, Weakness
+from evokd.memory.weakness import count_statuses, retest
+from evokd.records import POOL, Revision, Sample, Weakness
+from evokd.tasks import Mistake
 from evokd.tasks.explanations import (
     AnswerForm,
     canonical_answer,
@@ -47,7 +48,7 @@ from evokd.tasks.explanations import (
     first_miscalculated,
     same_answer,
 )
-from evokd.tasks.reasoning import Question, asked_question, question_of
+from evokd.tasks.reasoning import MISREASONED, Question, asked_question, question_of
 from evokd.tools.reasoner import Explained, Prefix, Reasoner
 from evokd.tools.uncertainty import (
     CONFIDENCE,
@@ -73,9 +74,7 @@ def build_graph(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return the compiled graph; `langgraph dev` wants it without a checkpointer."""
-    builder = StateGraph(
-        RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
-    )
+    builder = new_builder()
     builder.add_node("prepare", prepare)
     builder.add_node("explain", explain)
     builder.add_node("select", select)
@@ -127,16 +126,17 @@ def explain(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         assert isinstance(student, Reasoner)
         questions = [question_of(row) for row in rows]
         said = student.explain(questions)
+        predictions = student.predictions(questions, said)
         shaky = look_closely(
             student,
             questions,
             said,
+            [one.confidence for one in predictions],
             RANKED_BY[strategy.selection],
             samples=strategy.continuations,
             temperature=session.config.student.temperature,
             random_seed=random_of(session, round, "explanations").randrange(1 << 30),
         )
-        sure = student.confidences(questions, said)
     cut = sum(not one.ended for one in said)
     silent = sum(not one.answer for one in said)
     told = f"explains {len(said)} questions; {cut} cut off, {silent} without an answer"
@@ -144,14 +144,12 @@ def explain(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     candidates = [
         row.model_copy(
             update={
-                "prediction": Prediction(
-                    label=one.answer, confidence=confidence, steps=list(one.steps)
-                ),
-                "intended_label": one.answer,
+                "prediction": prediction,
+                "intended_label": prediction.label,
                 "uncertainty": kinds.by_kind,
             }
         )
-        for row, one, confidence, kinds in zip(rows, said, sure, shaky, strict=True)
+        for row, prediction, kinds in zip(rows, predictions, shaky, strict=True)
     ]
     return {"candidates": [one.model_dump() for one in candidates], "drafts": None}
 
@@ -172,9 +170,12 @@ def select(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     return {"drafts": by_id(chosen), "candidates": [], "weaknesses": []}
 
 
-def send_to_reviser(state: RunState) -> list[Send] | str:
-    """Send every chosen question to the reviser."""
-    return _sends("revise", state, read_drafts(state)) or "inspect"
+def send_to_reviser(
+    state: RunState, runtime: Runtime[RunContext]
+) -> list[Send] | Literal["inspect"]:
+    """Send the chosen questions to the reviser."""
+    session = session_of(state, runtime)
+    return send_in_batches("revise", state, read_drafts(state), session, "reviser") or "inspect"
 
 
 def revise(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -211,10 +212,11 @@ def inspect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     return {"drafts": by_id(inspected)}
 
 
-def send_to_critic(state: RunState) -> list[Send] | str:
+def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | Literal["keep"]:
     """Send the critic what code cannot recompute."""
+    session = session_of(state, runtime)
     doubtful = [one for one in read_drafts(state) if one.accepted is None and one.checked]
-    return _sends("critique", state, doubtful) or "keep"
+    return send_in_batches("critique", state, doubtful, session, "critic") or "keep"
 
 
 def critique(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -276,6 +278,7 @@ def look_closely(
     student: Reasoner,
     questions: Sequence[Question],
     said: Sequence[Explained],
+    sure: Sequence[float],
     kinds: Sequence[str],
     *,
     samples: int,
@@ -286,6 +289,7 @@ def look_closely(
 
     Args:
         said: the likeliest explanation of each question.
+        sure: the confidence in each one's answer.
         samples: explanations sampled after each step; of a whole one twice as many.
     """
     found: list[dict[str, float]] = [{} for _ in questions]
@@ -314,7 +318,6 @@ def look_closely(
         for row, answers, one in zip(found, shared, said, strict=True):
             row[INTER] = disagreement(answers, one.answer)
     if CONFIDENCE in kinds:
-        sure = student.confidences(questions, said)
         for row, confidence in zip(found, sure, strict=True):
             row[CONFIDENCE] = 1.0 - confidence
     if ENTROPY in kinds:
@@ -360,13 +363,6 @@ def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) 
     ]
     proven = form == "number" and answer in worked_out
     return sample.model_copy(update={"label": answer, "checked": not proven})
-
-
-def _sends(node: str, state: RunState, samples: Sequence[Sample]) -> list[Send]:
-    return [
-        Send(node, ReadTask(**branch_of(state), samples=[one.model_dump()], labeler_bias={}))
-        for one in samples
-    ]
 
 
 def _candidates(session: Session, round: int, numbers: Sequence[int]) -> list[Sample]:
@@ -442,28 +438,13 @@ def _remember(session: Session, round: int, samples: Sequence[Sample]) -> dict[s
     memory, run_id = session.memory, session.run.run_id
     if memory is None:
         return {}
-    memory.drop_round(run_id, round)
     accepted = [one for one in samples if one.accepted]
-    shown = {one.id: _error_of(session, one) for one in accepted}
-    failures = [
-        Failure(
-            id=one.id,
-            text=one.text,
-            label=one.label or "",
-            predicted=one.prediction.label if one.prediction else "",
-            confidence=one.prediction.confidence if one.prediction else 0.0,
-            round=round,
-            run=run_id,
-            error=shown[one.id],
-            part=_wrong_part(one),
-        )
-        for one in accepted
-        if shown[one.id]
-    ]
-    memory.add_failures(failures)
-    memory.index_samples([(one.id, one.text, one.label or "", one.round) for one in accepted])
+    shown = {one.id: _mistake_of(session, one) for one in accepted}
+    failures = [failure_of(one, said, run_id) for one in accepted if (said := shown[one.id])]
+    learning.remember_samples(memory, run_id, round, accepted, failures)
+    errors = [said.error if said else "" for said in shown.values()]
     known = {one.labels[0]: one for one in memory.weaknesses(run_id)}
-    counts = Counter(shown.values())
+    counts = Counter(errors)
     tested = []
     for error in session.kind.errors:
         weakness = known.get(error)
@@ -476,27 +457,26 @@ def _remember(session: Session, round: int, samples: Sequence[Sample]) -> dict[s
                 round=round,
             )
         if weakness is not None:
-            tested.append(retest(weakness, [one != error for one in shown.values()], round))
+            tested.append(retest(weakness, [one != error for one in errors], round))
     memory.put_weaknesses(tested)
-    status = Counter(one.status for one in memory.weaknesses(run_id))
-    return {name: status.get(name, 0) for name in ("open", "closed", "returned")}
+    return count_statuses(memory.weaknesses(run_id))
 
 
-def _error_of(session: Session, sample: Sample) -> str:
-    """Return what kind of mistake the student's explanation holds; '' for none."""
+def _mistake_of(session: Session, sample: Sample) -> Mistake | None:
+    """Return what is wrong with the student's explanation, and in which step; None: nothing is.
+
+    A right answer may stand after a wrong step, too.
+    """
     said, revision = sample.prediction, sample.revision
-    mistakes = session.kind.mistakes(sample, said) if said else []
-    if mistakes:
-        return mistakes[0].error
-    broke = revision is not None and bool(revision.verdicts) and revision.first_wrong is not None
-    return "misreasoned" if broke else ""
-
-
-def _wrong_part(sample: Sample) -> str:
-    said, revision = sample.prediction, sample.revision
-    steps = (said.steps if said else None) or []
+    if said is None:
+        return None
     at = revision.first_wrong if revision else None
-    return steps[at] if at is not None and at < len(steps) else ""
+    steps = said.steps or []
+    part = steps[at] if at is not None and at < len(steps) else ""
+    for mistake in session.kind.mistakes(sample, said):
+        return replace(mistake, part=part)
+    broke = revision is not None and bool(revision.verdicts) and at is not None
+    return Mistake(sample.label or "", said.label, MISREASONED, part) if broke else None
 
 
 graph = build_graph()

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START
 
 from evokd.graph import gating, learning, reading, writing
-from evokd.graph.session import RunContext
-from evokd.graph.state import RunInput, RunOutput, RunState
+from evokd.graph.session import new_builder
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -24,9 +23,7 @@ def build_graph(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return the compiled graph; `langgraph dev` wants it without a checkpointer."""
-    builder = StateGraph(
-        RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
-    )
+    builder = new_builder()
     builder.add_node("prepare", learning.prepare)
     builder.add_node("evaluate", learning.evaluate)
     builder.add_node("analyze", writing.analyze_student)

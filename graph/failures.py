@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from evokd.graph.session import Session
 from evokd.records import Failure, Sample
-from evokd.tasks import TaskKind
+from evokd.tasks import Mistake, TaskKind
 
 RELATED_OF = 6  # of the worst failures are looked up in memory
 
@@ -51,21 +51,27 @@ def failures_of(kind: TaskKind, sample: Sample, run: str) -> list[Failure]:
     """Return what the student got wrong in a sample, one failure a mistake."""
     said = sample.prediction
     mistakes = kind.mistakes(sample, said) if said else []
-    return [
-        Failure(
-            id=failure_id(sample, place),
-            text=sample.text,
-            label=mistake.label,
-            predicted=mistake.predicted,
-            confidence=said.confidence if said else 0.0,
-            round=sample.round,
-            run=run,
-            weakness=sample.weakness,
-            error=mistake.error,
-            part=mistake.part,
-        )
-        for place, mistake in enumerate(mistakes)
-    ]
+    return [failure_of(sample, mistake, run, place) for place, mistake in enumerate(mistakes)]
+
+
+def failure_of(sample: Sample, mistake: Mistake, run: str, place: int = 0) -> Failure:
+    """Return one mistake in a sample as memory keeps it.
+
+    Args:
+        place: of the mistake among the sample's.
+    """
+    return Failure(
+        id=failure_id(sample, place),
+        text=sample.text,
+        label=mistake.label,
+        predicted=mistake.predicted,
+        confidence=sample.prediction.confidence if sample.prediction else 0.0,
+        round=sample.round,
+        run=run,
+        weakness=sample.weakness,
+        error=mistake.error,
+        part=mistake.part,
+    )
 
 
 def failure_id(sample: Sample, place: int) -> str:

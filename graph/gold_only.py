@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langgraph.graph import END, START, StateGraph
 
 from evokd.graph import learning
-from evokd.graph.session import RunContext
+from evokd.graph.session import RunContext, new_builder
 from evokd.graph.state import RunInput, RunOutput, RunState
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def build_fullshot(
 
 
 def _builder() -> StateGraph[RunState, RunContext, RunInput, RunOutput]:
-    builder = StateGraph(
-        RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
-    )
+    builder = new_builder()
     builder.add_node("prepare", learning.prepare)
     builder.add_node("finish", learning.finish)
     builder.add_edge(START, "prepare")

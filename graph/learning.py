@@ -22,8 +22,8 @@ from evokd.graph.planning import Aim
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, by_id, count_decisions, read_drafts
 from evokd.graph.strategies import first_round, selects_in_steps, strategy_of
-from evokd.memory.weakness import retest
-from evokd.records import POOL, Example, Prediction, RoundRecord, Sample, Weakness
+from evokd.memory.weakness import WeaknessMemory, count_statuses, retest
+from evokd.records import POOL, Example, Failure, Prediction, RoundRecord, Sample, Weakness
 from evokd.store.files import storage_errors
 from evokd.store.ledger import FIT, union_of
 from evokd.tasks import Mistake, Row
@@ -462,19 +462,28 @@ def _remember(session: Session, state: RunState, samples: Sequence[Sample]) -> d
     """Write failures and weaknesses of the round to memory; return weaknesses by status."""
     memory, run_id, round = session.memory, session.run.run_id, state["round"]
     assert memory is not None
-    memory.drop_round(run_id, round)
     accepted = [one for one in samples if one.accepted]
-    memory.add_failures(
-        [failure for one in accepted for failure in failures_of(session.kind, one, run_id)]
-    )
-    memory.index_samples([(one.id, one.text, one.label or "", one.round) for one in accepted])
+    failures = [failure for one in accepted for failure in failures_of(session.kind, one, run_id)]
+    remember_samples(memory, run_id, round, accepted, failures)
     earlier = session.accepted(before=round) if session.config.uses_pool else []
     tests = [*earlier, *accepted]
     new = [_with_probes(Aim(**one).weakness, tests) for one in state["weaknesses"]]
     known = [*memory.weaknesses(run_id), *new]
     memory.put_weaknesses(_retest_all(session, state, known))
-    status = Counter(one.status for one in memory.weaknesses(run_id))
-    return {name: status.get(name, 0) for name in ("open", "closed", "returned")}
+    return count_statuses(memory.weaknesses(run_id))
+
+
+def remember_samples(
+    memory: WeaknessMemory,
+    run: str,
+    round: int,
+    accepted: Sequence[Sample],
+    failures: Sequence[Failure],
+) -> None:
+    """Write a round's samples and failures, in place of what a first try of it wrote."""
+    memory.drop_round(run, round)
+    memory.add_failures(failures)
+    memory.index_samples([(one.id, one.text, one.label or "", one.round) for one in accepted])
 
 
 def _with_probes(weakness: Weakness, accepted: Sequence[Sample]) -> Weakness:

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START
 from langgraph.runtime import Runtime
 
 from evokd.graph import learning, reading
@@ -40,10 +40,8 @@ from evokd.graph.pooling import (
     texts_left,
     with_weakness,
 )
-from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.session import RunContext, Session, new_builder, session_of
 from evokd.graph.state import (
-    RunInput,
-    RunOutput,
     RunState,
     accept_pending,
     by_id,
@@ -76,9 +74,7 @@ def build_graph(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return the compiled graph; `langgraph dev` wants it without a checkpointer."""
-    builder = StateGraph(
-        RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
-    )
+    builder = new_builder()
     builder.add_node("prepare", learning.prepare)
     builder.add_node("calibrate", calibrate_labeler)
     builder.add_node("score_pool", score_pool)

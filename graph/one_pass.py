@@ -26,7 +26,7 @@ from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph import learning, reading, writing
 from evokd.graph.planning import PlannedCall, label_quotas, plan_round, to_plain
-from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.session import RunContext, Session, new_builder, session_of
 from evokd.graph.state import (
     RunInput,
     RunOutput,
@@ -138,9 +138,7 @@ def _with_attributes(session: Session, state: RunState, call: PlannedCall) -> Pl
 
 
 def _builder() -> StateGraph[RunState, RunContext, RunInput, RunOutput]:
-    builder = StateGraph(
-        RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
-    )
+    builder = new_builder()
     builder.add_node("prepare", learning.prepare)
     builder.add_node("plan_texts", plan_texts)
     builder.add_node("generate", writing.generate)

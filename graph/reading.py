@@ -64,7 +64,7 @@ def send_to_labeler(
     waiting = [one for one in read_drafts(state) if one.accepted is None and one.label is None]
     if not session.config.strategy.separation:
         return "settle"
-    return _send_in_batches("label", state, waiting, session, "labeler") or "settle"
+    return send_in_batches("label", state, waiting, session, "labeler") or "settle"
 
 
 def label(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] 
         for one in read_drafts(state)
         if one.checked and one.accepted is None and one.critic_verdict is None
     ]
-    return _send_in_batches("critique", state, waiting, session, "critic") or "gate"
+    return send_in_batches("critique", state, waiting, session, "critic") or "gate"
 
 
 def critique(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -376,7 +376,7 @@ def _relabel(session: Session, sample: Sample, round: int, bias: Mapping[str, fl
     return again
 
 
-def _send_in_batches(
+def send_in_batches(
     node: str, state: RunState, samples: list[Sample], session: Session, role: str
 ) -> list[Send]:
     """Split samples into at most two batches for each call that may be open at once."""

@@ -22,6 +22,7 @@ from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import CallLog, Capabilities, Teacher
 from evokd.config import Config, role_settings
 from evokd.errors import ConfigError, DataError
+from evokd.graph.state import RunInput, RunOutput, RunState
 from evokd.graph.strategies import first_round, remembers, strategy_of, used_roles
 from evokd.memory.chroma import open_memory
 from evokd.memory.embeddings import HashEmbedder, SentenceEmbedder
@@ -42,6 +43,7 @@ from evokd.tools.student import pieces_per_word, resolve_student
 from evokd.tools.students import check_student
 
 if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
     from langgraph.runtime import Runtime
 
 Event = dict[str, Any]
@@ -167,7 +169,7 @@ class Session:
         if reached := self.budget_reached():
             return reached
         fewest = math.ceil(self.config.strategy.samples_per_round * FEWEST_SHARE)
-        writes = not (strategy_of(self.config).labels_only or strategy_of(self.config).revises)
+        writes = strategy_of(self.config).writes
         if self.affordable(fewest) >= fewest and not (writes and self.writing_ends()):
             return ""
         return f"budget: too little is left for {fewest} more samples"
@@ -241,6 +243,15 @@ class RunContext:
     """LangGraph context. Kept loose, so that Studio can draw the graph without a session."""
 
     session: Any = None
+
+
+def new_builder() -> StateGraph[RunState, RunContext, RunInput, RunOutput]:
+    """Return a graph without nodes, over the state and context of a run."""
+    from langgraph.graph import StateGraph
+
+    return StateGraph(
+        RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput
+    )
 
 
 _STUDIO: dict[str, Session] = {}

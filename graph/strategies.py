@@ -38,6 +38,11 @@ class Strategy:
     labels_only: bool = False
     revises: bool = False
 
+    @property
+    def writes(self) -> bool:
+        """Whether it may write texts, not only have those of a pool read."""
+        return not (self.labels_only or self.revises)
+
     def build(
         self, checkpointer: BaseCheckpointSaver[Any] | None = None
     ) -> CompiledStateGraph[Any, Any, Any, Any]:

@@ -7,10 +7,11 @@ written round back, so that a restarted node leaves no trace of its first try.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast, get_args
 
 from evokd.records import Embedder, Failure, Weakness, WeaknessStatus
 
@@ -150,6 +151,12 @@ def rank_failures(
 def by_round(weaknesses: Iterable[Weakness]) -> list[Weakness]:
     """Return weaknesses by (round, id)."""
     return sorted(weaknesses, key=lambda weakness: (weakness.round, weakness.id))
+
+
+def count_statuses(weaknesses: Iterable[Weakness]) -> dict[str, int]:
+    """Return status → how many weaknesses have it, for every status."""
+    counts = Counter(one.status for one in weaknesses)
+    return {status: counts[status] for status in get_args(WeaknessStatus)}
 
 
 def is_open(weakness: Weakness) -> bool:

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from evokd.config import QUESTION_SELECTIONS
 from evokd.tools.uncertainty import (
     RANKED_BY,
     Shakiness,
@@ -54,6 +55,10 @@ def test_random_looks_at_nothing() -> None:
     drawn = {tuple(choose_questions(shaky, 2, "random", random.Random(n))) for n in range(40)}
     assert {place for pair in drawn for place in pair} == set(range(6))
     assert RANKED_BY["random"] == ()
+
+
+def test_every_selection_of_the_config_is_known() -> None:
+    assert set(RANKED_BY) == set(QUESTION_SELECTIONS)
 
 
 def test_no_more_are_chosen_than_there_are() -> None:

@@ -104,7 +104,12 @@ class Reasoner:
 
         The confidence is the mean probability (geometric) of the answer's tokens.
         """
-        said = self.explain(questions)
+        return self.predictions(questions, self.explain(questions))
+
+    def predictions(
+        self, questions: Sequence[Question], said: Sequence[Explained]
+    ) -> list[Prediction]:
+        """Return explanations as predictions, with the confidence in each answer."""
         sure = self.confidences(questions, said)
         return [
             Prediction(label=one.answer, confidence=confidence, steps=list(one.steps))
@@ -177,9 +182,9 @@ class Reasoner:
             pairs = []
             for place in part:
                 asked, steps = self._tokens_of(Prefix(questions[place], said[place].steps))
-                head = [*asked, *(token for step in steps for token in step), *self._ids(ANSWER)]
+                head = [*asked, *chain(*steps), *self._ids(ANSWER)]
                 pairs.append((head, self._ids(f" {said[place].answer}")))
-            ids, mask = self._padded([[*head, *tail] for head, tail in pairs])
+            ids, mask = _padded([[*head, *tail] for head, tail in pairs])
             with torch.inference_mode(), self._autocast():
                 cache, mask = self._begin(len(part), mask)
                 logits = self._model(
@@ -244,17 +249,6 @@ class Reasoner:
         seen = torch.ones(rows, len(self._shared), dtype=torch.long)
         return cache, torch.cat([seen, mask], 1)
 
-    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
-        """Return ids and mask of shape (rows, longest), padded at the end."""
-        torch = self._torch
-        longest = max(map(len, rows))
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        mask = torch.zeros(len(rows), longest, dtype=torch.long)
-        for place, row in enumerate(rows):
-            ids[place, : len(row)] = torch.tensor(row)
-            mask[place, : len(row)] = 1
-        return ids, mask
-
     def _decode(
         self,
         prefixes: Sequence[Prefix],
@@ -285,7 +279,7 @@ class Reasoner:
                     rows += [
                         (number, len(asked) + kept, place * samples + k) for k in range(samples)
                     ]
-            heads = [[*asked, *(one for step in steps for one in step)] for asked, steps in longest]
+            heads = [[*asked, *chain(*steps)] for asked, steps in longest]
             texts = self._go_on(heads, rows, max_new_tokens, temperature, generator, lead)
             for (_, _, place), text in zip(rows, texts, strict=True):
                 found[place] = text
@@ -306,7 +300,7 @@ class Reasoner:
             rows: (place in heads, how many of its tokens, anything else) of each reply.
         """
         torch, shared = self._torch, len(self._shared)
-        ids, mask = self._padded([head[:-1] for head in heads])
+        ids, mask = _padded([head[:-1] for head in heads])
         with torch.inference_mode(), self._autocast():
             cache, mask = self._begin(len(heads), mask)
             cache = self._model.base_model(
@@ -373,6 +367,19 @@ class Reasoner:
             return bool(self._tokenizer.decode(tokens).strip())
         answer = self._tokenizer.decode(tokens).partition(ANSWER)[2]
         return "\n" in answer.lstrip()
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+    """Return ids and mask of shape (rows, longest), padded at the end."""
+    import torch
+
+    longest = max(map(len, rows))
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)] = torch.tensor(row)
+        mask[place, : len(row)] = 1
+    return ids, mask
 
 
 def _trunks(prefixes: Sequence[Prefix]) -> list[list[int]]:
@@ -578,21 +585,16 @@ def _lesson(
         encoded.append((head, [*chain(*pieces), tokenizer.eos_token_id]))
 
     def loss_of(batch: list[int]) -> Any:
-        longest = max(len(encoded[at][0]) + len(encoded[at][1]) for at in batch)
-        ids = torch.zeros(len(batch), longest, dtype=torch.long)
-        mask = torch.zeros(len(batch), longest, dtype=torch.long)
-        targets = torch.full((len(batch), longest), IGNORED)
+        ids, mask = _padded([[*head, *tail] for head, tail in (encoded[at] for at in batch)])
+        targets = torch.full(ids.shape, IGNORED)
         for place, at in enumerate(batch):
             head, tail = encoded[at]
-            end = len(head) + len(tail)
-            ids[place, :end] = torch.tensor([*head, *tail])
-            mask[place, :end] = 1
-            targets[place, len(head) : end] = torch.tensor(tail)
+            targets[place, len(head) : len(head) + len(tail)] = torch.tensor(tail)
         first = min(len(encoded[at][0]) for at in batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16(settings.precision)):
             # Logits of what is not learnt would cost as much as a third of the model.
             logits = model(
-                input_ids=ids, attention_mask=mask, logits_to_keep=longest - first + 1
+                input_ids=ids, attention_mask=mask, logits_to_keep=ids.shape[1] - first + 1
             ).logits
         return torch.nn.functional.cross_entropy(
             logits[:, :-1].float().flatten(0, 1),

@@ -197,6 +197,11 @@ def same_answer(a: str, b: str, form: AnswerForm, choices: Sequence[str] = ()) -
     return one == other != ""
 
 
+def is_answer(said: str, wanted: str, choices: Sequence[str] = ()) -> bool:
+    """Whether what was said is the wanted answer, read in the form that one has."""
+    return same_answer(said, wanted, answer_form(wanted, choices), choices)
+
+
 def answer_form(answer: str, choices: Sequence[str] = ()) -> AnswerForm:
     """Return the form of an answer.
 

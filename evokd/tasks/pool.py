@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from evokd.errors import ConfigError, DataError
+from evokd.tasks.choices import are_choices, split_choices
 from evokd.tasks.texts import is_unicode
 
 CHUNK = 1 << 20
 TEXT: tuple[str, ...] = ("text",)
 QUESTION = ("question", "choices", "answer")
-MOST_CHOICES = 26  # a letter each
 SAVED_DATASET = ("dataset_info.json", "dataset_dict.json")
 NOT_UTF8 = "not UTF-8"
 Rows = Iterator[tuple[str, "dict[Any, Any] | str"]]  # place, and its columns or why it has none
@@ -134,12 +134,11 @@ def _checked(
         return BrokenRow(place, "half a surrogate pair")
     more = {name: row[name] for name in columns[1:] if row.get(name) not in (None, "", [])}
     if isinstance(more.get("choices"), str):  # as a CSV has them
-        more["choices"] = [one.strip() for one in more["choices"].split("|")]
+        more["choices"] = split_choices(more["choices"])
     choices = more.get("choices", ["a", "b"])
     if not (isinstance(choices, list) and all(isinstance(one, str) for one in choices)):
         return BrokenRow(place, "choices that are no list of strings")
-    different = {" ".join(one.split()).casefold() for one in choices} - {""}
-    if not max(2, len(choices)) <= len(different) <= MOST_CHOICES:
+    if not are_choices(choices):
         return BrokenRow(place, "fewer than two choices, too many, or two that are the same")
     return PoolRow(place, text, json.dumps(more, ensure_ascii=False) if more else "")
 

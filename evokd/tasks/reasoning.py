@@ -17,19 +17,19 @@ from typing import Any
 from evokd.config import nearest
 from evokd.errors import DataError
 from evokd.records import Example, Prediction
+from evokd.tasks.choices import MOST_CHOICES, are_choices, split_choices
 from evokd.tasks.explanations import (
     AnswerForm,
     answer_form,
     canonical_answer,
     first_miscalculated,
-    same_answer,
+    is_answer,
 )
 from evokd.tasks.kind import Mistake, Row
-from evokd.tasks.pool import MOST_CHOICES, QUESTION
+from evokd.tasks.pool import QUESTION
 from evokd.tasks.texts import is_unicode
 
 NO_ANSWER, MISCALCULATED, MISREASONED = "no_answer", "miscalculated", "misreasoned"
-BETWEEN_CHOICES = "|"  # in a CSV
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ class Reasoning:
 
     def mark(self, row: Row, said: Prediction) -> str:
         """Return 1 where the answer was found, else 0."""
-        form = answer_form(row.label or "", row.choices)
-        return str(int(same_answer(said.label, row.label or "", form, row.choices)))
+        return str(int(is_answer(said.label, row.label or "", row.choices)))
 
     def describe(self, row: Row) -> str:
         """Return in words what the answer is."""
@@ -141,9 +140,12 @@ def usual_form(rows: Sequence[Row]) -> AnswerForm:
 
 def asked_question(text: str, choices: Sequence[str]) -> str:
     """Return a question with its options, each on a line with a letter, where it has any."""
-    letters = map(chr, range(ord("a"), ord("a") + len(choices)))
-    options = (f"({letter}) {option}" for letter, option in zip(letters, choices, strict=True))
-    return "\n".join([text, *options])
+    return "\n".join([text, *lettered(choices)])
+
+
+def lettered(choices: Sequence[str]) -> list[str]:
+    """Return options with their letters, as a question shows them."""
+    return [f"({chr(ord('a') + place)}) {option}" for place, option in enumerate(choices)]
 
 
 def _string(value: Any, key: str, where: str) -> str:
@@ -158,12 +160,11 @@ def _choices(value: Any, where: str) -> list[str]:
     if value is None or value in ("", []):
         return []
     if isinstance(value, str):
-        value = value.split(BETWEEN_CHOICES)
+        value = split_choices(value)
     if not isinstance(value, list):
         raise DataError(f"{where}: the choices are {value!r}; expected a list of strings")
     choices = [" ".join(_string(one, "choice", where).split()) for one in value]
-    different = {one.casefold() for one in choices} - {""}
-    if len(different) < max(2, len(choices)) or len(choices) > MOST_CHOICES:
+    if not are_choices(choices):
         raise DataError(
             f"{where}: the choices are {choices}; expected two to {MOST_CHOICES}, none of them "
             "empty and no two the same but for capitals"
