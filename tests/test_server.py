@@ -21,6 +21,7 @@ from evokd.agents.compact_grammar import compact_grammar
 from evokd.errors import EndpointError
 from evokd.tools import packs, server
 from evokd.tools.server import LocalServer
+from evokd.tools.server_child import OWN_SERVER
 
 DEADLINE = 30.0
 
@@ -48,6 +49,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 web = http.server.HTTPServer(("127.0.0.1", 0), Handler)
 announce(answer, web.server_port)
 web.serve_forever()
+"""
+
+# What `EVOKD_LLAMA_SERVER` may name: takes llama-server's options, answers 200.
+OWN_PROGRAM = f"""#!{sys.executable}
+import http.server, sys
+
+options = dict(zip(sys.argv[1:-1:2], sys.argv[2:-1:2]))
+print("serves", options["--model"], "with", options["--ctx-size"], "tokens", flush=True)
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+http.server.HTTPServer((options["--host"], int(options["--port"])), Handler).serve_forever()
 """
 
 # A parent that starts a server as its argument says, tells the URL and then hangs.
@@ -154,6 +170,44 @@ def test_what_the_child_prints_goes_to_the_log_and_ctrl_c_does_not_reach_it(
 
 def test_a_killed_parent_takes_the_server_with_it(tmp_path: Path) -> None:
     kill_parent_and_wait(Path("tiny.gguf"), tmp_path / "llm.log", python(FAKE_CHILD))
+
+
+def own_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> LocalServer:
+    program = tmp_path / "llama-server"
+    program.write_text(code)
+    program.chmod(0o755)
+    monkeypatch.setenv(OWN_SERVER, str(program))
+    return LocalServer(Path("tiny.gguf"), slots=2, slot_context=512, log_file=tmp_path / "llm.log")
+
+
+def test_a_server_of_ones_own_serves_in_place_of_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with own_program(tmp_path, monkeypatch, OWN_PROGRAM) as local:
+        url = local.base_url
+        assert "serves tiny.gguf with 1024 tokens" in local.log_file.read_text()
+    wait_until(lambda: not answers(url), "the program outlived its guard")
+
+
+def test_a_server_of_ones_own_ends_when_the_parent_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_program(tmp_path, monkeypatch, OWN_PROGRAM)
+    kill_parent_and_wait(Path("tiny.gguf"), tmp_path / "llm.log", [])
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (f"#!{sys.executable}\nimport sys; sys.exit(3)", "llama-server ended with exit code 3"),
+        ("no program", "cannot be started"),
+    ],
+)
+def test_a_server_of_ones_own_that_cannot_serve_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    with pytest.raises(EndpointError, match=said):
+        own_program(tmp_path, monkeypatch, code).start()
 
 
 def test_a_child_that_dies_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 It says one line of JSON on stdout, `{"port": …}`, once the model is loaded, sends everything else
 to stderr (the log file), and ends when its stdin does. So it never outlives its parent, however
 that one dies. (PDEATHSIG would end it with the *thread* that started it.)
+
+Where `EVOKD_LLAMA_SERVER` names a `llama-server` of the user's own build (CUDA, Metal, Vulkan),
+that program serves, on the GPU if it can, and this process only guards it.
 """
 
 from __future__ import annotations
@@ -10,11 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
+import subprocess
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+OWN_SERVER = "EVOKD_LLAMA_SERVER"  # a program to serve with, in place of the wheel's library
+ALL_LAYERS = 999
 WARNINGS = 2  # llama.cpp's verbosity; 3 writes lines for every request
 # Prompts that left their slot are kept in memory and come back when one begins like them: so each
 # role's unchanging part is computed once, not once a round. llama.cpp's own limit, 8192, let the
@@ -25,9 +33,9 @@ CACHE_MIB = 1024
 SLOT_SIMILARITY = 0.85
 
 
-def end_with_parent() -> threading.Thread:
-    """End this process as soon as stdin does; returns the thread that waits for it."""
-    watcher = threading.Thread(target=_wait_for_eof, name="parent", daemon=True)
+def end_with_parent(before: Callable[[], None] = lambda: None) -> threading.Thread:
+    """End this process as soon as stdin does, after `before`; returns the thread that waits."""
+    watcher = threading.Thread(target=_wait_for_eof, args=[before], name="parent", daemon=True)
     watcher.start()
     return watcher
 
@@ -52,15 +60,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Serve one model until stdin ends."""
     options = _parser().parse_args(arguments)
     answer = take_stdout()
+    if os.environ.get(OWN_SERVER):
+        _guard(os.environ[OWN_SERVER], options, answer)
     watcher = end_with_parent()
     server = _serve(options)
     announce(answer, urlsplit(server.listening_address).port or 0)
     watcher.join()
 
 
-def _wait_for_eof() -> None:
+def _wait_for_eof(before: Callable[[], None]) -> None:
     while os.read(0, 4096):
         pass
+    before()
     os._exit(0)  # no clean-up: llama.cpp may be in the middle of a decode
 
 
@@ -94,6 +105,44 @@ def _serve(options: argparse.Namespace) -> Any:
         return xllamacpp.Server(params)
     except RuntimeError as error:
         sys.exit(f"llama.cpp did not start: {error}")
+
+
+def _guard(program: str, options: argparse.Namespace, answer: int) -> NoReturn:
+    """Serve with the user's own program; it ends with stdin, this process ends with it."""
+    port = _free_port()
+    values = {
+        "--model": options.gguf,
+        "--parallel": options.slots,
+        "--ctx-size": options.slots * options.slot_context,
+        "--threads": options.threads,
+        "--threads-batch": options.threads,
+        "--n-gpu-layers": ALL_LAYERS,
+        "--cache-ram": CACHE_MIB,
+        "--slot-save-path": options.slot_files + os.sep,
+        "--slot-prompt-similarity": SLOT_SIMILARITY,
+        "--host": "127.0.0.1",
+        "--port": port,
+        "--verbosity": WARNINGS,
+    }
+    told = [text for name, value in values.items() for text in (name, str(value))]
+    try:
+        serving = subprocess.Popen([program, *told, "--offline"], stdin=subprocess.DEVNULL)
+    except OSError as error:
+        sys.exit(
+            f"{OWN_SERVER}={program} cannot be started ({error.strerror}); "
+            "let it name a llama-server of llama.cpp, or unset it"
+        )
+    end_with_parent(serving.kill)
+    announce(answer, port)
+    sys.exit(f"{program} ended with exit code {serving.wait()}")
+
+
+def _free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    return port
 
 
 if __name__ == "__main__":

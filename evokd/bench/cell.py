@@ -25,6 +25,7 @@ from evokd.runner import RunResult, fingerprint_parts, read_run_config, resume_r
 from evokd.store.ledger import Ledger
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskKind, kind_of, load_task_data
+from evokd.tools.server_child import OWN_SERVER
 from evokd.tools.student import cpu_flags
 from evokd.tools.students import open_student
 
@@ -166,9 +167,10 @@ def commit() -> str:
 
 
 def machine() -> str:
-    """Return processor, cores and the flags that matter for speed."""
+    """Return processor, cores, the flags that matter for speed, and who serves the teacher."""
     flags = " ".join(cpu_flags())
-    return f"{platform.machine()}, {os.cpu_count()} cores, {flags or 'flags unknown'}"
+    own = f", {OWN_SERVER}" if os.environ.get(OWN_SERVER) else ""
+    return f"{platform.machine()}, {os.cpu_count()} cores, {flags or 'flags unknown'}{own}"
 
 
 def _git(folder: Path, *arguments: str) -> str:
