@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher, probability_of_yes
+from evokd.tasks.explanations import equations
 
 SURE = 0.5  # a step of which yes is as likely as this is right
 NO_STEPS = "(none)"
@@ -75,6 +77,37 @@ class Reviser:
         verdicts.append(self._is_right(user, call, "answer"))
         return Walk(tuple(verdicts), None if verdicts[-1] else len(steps))
 
+    def compare(
+        self, question: str, steps: Sequence[str], solution: Sequence[str], call: Call
+    ) -> Walk:
+        """Walk an explanation's steps beside a solution of the reviser's own, up to the first no.
+
+        A step with sums is right where they hold and the solution works out the same results; only
+        of one without is it asked, with the solution in sight. The answer is left to the caller.
+
+        Raises:
+            ReplyError, TeacherError: see `Teacher.choose`.
+        """
+        worked_out = results(solution)
+        verdicts: list[bool] = []
+        for place, step in enumerate(steps):
+            sums = equations(step)
+            if sums:
+                right = all(one.holds and one.stated in worked_out for one in sums)
+            else:
+                user = self.prompt.fill(
+                    "beside",
+                    question=question,
+                    solution=numbered(solution),
+                    steps=numbered(steps[: place + 1]),
+                    last=step,
+                )
+                right = self._is_right(user, call, f"step {place}")
+            verdicts.append(right)
+            if not right:
+                return Walk(tuple(verdicts), place)
+        return Walk(tuple(verdicts), None)
+
     def correct(self, question: str, right: Sequence[str], wrong: str, call: Call) -> Correction:
         """Return what is to follow the right steps, in place of the wrong one ('': the end).
 
@@ -107,6 +140,23 @@ class Reviser:
 
     def _turns(self, user: str) -> list[Message]:
         return [("system", self.card), ("user", user)]
+
+
+def results(steps: Sequence[str]) -> set[Fraction]:
+    """Return what the sums of steps come to."""
+    return {one.stated for step in steps for one in equations(step)}
+
+
+def rest_of(solution: Sequence[str], kept: Sequence[str]) -> list[str]:
+    """Return a solution from its first step on that works out what the kept steps have not.
+
+    All of it where that is none of its steps: the kept ones lead nowhere by themselves.
+    """
+    known = results(kept)
+    for place, step in enumerate(solution):
+        if results([step]) - known:
+            return list(solution[place:])
+    return [] if results(solution) else list(solution)
 
 
 def numbered(steps: Sequence[str]) -> str:

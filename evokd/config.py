@@ -313,10 +313,11 @@ class StrategySection(Settings):
         description="elad: explanations that are sampled after every step, or, for the selection "
         "answer-entropy, twice as many from the beginning",
     )
-    annotation: Literal["clear", "whole"] = Field(
+    annotation: Literal["clear", "solved", "whole"] = Field(
         "clear",
         description="elad: clear: the reviser keeps the student's steps up to the first wrong one; "
-        "whole: it explains the question itself",
+        "solved: so, too, but it solves the question first and compares, for a teacher that solves "
+        "better than it checks; whole: it explains the question itself",
     )
     known_answers: Literal["check", "measure"] = Field(
         "check",

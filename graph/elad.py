@@ -22,7 +22,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from evokd.agents.critic import judge_explanation
-from evokd.agents.reviser import Correction, Reviser
+from evokd.agents.reviser import Correction, Reviser, rest_of
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph import learning
@@ -39,7 +39,7 @@ from evokd.graph.state import (
     read_drafts,
 )
 from evokd.memory.weakness import count_statuses, retest
-from evokd.records import POOL, Revision, Sample, Weakness
+from evokd.records import POOL, Prediction, Revision, Sample, Weakness
 from evokd.tasks import Mistake
 from evokd.tasks.explanations import (
     AnswerForm,
@@ -343,9 +343,7 @@ def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) 
     if revision is None:
         return sample.rejected("revision_missing")
     form: AnswerForm = "choice" if sample.choices else answers
-    answer = canonical_answer(revision.answer, form, sample.choices)
-    if not answer and form == "number":  # a teacher that answers with its sum: 15 - 14 = 1
-        answer = canonical_answer(revision.answer.rpartition("=")[2], form)
+    answer = read_answer(revision.answer, form, sample.choices)
     if not answer:
         return sample.rejected("answer_outside_options" if sample.choices else "answer_unreadable")
     if first_miscalculated(revision.steps) is not None:
@@ -393,6 +391,10 @@ def _revised(session: Session, sample: Sample) -> Sample:
     if session.config.strategy.annotation == "whole":
         own = reviser.explain(question, call)
         return sample.model_copy(update={"revision": _revision([], own, first_wrong=0)})
+    if session.config.strategy.annotation == "solved":
+        own = reviser.explain(question, call)
+        revision = _beside(reviser, question, said, own, session.answers, sample.choices, call)
+        return sample.model_copy(update={"revision": revision})
     walk = reviser.walk(question, steps, said.label, call)
     broken = first_miscalculated(steps[: walk.first_wrong])
     at = walk.first_wrong if broken is None else broken
@@ -404,6 +406,42 @@ def _revised(session: Session, sample: Sample) -> Sample:
         own = reviser.correct(question, steps[:at], wrong, call)
         revision = _revision(steps[:at], own, verdicts=verdicts, first_wrong=at)
     return sample.model_copy(update={"revision": revision})
+
+
+def _beside(
+    reviser: Reviser,
+    question: str,
+    said: Prediction,
+    own: Correction,
+    answers: AnswerForm,
+    choices: Sequence[str],
+    call: Call,
+) -> Revision:
+    """Return the student's explanation as far as the reviser's own bears it out, then that one."""
+    steps = said.steps or []
+    solution = _revision([], own)
+    walk = reviser.compare(question, steps, solution.steps, call)
+    form: AnswerForm = "choice" if choices else answers
+    agrees = bool(said.label) and same_answer(
+        said.label, read_answer(own.answer, form, choices), form, choices
+    )
+    verdicts, at = list(walk.verdicts), walk.first_wrong
+    if at is None:
+        verdicts += [agrees] if said.label else []
+        at = None if agrees else len(steps)
+    if at is None:
+        return Revision(steps=steps, answer=said.label, verdicts=verdicts)
+    kept = steps[:at]
+    whole = [*kept, *rest_of(solution.steps, kept)]
+    return Revision(steps=whole, answer=own.answer, verdicts=verdicts, first_wrong=at)
+
+
+def read_answer(text: str, form: AnswerForm, choices: Sequence[str]) -> str:
+    """Return the answer of a reviser's reply in its canonical form; '' where there is none."""
+    answer = canonical_answer(text, form, choices)
+    if not answer and form == "number":  # one that answers with its sum: 15 - 14 = 1
+        answer = canonical_answer(text.rpartition("=")[2], form)
+    return answer
 
 
 def _revision(kept: Sequence[str], own: Correction, **more: Any) -> Revision:

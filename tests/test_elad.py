@@ -14,7 +14,7 @@ from fake_llm import FakeLLM
 
 from evokd import api, distill
 from evokd.agents.prompting import load_prompt
-from evokd.agents.reviser import Reviser, numbered
+from evokd.agents.reviser import Reviser, numbered, rest_of
 from evokd.agents.teacher import Call, Choice
 from evokd.config import load_config
 from evokd.doctor import check_task
@@ -306,6 +306,48 @@ def test_the_answer_is_the_last_step_of_the_walk() -> None:
     assert (walk.first_wrong, walk.verdicts) == (1, (True, False))
     all_right = reviser(_Judge("bad")).walk("q", ["good"], "7", Call(1, "x"))
     assert (all_right.first_wrong, all_right.verdicts) == (None, (True, True))
+
+
+def test_steps_are_compared_with_a_solution() -> None:
+    judge = _Judge("bad")
+    solution = ["3 + 4 = 7", "7 * 2 = 14"]
+    same = reviser(judge).compare("q", ["4 + 3 = 7 pears", "7 + 7 = 14"], solution, Call(1, "x"))
+    assert (same.verdicts, same.first_wrong) == ((True, True), None)
+    assert judge.asked == []
+    other = reviser(judge).compare("q", ["3 + 4 = 7", "7 * 3 = 21"], solution, Call(1, "x"))
+    assert (other.verdicts, other.first_wrong) == ((True, False), 1)
+    miscalculated = reviser(judge).compare("q", ["3 + 5 = 7"], solution, Call(1, "x"))
+    assert miscalculated.first_wrong == 0
+
+
+def test_only_of_steps_without_sums_the_reviser_is_asked() -> None:
+    judge = _Judge("bad")
+    walk = reviser(judge).compare("q", ["good", "bad", "3 + 4 = 7"], ["3 + 4 = 7"], Call(1, "x"))
+    assert (walk.verdicts, walk.first_wrong) == ((True, False), 1)
+    assert all("A right solution:\n1. 3 + 4 = 7" in one for one in judge.asked)
+
+
+def test_a_solution_goes_on_where_the_kept_steps_end() -> None:
+    solution = ["Add.", "3 + 4 = 7", "7 * 2 = 14"]
+    assert rest_of(solution, []) == solution[1:]
+    assert rest_of(solution, ["4 + 3 = 7"]) == solution[2:]
+    assert rest_of(solution, ["4 + 3 = 7", "7 + 7 = 14"]) == []
+    assert rest_of(["It is known."], ["good"]) == ["It is known."]
+
+
+def test_a_solution_is_kept_to_where_the_student_is_wrong(sums: Path, llm: FakeLLM) -> None:
+    rows = samples(run(sums, "strategy.annotation=solved", "strategy.rounds=1"))
+    assert len(rows) == EACH
+    for one in rows:
+        assert one.revision is not None
+        assert one.label == one.known_answer
+        assert one.revision.first_wrong is not None
+        said = one.prediction.steps if one.prediction else None
+        assert (
+            one.revision.steps[: one.revision.first_wrong]
+            == (said or [])[: one.revision.first_wrong]
+        )
+    assert not any("The student's answer" in str(one["messages"]) for one in llm.requests)
 
 
 def test_an_explanation_without_an_answer_breaks_at_its_end() -> None:
