@@ -15,6 +15,7 @@ from typing import Any
 # Longer limits would make the grammar itself large; validation checks them anyway.
 LONGEST_LIMIT = 200
 MOST_NUMBERS = 20
+DECIMAL = r"^-?[0-9]+(\.[0-9]+)?$"  # the one pattern of a string that a rule is written for
 _CHARS = r"""first ::= [^"\\\x7F\x00-\x1F ,;:}\]] | escaped
 char ::= [^"\\\x7F\x00-\x1F] | escaped
 escaped ::= [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{4})"""
@@ -30,7 +31,7 @@ def choice_grammar(options: Sequence[str]) -> str:
 
 
 def compact_grammar(schema: Mapping[str, Any]) -> str | None:
-    """Return a grammar for a JSON schema of objects, arrays, tuples, strings, choices and integers.
+    """Return a grammar for a JSON schema of objects, arrays, tuples, strings, choices and numbers.
 
     All properties of an object are written, in their order.
 
@@ -62,7 +63,9 @@ def _rule(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
             return _tuple([_rule(one, shared) for one in schema["prefixItems"]])
         case "array":
             return _array(schema, _rule(schema["items"], shared))
-        case "string":
+        case "string" if schema.get("pattern") == DECIMAL:
+            return r'"\"" "-"? [0-9]{1,12} ("." [0-9]{1,6})? "\""'
+        case "string" if "pattern" not in schema:
             return _string(schema.get("minLength", 0), schema.get("maxLength"))
         case "integer":
             return _integer(schema)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 
+from evokd.agents.compact_grammar import DECIMAL
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher, probability_of_yes
-from evokd.tasks.explanations import equations
+from evokd.tasks.explanations import AnswerForm, equations
 
 SURE = 0.5  # a step of which yes is as likely as this is right
 NO_STEPS = "(none)"
@@ -27,6 +28,22 @@ class Correction(BaseModel):
 
     steps: list[str] = Field(min_length=1, max_length=10)
     answer: str = Field(min_length=1, max_length=200)
+
+
+def correction_form(form: AnswerForm, choices: Sequence[str] = ()) -> type[Correction]:
+    """Return the reply whose schema asks for an answer of this form.
+
+    Only the schema does: an answer that comes in another way is read as far as it can be.
+    """
+    asked: dict[AnswerForm, dict[str, JsonValue]] = {
+        "number": {"pattern": DECIMAL},
+        "yes_no": {"enum": ["yes", "no"]},
+        "choice": {"enum": list(choices)},
+    }
+    if form not in asked:
+        return Correction
+    bound = Field(min_length=1, max_length=200, json_schema_extra=asked[form])
+    return create_model("Correction", __base__=Correction, answer=(str, bound))
 
 
 @dataclass(frozen=True)
@@ -108,8 +125,18 @@ class Reviser:
                 return Walk(tuple(verdicts), place)
         return Walk(tuple(verdicts), None)
 
-    def correct(self, question: str, right: Sequence[str], wrong: str, call: Call) -> Correction:
+    def correct(
+        self,
+        question: str,
+        right: Sequence[str],
+        wrong: str,
+        call: Call,
+        reply: type[Correction] = Correction,
+    ) -> Correction:
         """Return what is to follow the right steps, in place of the wrong one ('': the end).
+
+        Args:
+            reply: see `correction_form`.
 
         Raises:
             ReplyError, TeacherError: see `Teacher.ask`.
@@ -120,19 +147,24 @@ class Reviser:
             )
         else:
             user = self.prompt.fill("finish", question=question, steps=numbered(right))
-        return self._ask(user, call, "correct")
+        return self._ask(user, call, "correct", reply)
 
-    def explain(self, question: str, call: Call) -> Correction:
+    def explain(
+        self, question: str, call: Call, reply: type[Correction] = Correction
+    ) -> Correction:
         """Return a whole explanation of the reviser's own.
+
+        Args:
+            reply: see `correction_form`.
 
         Raises:
             ReplyError, TeacherError: see `Teacher.ask`.
         """
-        return self._ask(self.prompt.fill("whole", question=question), call, "whole")
+        return self._ask(self.prompt.fill("whole", question=question), call, "whole", reply)
 
-    def _ask(self, user: str, call: Call, what: str) -> Correction:
+    def _ask(self, user: str, call: Call, what: str, reply: type[Correction]) -> Correction:
         one = Call(call.round, f"{call.purpose}:{what}")
-        return self.teacher.ask(self._turns(user), Correction, one)
+        return self.teacher.ask(self._turns(user), reply, one)
 
     def _is_right(self, user: str, call: Call, what: str) -> bool:
         one = Call(call.round, f"{call.purpose}:{what}")

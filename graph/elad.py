@@ -22,7 +22,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from evokd.agents.critic import judge_explanation
-from evokd.agents.reviser import Correction, Reviser, rest_of
+from evokd.agents.reviser import Correction, Reviser, correction_form, rest_of
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph import learning
@@ -388,11 +388,12 @@ def _revised(session: Session, sample: Sample) -> Sample:
     call = Call(sample.round, f"revise:{sample.id}")
     question = asked_question(sample.text, sample.choices)
     steps = said.steps or []
+    reply = correction_form("choice" if sample.choices else session.answers, sample.choices)
     if session.config.strategy.annotation == "whole":
-        own = reviser.explain(question, call)
+        own = reviser.explain(question, call, reply)
         return sample.model_copy(update={"revision": _revision([], own, first_wrong=0)})
     if session.config.strategy.annotation == "solved":
-        own = reviser.explain(question, call)
+        own = reviser.explain(question, call, reply)
         revision = _beside(reviser, question, said, own, session.answers, sample.choices, call)
         return sample.model_copy(update={"revision": revision})
     walk = reviser.walk(question, steps, said.label, call)
@@ -403,7 +404,7 @@ def _revised(session: Session, sample: Sample) -> Sample:
         revision = Revision(steps=steps, answer=said.label, verdicts=verdicts)
     else:
         wrong = steps[at] if at < len(steps) else ""
-        own = reviser.correct(question, steps[:at], wrong, call)
+        own = reviser.correct(question, steps[:at], wrong, call, reply)
         revision = _revision(steps[:at], own, verdicts=verdicts, first_wrong=at)
     return sample.model_copy(update={"revision": revision})
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from evokd.agents.compact_grammar import choice_grammar, compact_grammar
+from evokd.agents.compact_grammar import DECIMAL, choice_grammar, compact_grammar
 
 
 def root_of(schema: dict[str, Any]) -> str:
@@ -52,6 +52,10 @@ def test_a_nested_model_is_one_line() -> None:
         ),
         ({"type": "array", "items": {"const": 1}}, '"[" ("1" ("," "1"){0,})? "]"'),
         ({"type": "integer"}, '("-"? [0-9]{1,9})'),
+        (
+            {"type": "string", "pattern": DECIMAL, "minLength": 1},
+            r'"\"" "-"? [0-9]{1,12} ("." [0-9]{1,6})? "\""',
+        ),
         ({"enum": ["ä"]}, r'("\"ä\"")'),
     ],
 )
@@ -59,7 +63,9 @@ def test_each_kind_of_schema(schema: dict[str, Any], root: str) -> None:
     assert root_of(schema) == root
 
 
-@pytest.mark.parametrize("schema", [{"anyOf": []}, {"type": "number"}, {}])
+@pytest.mark.parametrize(
+    "schema", [{"anyOf": []}, {"type": "number"}, {"type": "string", "pattern": "a+"}, {}]
+)
 def test_what_it_does_not_know_is_left_to_the_server(schema: dict[str, Any]) -> None:
     assert compact_grammar(schema) is None
 

@@ -13,8 +13,9 @@ import yaml
 from fake_llm import FakeLLM
 
 from evokd import api, distill
+from evokd.agents.compact_grammar import DECIMAL
 from evokd.agents.prompting import load_prompt
-from evokd.agents.reviser import Reviser, numbered, rest_of
+from evokd.agents.reviser import Correction, Reviser, correction_form, numbered, rest_of
 from evokd.agents.teacher import Call, Choice
 from evokd.config import load_config
 from evokd.doctor import check_task
@@ -26,6 +27,7 @@ from evokd.report_explanations import agreement_warning, revision_counts
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
 from evokd.store.run_dir import RunDirectory
+from evokd.tasks.explanations import AnswerForm
 
 ROUNDS, EACH = 2, 4
 
@@ -325,6 +327,28 @@ def test_only_of_steps_without_sums_the_reviser_is_asked() -> None:
     walk = reviser(judge).compare("q", ["good", "bad", "3 + 4 = 7"], ["3 + 4 = 7"], Call(1, "x"))
     assert (walk.verdicts, walk.first_wrong) == ((True, False), 1)
     assert all("A right solution:\n1. 3 + 4 = 7" in one for one in judge.asked)
+
+
+@pytest.mark.parametrize(
+    ("form", "choices", "bound"),
+    [
+        ("number", [], {"pattern": DECIMAL}),
+        ("yes_no", [], {"enum": ["yes", "no"]}),
+        ("choice", ["red", "blue"], {"enum": ["red", "blue"]}),
+        ("text", [], {}),
+    ],
+)
+def test_a_correction_is_asked_for_an_answer_in_its_form(
+    form: AnswerForm, choices: list[str], bound: dict[str, Any]
+) -> None:
+    asked = correction_form(form, choices).model_json_schema()["properties"]["answer"]
+    free = Correction.model_json_schema()["properties"]["answer"]
+    assert asked == free | bound
+
+
+def test_an_answer_in_another_form_is_read_all_the_same() -> None:
+    said = correction_form("number").model_validate({"steps": ["a"], "answer": "15 - 14 = 1"})
+    assert said.answer == "15 - 14 = 1"
 
 
 def test_a_solution_goes_on_where_the_kept_steps_end() -> None:
