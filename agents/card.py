@@ -39,9 +39,14 @@ def render_solved(prompt: Prompt, instructions: str, seed: Sequence[Example]) ->
             steps="\n".join(split_steps(row.rationale)),
             answer=row.label,
         )
-        for row in sorted(seed, key=lambda row: not row.rationale)[:SOLVED_EXAMPLES]
+        for row in solved_first(seed)
     ]
     return prompt.fill("main", instructions=instructions.strip(), examples="\n\n".join(shown))
+
+
+def solved_first(seed: Sequence[Example]) -> list[Example]:
+    """Return the gold questions that are shown: up to four, those with an explanation first."""
+    return sorted(seed, key=lambda row: not row.rationale)[:SOLVED_EXAMPLES]
 
 
 def examples_of(label: str, seed: Sequence[Example]) -> list[Example]:

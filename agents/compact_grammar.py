@@ -1,4 +1,4 @@
-"""Grammars for llama.cpp (GBNF): a bare choice, and JSON on one line.
+"""Grammars for llama.cpp (GBNF): a bare choice, JSON on one line, and lines that end in an answer.
 
 The server's own way from schema to grammar allows line breaks and indentation, and a small model
 uses them: such a reply takes up to twice the tokens, and on a CPU twice the time. The space after
@@ -15,7 +15,9 @@ from typing import Any
 # Longer limits would make the grammar itself large; validation checks them anyway.
 LONGEST_LIMIT = 200
 MOST_NUMBERS = 20
-DECIMAL = r"^-?[0-9]+(\.[0-9]+)?$"  # the one pattern of a string that a rule is written for
+NUMBER = '"-"? [0-9]{1,12} ("." [0-9]{1,6})?'
+_CONTROL = r"\x7F\x00-\x1F"
+TEXT = rf"[^ {_CONTROL}] [^{_CONTROL}]{{0,{LONGEST_LIMIT - 1}}}"
 _CHARS = r"""first ::= [^"\\\x7F\x00-\x1F ,;:}\]] | escaped
 char ::= [^"\\\x7F\x00-\x1F] | escaped
 escaped ::= [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{4})"""
@@ -27,11 +29,37 @@ class _UnknownSchemaError(ValueError):
 
 def choice_grammar(options: Sequence[str]) -> str:
     """Return a grammar for one of the options, bare: no quotes, no JSON."""
-    return "root ::= " + " | ".join(_quoted(one) for one in options)
+    return f"root ::= {any_of(options)}"
+
+
+def lines_grammar(mark: str, answer: str, *, most: int, longest: int = LONGEST_LIMIT) -> str:
+    """Return a grammar for lines and then an answer.
+
+    Args:
+        mark: what begins the last line and no other.
+        answer: a rule, see `NUMBER`.
+        most: lines before it; one at least.
+        longest: characters of a line.
+    """
+    others = [
+        f"{_quoted(mark[:at])} [^{mark[at]}{_CONTROL}]" if at else f"[^ {mark[0]}{_CONTROL}]"
+        for at in range(len(mark))
+    ]
+    return "\n".join(
+        [
+            f"root ::= line{{1,{most}}} {_quoted(mark + ' ')} ({answer})",
+            f'line ::= ({" | ".join(others)}) [^{_CONTROL}]{{0,{longest}}} "\\n"',
+        ]
+    )
+
+
+def any_of(options: Sequence[str]) -> str:
+    """Return a rule for one of the options."""
+    return " | ".join(_quoted(one) for one in options)
 
 
 def compact_grammar(schema: Mapping[str, Any]) -> str | None:
-    """Return a grammar for a JSON schema of objects, arrays, tuples, strings, choices and numbers.
+    """Return a grammar for a JSON schema of objects, arrays, tuples, strings, choices and integers.
 
     All properties of an object are written, in their order.
 
@@ -63,9 +91,7 @@ def _rule(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
             return _tuple([_rule(one, shared) for one in schema["prefixItems"]])
         case "array":
             return _array(schema, _rule(schema["items"], shared))
-        case "string" if schema.get("pattern") == DECIMAL:
-            return r'"\"" "-"? [0-9]{1,12} ("." [0-9]{1,6})? "\""'
-        case "string" if "pattern" not in schema:
+        case "string":
             return _string(schema.get("minLength", 0), schema.get("maxLength"))
         case "integer":
             return _integer(schema)

@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from evokd.store.replies import Reply
 
-Form = dict[str, Any] | list[str]  # a JSON schema, or the options of a choice
+
+@dataclass(frozen=True)
+class Lines:
+    """A reply in plain lines.
+
+    Args:
+        words: what is asked for, for endpoints that no grammar binds.
+        grammar: what binds llama.cpp.
+    """
+
+    words: str
+    grammar: str
+
+
+Form = dict[str, Any] | list[str] | Lines  # a JSON schema, the options of a choice, plain lines
 Mode = Literal["grammar", "scalar", "object", "none"]  # how a form is bound
 R = TypeVar("R", bound=BaseModel)
 
@@ -124,7 +139,9 @@ def answers_one_of(text: str, mode: Mode, options: Sequence[str]) -> bool:
 
 
 def in_words(form: Form) -> str:
-    """Ask for a form in words, for endpoints that honour no schema."""
+    """Ask for a form in words, for endpoints that are bound to none."""
+    if isinstance(form, Lines):
+        return form.words
     if isinstance(form, list):
         return "Answer with exactly one of these and nothing else: " + ", ".join(form)
     return "Answer with JSON only, of this schema: " + json.dumps(form)

@@ -10,40 +10,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
-
-from evokd.agents.compact_grammar import DECIMAL
+from evokd.agents.compact_grammar import NUMBER, TEXT, any_of, lines_grammar
+from evokd.agents.parsing import Lines
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher, probability_of_yes
-from evokd.tasks.explanations import AnswerForm, equations
+from evokd.tasks.explanations import (
+    ANSWER,
+    AnswerForm,
+    equations,
+    extract_answer,
+    split_steps,
+    write_explanation,
+)
 
 SURE = 0.5  # a step of which yes is as likely as this is right
 NO_STEPS = "(none)"
+MOST_STEPS = 8  # of an explanation of the reviser's own
 
 
-class Correction(BaseModel):
-    """The reply: what follows the steps that are right."""
+@dataclass(frozen=True)
+class Correction:
+    """What the reviser explains: steps, and the answer as it wrote it."""
 
-    model_config = ConfigDict(extra="ignore")
-
-    steps: list[str] = Field(min_length=1, max_length=10)
-    answer: str = Field(min_length=1, max_length=200)
+    steps: tuple[str, ...]
+    answer: str
 
 
-def correction_form(form: AnswerForm, choices: Sequence[str] = ()) -> type[Correction]:
-    """Return the reply whose schema asks for an answer of this form.
+@dataclass(frozen=True)
+class Solved:
+    """A question with its explanation, as the reviser is to write its own."""
 
-    Only the schema does: an answer that comes in another way is read as far as it can be.
-    """
-    asked: dict[AnswerForm, dict[str, JsonValue]] = {
-        "number": {"pattern": DECIMAL},
-        "yes_no": {"enum": ["yes", "no"]},
-        "choice": {"enum": list(choices)},
-    }
-    if form not in asked:
-        return Correction
-    bound = Field(min_length=1, max_length=200, json_schema_extra=asked[form])
-    return create_model("Correction", __base__=Correction, answer=(str, bound))
+    question: str
+    steps: Sequence[str]
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,16 @@ class Reviser:
     """Who walks and corrects explanations.
 
     Args:
-        card: the task with solved examples, the first message of every call.
+        card: the task with solved examples, the first message where it judges.
+        instructions: the task alone, where it explains; the examples are then turns of the
+            conversation, which a small model follows in form and length.
     """
 
     teacher: Teacher
     prompt: Prompt
     card: str
+    instructions: str = ""
+    solved: Sequence[Solved] = ()
 
     def walk(self, question: str, steps: Sequence[str], answer: str, call: Call) -> Walk:
         """Ask of step after step, then of the answer, whether it is right, up to the first no.
@@ -131,40 +134,59 @@ class Reviser:
         right: Sequence[str],
         wrong: str,
         call: Call,
-        reply: type[Correction] = Correction,
+        form: AnswerForm,
+        choices: Sequence[str] = (),
     ) -> Correction:
         """Return what is to follow the right steps, in place of the wrong one ('': the end).
 
         Args:
-            reply: see `correction_form`.
+            form: of the answer.
 
         Raises:
-            ReplyError, TeacherError: see `Teacher.ask`.
+            ReplyError, TeacherError: see `Teacher.tell`.
         """
+        if not right:
+            return self.explain(question, call, form, choices)
+        lines = "\n".join(right)
         if wrong:
-            user = self.prompt.fill(
-                "correct", question=question, steps=numbered(right), wrong=wrong
-            )
+            user = self.prompt.fill("correct", question=question, steps=lines, wrong=wrong)
         else:
-            user = self.prompt.fill("finish", question=question, steps=numbered(right))
-        return self._ask(user, call, "correct", reply)
+            user = self.prompt.fill("finish", question=question, steps=lines)
+        own = self._write(user, call, "correct", form, choices)
+        return Correction(tuple(step for step in own.steps if step not in right), own.answer)
 
     def explain(
-        self, question: str, call: Call, reply: type[Correction] = Correction
+        self, question: str, call: Call, form: AnswerForm, choices: Sequence[str] = ()
     ) -> Correction:
         """Return a whole explanation of the reviser's own.
 
         Args:
-            reply: see `correction_form`.
+            form: of the answer.
 
         Raises:
-            ReplyError, TeacherError: see `Teacher.ask`.
+            ReplyError, TeacherError: see `Teacher.tell`.
         """
-        return self._ask(self.prompt.fill("whole", question=question), call, "whole", reply)
+        return self._write(question, call, "whole", form, choices)
 
-    def _ask(self, user: str, call: Call, what: str, reply: type[Correction]) -> Correction:
+    def _write(
+        self, user: str, call: Call, what: str, form: AnswerForm, choices: Sequence[str]
+    ) -> Correction:
+        turns: list[Message] = [
+            ("system", self.prompt.fill("explain", instructions=self.instructions.strip()))
+        ]
+        for example in self.solved:
+            turns.append(("user", example.question))
+            turns.append(("assistant", write_explanation(example.steps, example.answer)))
+        turns.append(("user", user))
+        answer = {
+            "number": NUMBER,
+            "yes_no": any_of(["yes", "no"]),
+            "choice": any_of(choices),
+            "text": TEXT,
+        }[form]
+        asked = Lines(self.prompt.fill("lines"), lines_grammar(ANSWER, answer, most=MOST_STEPS))
         one = Call(call.round, f"{call.purpose}:{what}")
-        return self.teacher.ask(self._turns(user), reply, one)
+        return self.teacher.tell(turns, asked, lambda text: _read(text, form, choices), one)
 
     def _is_right(self, user: str, call: Call, what: str) -> bool:
         one = Call(call.round, f"{call.purpose}:{what}")
@@ -172,6 +194,20 @@ class Reviser:
 
     def _turns(self, user: str) -> list[Message]:
         return [("system", self.card), ("user", user)]
+
+
+def _read(text: str, form: AnswerForm, choices: Sequence[str]) -> Correction:
+    """Return the steps of a reply and its answer: the words of its answer line, if it has one.
+
+    Raises:
+        ValueError: it has no step, or no answer.
+    """
+    steps = tuple(split_steps(text))
+    _, mark, said = text.rpartition(ANSWER)
+    answer = said.strip().partition("\n")[0] if mark else extract_answer(text, form, choices)
+    if not steps or not answer:
+        raise ValueError(f"it has no {'step' if answer else 'answer'}")
+    return Correction(steps, answer)
 
 
 def results(steps: Sequence[str]) -> set[Fraction]:

@@ -22,6 +22,7 @@ from evokd.agents.models import LOCAL, Endpoint, chat_model
 from evokd.agents.option_probability import option_probabilities
 from evokd.agents.parsing import (
     Form,
+    Lines,
     Mode,
     answers_one_of,
     check_ended,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 Message = tuple[Literal["system", "user", "assistant"], str]
 R = TypeVar("R", bound=BaseModel)
+T = TypeVar("T")
 TOP_LOGPROBS = 20
 SAMPLING_HEAT = 0.7  # the temperature at which answers are compared, where nothing else tells
 # What makes the texts of a reply differ: a role's setting, and what is sent with it. XTC's
@@ -199,6 +201,22 @@ class Teacher:
             call, lambda: self._ladder(messages, form, call, read, begun=begun)
         )
         return answer
+
+    def tell(
+        self, messages: Sequence[Message], form: Lines, read: Callable[[str], T], call: Call
+    ) -> T:
+        """Ask for a reply in plain lines, and return what `read` makes of it.
+
+        Args:
+            read: raises ValueError where the reply cannot be used.
+
+        Raises:
+            ReplyError, TeacherError: as for `ask`.
+        """
+        told: T = self._traced(
+            call, lambda: self._ladder(messages, form, call, lambda text, _: read(text))
+        )
+        return told
 
     def ask_raw(self, messages: Sequence[Message], reply: type[R], call: Call) -> tuple[R, Reply]:
         """Ask as `ask` does, and return the raw reply, too, with its tokens' log-probabilities.
@@ -382,7 +400,7 @@ class Teacher:
         heat = self.settings.temperature or 0.0 if temperature is None else temperature
         mode = self.capabilities.schema_mode
         turns = list(messages)
-        if mode == "none":
+        if mode == "none" or (isinstance(form, Lines) and mode != "grammar"):
             turns[-1] = (turns[-1][0], turns[-1][1] + "\n\n" + in_words(form))
         problem, text = "", ""
         for attempt in (0, 1):
@@ -415,7 +433,9 @@ class Teacher:
             "temperature": heat,
             "max_tokens": self.settings.max_tokens,
         }
-        if isinstance(form, list) and mode == "grammar":
+        if isinstance(form, Lines):
+            request |= {"grammar": form.grammar} if mode == "grammar" else {}
+        elif isinstance(form, list) and mode == "grammar":
             request["grammar"] = choice_grammar(form)
         elif isinstance(form, list) and mode in ("scalar", "object"):
             request["schema"] = choice_schema(form, mode)

@@ -21,8 +21,9 @@ from langgraph.graph import END, START
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
+from evokd.agents.card import solved_first
 from evokd.agents.critic import judge_explanation
-from evokd.agents.reviser import Correction, Reviser, correction_form, rest_of
+from evokd.agents.reviser import Correction, Reviser, Solved, rest_of
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph import learning
@@ -47,6 +48,7 @@ from evokd.tasks.explanations import (
     equations,
     first_miscalculated,
     same_answer,
+    split_steps,
 )
 from evokd.tasks.reasoning import MISREASONED, Question, asked_question, question_of
 from evokd.tools.reasoner import Explained, Prefix, Reasoner
@@ -384,17 +386,17 @@ def _candidates(session: Session, round: int, numbers: Sequence[int]) -> list[Sa
 def _revised(session: Session, sample: Sample) -> Sample:
     said = sample.prediction
     assert said is not None
-    reviser = Reviser(session.teachers["reviser"], session.prompts["reviser"], session.card)
+    reviser = _reviser(session)
     call = Call(sample.round, f"revise:{sample.id}")
     question = asked_question(sample.text, sample.choices)
     steps = said.steps or []
-    reply = correction_form("choice" if sample.choices else session.answers, sample.choices)
+    asked = call, _form_of(session, sample), sample.choices
     if session.config.strategy.annotation == "whole":
-        own = reviser.explain(question, call, reply)
+        own = reviser.explain(question, *asked)
         return sample.model_copy(update={"revision": _revision([], own, first_wrong=0)})
     if session.config.strategy.annotation == "solved":
-        own = reviser.explain(question, call, reply)
-        revision = _beside(reviser, question, said, own, session.answers, sample.choices, call)
+        own = reviser.explain(question, *asked)
+        revision = _beside(reviser, question, said, own, *asked)
         return sample.model_copy(update={"revision": revision})
     walk = reviser.walk(question, steps, said.label, call)
     broken = first_miscalculated(steps[: walk.first_wrong])
@@ -404,9 +406,28 @@ def _revised(session: Session, sample: Sample) -> Sample:
         revision = Revision(steps=steps, answer=said.label, verdicts=verdicts)
     else:
         wrong = steps[at] if at < len(steps) else ""
-        own = reviser.correct(question, steps[:at], wrong, call, reply)
+        own = reviser.correct(question, steps[:at], wrong, *asked)
         revision = _revision(steps[:at], own, verdicts=verdicts, first_wrong=at)
     return sample.model_copy(update={"revision": revision})
+
+
+def _reviser(session: Session) -> Reviser:
+    shown = solved_first(session.data.seed) if session.config.strategy.show_seeds else []
+    return Reviser(
+        session.teachers["reviser"],
+        session.prompts["reviser"],
+        session.card,
+        session.config.task.instructions,
+        [
+            Solved(asked_question(row.text, row.choices), split_steps(row.rationale), row.label)
+            for row in shown
+            if row.rationale and row.label
+        ],
+    )
+
+
+def _form_of(session: Session, sample: Sample) -> AnswerForm:
+    return "choice" if sample.choices else session.answers
 
 
 def _beside(
@@ -414,15 +435,14 @@ def _beside(
     question: str,
     said: Prediction,
     own: Correction,
-    answers: AnswerForm,
-    choices: Sequence[str],
     call: Call,
+    form: AnswerForm,
+    choices: Sequence[str],
 ) -> Revision:
     """Return the student's explanation as far as the reviser's own bears it out, then that one."""
     steps = said.steps or []
     solution = _revision([], own)
     walk = reviser.compare(question, steps, solution.steps, call)
-    form: AnswerForm = "choice" if choices else answers
     agrees = bool(said.label) and same_answer(
         said.label, read_answer(own.answer, form, choices), form, choices
     )

@@ -92,6 +92,9 @@ class FakeLLM:
         said = [turn["content"] for turn in body["messages"] if turn["role"] == "user"]
         asked = [text for text in said if not text.startswith("That cannot be used")][-1]
         form = self._form(body)
+        if '"Answer: "' in body["messages"][0]["content"]:
+            truth = true_explanation(asked)
+            return "\n".join([*truth["steps"], f"Answer: {truth['answer']}"])
         if form is None:
             return "The sea is wide."
         properties = form.get("properties", {})
@@ -113,8 +116,6 @@ class FakeLLM:
                     for name, field in form["properties"].items()
                 }
             )
-        if "steps" in properties:
-            return json.dumps(true_explanation(asked))
         if "text" in form.get("properties", {}):
             return json.dumps({"text": "repaired " + write_text("fruit", self._rng)})
         return self._choice(asked, form)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import yaml
 from fake_llm import FakeLLM
 
 from evokd import api, distill
-from evokd.agents.compact_grammar import DECIMAL
+from evokd.agents.parsing import Lines
 from evokd.agents.prompting import load_prompt
-from evokd.agents.reviser import Correction, Reviser, correction_form, numbered, rest_of
+from evokd.agents.reviser import Reviser, Solved, numbered, rest_of
 from evokd.agents.teacher import Call, Choice
 from evokd.config import load_config
 from evokd.doctor import check_task
@@ -329,26 +330,61 @@ def test_only_of_steps_without_sums_the_reviser_is_asked() -> None:
     assert all("A right solution:\n1. 3 + 4 = 7" in one for one in judge.asked)
 
 
+class _Teller:
+    """A reviser's model that explains with the same words always."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+        self.turns: list[Any] = []
+        self.grammar = ""
+
+    def tell(self, turns: Any, form: Lines, read: Callable[[str], Any], call: Call) -> Any:
+        self.turns, self.grammar = list(turns), form.grammar
+        return read(self.words)
+
+
+def explainer(teller: _Teller) -> Reviser:
+    solved = [Solved("2 and 2?", ["2 + 2 = 4"], "4")]
+    prompt = load_prompt("reviser", "reasoning")
+    return Reviser(teller, prompt, "card", "Add.", solved)  # type: ignore[arg-type]
+
+
+def test_examples_are_turns_of_the_conversation_in_which_the_reviser_explains() -> None:
+    teller = _Teller("3 + 4 = 7 pears.\nAnswer: 7")
+    own = explainer(teller).explain("3 and 4?", Call(1, "x"), "number")
+    assert (own.steps, own.answer) == (("3 + 4 = 7 pears.",), "7")
+    assert teller.turns[1:] == [
+        ("user", "2 and 2?"),
+        ("assistant", "2 + 2 = 4\nAnswer: 4"),
+        ("user", "3 and 4?"),
+    ]
+    assert teller.turns[0][1].startswith("Add. Explain")
+    assert 'root ::= line{1,8} "Answer: " ("-"? [0-9]' in teller.grammar
+
+
 @pytest.mark.parametrize(
-    ("form", "choices", "bound"),
-    [
-        ("number", [], {"pattern": DECIMAL}),
-        ("yes_no", [], {"enum": ["yes", "no"]}),
-        ("choice", ["red", "blue"], {"enum": ["red", "blue"]}),
-        ("text", [], {}),
-    ],
+    ("form", "choices", "rule"),
+    [("yes_no", [], '("yes" | "no")'), ("choice", ["red", "blue"], '("red" | "blue")')],
 )
-def test_a_correction_is_asked_for_an_answer_in_its_form(
-    form: AnswerForm, choices: list[str], bound: dict[str, Any]
-) -> None:
-    asked = correction_form(form, choices).model_json_schema()["properties"]["answer"]
-    free = Correction.model_json_schema()["properties"]["answer"]
-    assert asked == free | bound
+def test_an_answer_is_bound_to_its_form(form: AnswerForm, choices: list[str], rule: str) -> None:
+    teller = _Teller("It is known.\nAnswer: red")
+    explainer(teller).explain("Which?", Call(1, "x"), form, choices)
+    assert rule in teller.grammar
 
 
-def test_an_answer_in_another_form_is_read_all_the_same() -> None:
-    said = correction_form("number").model_validate({"steps": ["a"], "answer": "15 - 14 = 1"})
-    assert said.answer == "15 - 14 = 1"
+def test_a_correction_follows_the_right_steps_and_repeats_none() -> None:
+    teller = _Teller("3 + 4 = 7\n7 * 2 = 14\nAnswer: 14")
+    own = explainer(teller).correct("q", ["3 + 4 = 7"], "7 * 2 = 15", Call(1, "x"), "number")
+    assert own.steps == ("7 * 2 = 14",)
+    assert 'The next step was wrong: "7 * 2 = 15"' in teller.turns[-1][1]
+    explainer(teller).correct("q", [], "7 * 2 = 15", Call(1, "x"), "number")
+    assert teller.turns[-1] == ("user", "q")
+
+
+@pytest.mark.parametrize(("words", "told"), [("3 + 4", "no answer"), ("Answer: 7", "no step")])
+def test_a_reply_without_steps_or_answer_cannot_be_used(words: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        explainer(_Teller(words)).explain("q", Call(1, "x"), "yes_no")
 
 
 def test_a_solution_goes_on_where_the_kept_steps_end() -> None:
@@ -421,8 +457,8 @@ def test_unusable_replies_lose_one_question_not_the_run(sums: Path, llm: FakeLLM
     original = llm.answer
 
     def answer(body: dict[str, Any]) -> str:
-        form = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
-        return "no idea" if "steps" in form.get("properties", {}) else original(body)
+        explains = '"Answer: "' in body["messages"][0]["content"]
+        return "no idea" if explains else original(body)
 
     llm.answer = answer  # type: ignore[method-assign]
     result = run(sums, "strategy.rounds=1")
