@@ -226,7 +226,7 @@ def doctor(task: Task, strategy: Strategy = None, set_: Set = None) -> None:
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(help="core, wide, ner or pool.")],
+    suite: Annotated[str, typer.Argument(help="core, wide, ner, pool or reasoning.")],
     data: Annotated[
         Path | None, typer.Option(help="Folder of the public sets; default: EVOKD_DATA.")
     ] = None,

@@ -23,6 +23,7 @@ from evokd.cli import app
 from evokd.errors import ConfigError, DataError
 from evokd.records import Sample
 from evokd.store.files import write_text as write_file
+from evokd.tasks.explanations import equations
 
 BUDGET = 900
 TOY_TASK = {
@@ -61,6 +62,38 @@ def toy_set(
     rows = [{"text": write_text(label, rng), "label": label} for label in WORDS for _ in range(60)]
     write_set(tmp_path / "data", rows[::2], rows[1::2])
     return tmp_path / "data"
+
+
+@pytest.fixture
+def toy_questions(toy_set: Path, tiny_reasoner: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same with questions that are answered after an explanation; returns the data folder."""
+    toy = sets._set_file("any")
+    student = {"model": f"path:{tiny_reasoner}", "max_new_tokens": 12, "min_steps": 2, "passes": 1}
+    file = toy.model_copy(
+        update={
+            "task": {
+                "kind": "reasoning",
+                "name": "toy",
+                "instructions": "Add.",
+                "answers": "number",
+            },
+            "settings": {**toy.settings, "student": {**student, "threads": 1}, "strategy": {}},
+            "explained": [question(1, n) for n in range(1, 7)],
+            "test_rows": 6,
+        }
+    )
+    monkeypatch.setattr(sets, "_set_file", lambda name: file)
+    sets.load_set.cache_clear()
+    rows = [question(one, other) for one in range(1, 7) for other in range(1, 9)]
+    write_set(toy_set, rows[:36], rows[36:])
+    small = {"rounds": 2, "samples_per_round": 4, "candidates": 6, "known_answers": "measure"}
+    monkeypatch.setitem(cell.SIZES, "elad", {**small, "continuations": 1})
+    return toy_set
+
+
+def question(one: int, other: int) -> dict[str, str]:
+    asked, answer = f"What is {one} plus {other}?", str(one + other)
+    return {"question": asked, "answer": answer, "rationale": f"{one} + {other} = {answer}"}
 
 
 @pytest.fixture
@@ -209,8 +242,18 @@ def test_every_set_of_the_package_is_a_whole_task() -> None:
     for name in sets.SETS:
         file = sets._set_file(name)
         assert file.task["name"] == name
+        if file.task["kind"] == "reasoning":
+            assert file.task["answers"] in ("number", "yes_no")
+            continue
         assert len(file.task["labels"]) >= 2
         assert all(file.task["labels"].values()), name
+
+
+def test_the_explanations_of_a_set_are_right() -> None:
+    for one in sets._set_file("svamp").explained:
+        steps = one["rationale"].splitlines()
+        assert all(sum.holds for step in steps for sum in equations(step))
+        assert equations(steps[-1])
 
 
 def test_dev_gold_and_test_rows_do_not_overlap(toy_set: Path) -> None:
@@ -596,6 +639,58 @@ def test_a_pools_cell_is_recomputed_from_row_numbers_alone(
     assert sum("recomputed" in one for one in said) == 2
     assert not any("differs" in one for one in said), said
     assert len(llm.requests) == asked
+
+
+def bench_questions(data: Path, **changes: Any) -> tuple[bool, list[str]]:
+    return bench(
+        data,
+        **{
+            "suite": "reasoning",
+            "sets": ["svamp"],
+            "strategies": ["elad"],
+            "budget": 900,
+            **changes,
+        },
+    )
+
+
+def test_explanations_are_compared_by_selection_and_annotation(toy_questions: Path) -> None:
+    failed, said = bench_questions(toy_questions, variants=["", "random", "whole"])
+    assert not failed, said
+    results = toy_questions.parent / "results"
+    suite = json.loads((results / "reasoning-900tokens-openai-scripted.json").read_text())
+    rows = {one["variant"]: one for one in suite["rows"]}
+    assert set(rows) == {"", "random", "whole"}
+    assert rows[""]["kind"] == "reasoning"
+    assert rows[""]["diff_chance"] is not None
+    assert rows["random"]["diff_chance"] is None
+    assert rows["whole"]["revisions"]["right_after"] == rows["whole"]["revisions"]["known"] > 0
+    assert "explanations" in (results / "reasoning-900tokens-openai-scripted.md").read_text()
+
+
+def test_a_cell_of_questions_is_recomputed_from_its_samples(
+    toy_questions: Path, llm: FakeLLM
+) -> None:
+    bench_questions(toy_questions, variants=[""])
+    asked = len(llm.requests)
+    failed, said = bench_questions(toy_questions, variants=[""], from_samples=True)
+    assert not failed, said
+    assert any("recomputed" in one for one in said)
+    assert not any("differs" in one for one in said), said
+    assert len(llm.requests) == asked
+
+
+def test_gold_questions_are_explained_and_stand_neither_in_dev_nor_test(
+    toy_questions: Path,
+) -> None:
+    toy = sets.load_set("svamp", toy_questions)
+    seed = toy.seed(4, 0)
+    assert all(row.rationale for row in seed.values())
+    assert not set(seed) & set(toy.dev())
+    assert len(toy.rows("test")) == 6
+    assert not {row.text for row in toy.pool()} & {row.text for row in toy.dev().values()}
+    with pytest.raises(ConfigError, match="fewer than 7 questions explained"):
+        toy.seed(7, 0)
 
 
 def test_an_unknown_variant_is_refused_with_the_nearest(toy_set: Path) -> None:

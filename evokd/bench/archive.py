@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from evokd.bench.cell import Places, cell_config, marks, run_directory, scored
 from evokd.bench.records import Cell, CellResult
 from evokd.bench.sets import BenchSet, copy_key, load_set, read_packed, text_hash
-from evokd.bench.suites import ASKING, PEERS
+from evokd.bench.suites import ASKING, PEERS, SOLVED
 from evokd.config import Config, StrategySection
 from evokd.errors import DataError
 from evokd.graph.learning import row_choice, rows_for, texts_refitted, texts_taught
@@ -27,6 +27,7 @@ from evokd.records import Sample
 from evokd.store.files import write_bytes
 from evokd.store.ledger import Ledger
 from evokd.tasks import kind_of
+from evokd.tasks.reasoning import usual_form
 from evokd.tools.packs import fetch_pack
 from evokd.tools.student import resolve_student
 from evokd.tools.students import open_student, train_kind
@@ -143,6 +144,8 @@ def relearn(
     folders = {pack: fetch_pack(pack)} if provider == "local" else {}
     source = resolve_student(config.student.model, folders)
     folder = Path(tempfile.mkdtemp(prefix="evokd-"))
+    gold = bench.seed(SOLVED, config.random_seed).values() if not bench.labels else ()
+    answers = config.task.answers or usual_form(list(gold))
     try:
         kind = kind_of(config)
         train_kind(
@@ -155,6 +158,8 @@ def relearn(
             random_seed=config.random_seed,
             repeat=config.strategy.repeat,
             choice=row_choice(config),
+            instructions=config.task.instructions,
+            answers=answers,
         )
         student = open_student(kind.name, folder, config.student)
         scored_rows = list(bench.rows(split).values())

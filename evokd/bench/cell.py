@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost
-from evokd.bench.sets import BenchSet, load_set, write_rows, write_texts
+from evokd.bench.sets import BenchSet, load_set, write_pool, write_rows
 from evokd.bench.statistics import score_of
-from evokd.bench.suites import ABLATIONS, POOL, POOL_VARIANTS
+from evokd.bench.suites import ELAD, POOL, VARIANTS
 from evokd.config import Config, parse_config
 from evokd.errors import ConfigError, ResumeError
 from evokd.graph.session import Emit
@@ -37,6 +37,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "static": {"samples_per_round": 96},
     "attr": {"samples_per_round": 96},
     # A quarter of the pool, eight rounds, where the student chooses; all of it in the mode paper.
+    ELAD: {"samples_per_round": 50, "candidates": 100, "known_answers": "measure"},
     POOL: {"rounds": 8, "samples_per_round": 32, "show_seeds": False},
 }
 
@@ -111,9 +112,9 @@ def cell_config(cell: Cell, bench: BenchSet, places: Places) -> Config:
     for name, rows in splits.items():
         write_rows(bench, folder / f"{name}.jsonl", list(rows.values()))
     files = {name: str(folder / f"{name}.jsonl") for name in splits}
-    if cell.strategy == POOL:
+    if cell.strategy in (POOL, ELAD):
         files["pool"] = str(folder / "pool.jsonl")
-        write_texts(folder / "pool.jsonl", bench.pool())
+        write_pool(bench, folder / "pool.jsonl")
     raw: dict[str, Any] = {
         **bench.settings,
         "task": bench.task,
@@ -124,7 +125,7 @@ def cell_config(cell: Cell, bench: BenchSet, places: Places) -> Config:
             **STRATEGY,
             **SIZES.get(cell.strategy, {}),
             **bench.settings.get("strategy", {}),
-            **(POOL_VARIANTS if cell.strategy == POOL else ABLATIONS).get(cell.variant, {}),
+            **VARIANTS.get(cell.strategy, {}).get(cell.variant, {}),
         },
         "budget": {"output_tokens": cell.budget or None},
         "random_seed": cell.seed,
@@ -216,6 +217,7 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
             accepted=report["samples"]["accepted"],
             kept_rows=_kept_rows(report),
             rejected=report["samples"]["rejected"],
+            revisions=report.get("revisions") or {},
             seconds=report["seconds"],
             packs=report["packs"],
             versions=report["versions"],

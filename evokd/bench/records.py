@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.config import DEFAULT_TEACHER
 
-Kind = Literal["classification", "ner"]
+Kind = Literal["classification", "ner", "reasoning"]
 
 
 def file_name(words: str) -> str:
@@ -92,6 +92,9 @@ class CellResult(BenchRecord):
         None, description="of these, the rows kept in some training step, where steps choose"
     )
     rejected: dict[str, int] = Field(default_factory=dict, description="reason → samples")
+    revisions: dict[str, int] = Field(
+        default_factory=dict, description="how often a reviser was right; see `revision_counts`"
+    )
     seconds: dict[str, float] = Field(
         default_factory=dict, description="teacher, training, other; no set-up"
     )
@@ -145,7 +148,9 @@ class Row(BenchRecord):
         None, description="`evokd` minus this row, paired by row and seed"
     )
     diff_chance: Difference | None = Field(
-        None, description="`llkd` against choosing nothing in the same mode, paired likewise"
+        None,
+        description="`llkd` against choosing nothing in the same mode, `elad` against questions "
+        "by chance, paired likewise",
     )
     seeds: list[int]
     input_tokens: float | None = Field(description="mean over the seeds")
@@ -153,6 +158,9 @@ class Row(BenchRecord):
     tokens_by_role: dict[str, dict[str, float]]
     accepted: float | None
     kept_rows: float | None = Field(None, description="see `CellResult`; mean over the seeds")
+    revisions: dict[str, int] = Field(
+        default_factory=dict, description="see `CellResult`; sums over the seeds"
+    )
     seconds: float | None
     commit: str
     date: str

@@ -30,15 +30,23 @@ from evokd.errors import ConfigError, DataError
 from evokd.records import Example
 from evokd.store.files import write_lines
 from evokd.tasks import KINDS, TaskKind, normalize
+from evokd.tasks.explanations import split_steps
 from evokd.tasks.rows import read_rows
 
 DATA_VARIABLE = "EVOKD_DATA"
 POOL_ROWS = 1000
 DEV_ROWS = 40  # a label
-SETS = ("banking8", "trec", "clinc10", "sst2", "csabstruct", "wikigold", "conll2004", "wnut17")
+DEV_QUESTIONS = 100  # of a set without labels
+LONGEST_GOLD = 4  # steps of an explanation that is shown as an example
+SETS = (
+    *("banking8", "trec", "clinc10", "sst2", "csabstruct"),
+    *("wikigold", "conll2004", "wnut17"),
+    *("svamp", "strategyqa", "gsm8k"),
+)
 DATA_HINT = (
-    "give the folder that holds classification/<set>/ and ner/<set>/, each with train.jsonl.gz and "
-    f"test.jsonl.gz, with --data or {DATA_VARIABLE} (form and sources: docs/benchmark.md)"
+    "give the folder that holds classification/<set>/, ner/<set>/ and reasoning/<set>/, each with "
+    f"train.jsonl.gz and test.jsonl.gz, with --data or {DATA_VARIABLE} "
+    "(form and sources: docs/benchmark.md)"
 )
 
 
@@ -52,6 +60,10 @@ class SetFile(BaseModel):
     attribution: str
     task: dict[str, Any]
     settings: dict[str, dict[str, Any]] = {}
+    explained: list[dict[str, str]] = []
+    """Questions of train with explanations in words, where the set's own are none."""
+    test_rows: int | None = None
+    """How many of the test rows are scored; None: all."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class BenchSet:
     copyable: bool
     task: dict[str, Any]
     settings: dict[str, dict[str, Any]]
+    explained: Sequence[dict[str, str]]
     train: dict[int, Example]
     test: dict[int, Example]
     _places: dict[str, str] = field(default_factory=dict)
@@ -74,8 +87,8 @@ class BenchSet:
 
     @property
     def labels(self) -> list[str]:
-        """The labels, in the order of the task."""
-        return list(self.task["labels"])
+        """The labels, in the order of the task; none where questions are answered."""
+        return list(self.task.get("labels", {}))
 
     @property
     def task_kind(self) -> TaskKind:
@@ -83,8 +96,13 @@ class BenchSet:
         return KINDS[self.kind]
 
     def dev(self) -> dict[int, Example]:
-        """Return the dev cut: up to 40 train rows a label, at most half of them."""
+        """Return the dev cut: up to 40 train rows a label, or 100 questions; at most half."""
         rng = random.Random(f"{self.name} dev")  # noqa: S311
+        if not self.labels:
+            ours = {normalize(one["question"]) for one in self.explained}
+            free = [at for at, row in self.train.items() if normalize(row.text) not in ours]
+            places = rng.sample(free, min(DEV_QUESTIONS, len(free) // 2))
+            return {index: self.train[index] for index in sorted(places)}
         labels = list(self.task_kind.targets(self.task["labels"]))
         drawn = self._draw(self.train, labels, lambda rows: min(DEV_ROWS, rows // 2), rng)
         return dict(sorted(drawn.items()))
@@ -98,23 +116,45 @@ class BenchSet:
         dev = self.dev()
         free = {index: row for index, row in self.train.items() if index not in dev}
         rng = random.Random(f"{self.name} seed {random_seed}")  # noqa: S311
+        if not self.labels:
+            return self._explained(free, shots, rng)
         drawn = self._draw(free, self.labels, lambda rows: min(shots, rows), rng)
         if len(drawn) < shots * len(self.labels):
             raise ConfigError(f"{self.name} has fewer than {shots} free rows for some label")
         return drawn
+
+    def _explained(
+        self, free: dict[int, Example], shots: int, rng: random.Random
+    ) -> dict[int, Example]:
+        """Return `shots` questions with short explanations."""
+        rows = free
+        if self.explained:
+            ours = {normalize(one["question"]): one["rationale"] for one in self.explained}
+            rows = {
+                index: row.model_copy(update={"rationale": ours.get(normalize(row.text), "")})
+                for index, row in free.items()
+            }
+        short = [
+            index
+            for index, row in rows.items()
+            if row.rationale and len(split_steps(row.rationale)) <= LONGEST_GOLD
+        ]
+        if len(short) < shots:
+            raise ConfigError(f"{self.name} has fewer than {shots} questions explained in short")
+        return {index: rows[index] for index in rng.sample(short, shots)}
 
     def gold(self, split: Literal["test", "dev"]) -> dict[int, Example]:
         """Return what `fullshot` learns: all of train, without the dev cut where that is scored."""
         scored = self.dev() if split == "dev" else {}
         return {index: row for index, row in self.train.items() if index not in scored}
 
-    def pool(self) -> list[str]:
-        """Return the texts of 1,000 train rows outside the dev cut, or all, labels removed.
+    def pool(self) -> list[Example]:
+        """Return 1,000 train rows outside the dev cut, or all.
 
-        The same for every random seed and split, so that the teacher labels them once.
+        The same for every random seed and split, so that the teacher is asked once.
         """
         dev = self.dev()
-        free = [row.text for index, row in self.train.items() if index not in dev]
+        free = [row for index, row in self.train.items() if index not in dev]
         rng = random.Random(f"{self.name} pool")  # noqa: S311
         return rng.sample(free, min(POOL_ROWS, len(free)))
 
@@ -201,11 +241,14 @@ def load_set(name: str, folder: Path) -> BenchSet:
     """
     file = _set_file(check_set(name))
     kind = KINDS[file.task["kind"]]
-    labels = list(file.task["labels"])
+    labels = list(file.task.get("labels", {}))
     test = _read(folder / file.source / "test.jsonl.gz", kind, labels)
     train = _read(folder / file.source / "train.jsonl.gz", kind, labels)
     known = {normalize(row.text) for row in test.values()}
     train = {index: row for index, row in train.items() if normalize(row.text) not in known}
+    if file.test_rows is not None and file.test_rows < len(test):
+        rng = random.Random(f"{name} test")  # noqa: S311
+        test = {index: test[index] for index in sorted(rng.sample(list(test), file.test_rows))}
     placed = [
         (row.text, f"{split}:{index}")
         for split, rows in (("train", train), ("test", test))
@@ -214,7 +257,8 @@ def load_set(name: str, folder: Path) -> BenchSet:
     places = {copy_key(text): place for text, place in placed}
     exact = dict(placed)
     return BenchSet(
-        name, file.task["kind"], file.copyable, file.task, file.settings, train, test, places, exact
+        *(name, file.task["kind"], file.copyable, file.task, file.settings, file.explained),
+        *(train, test, places, exact),
     )
 
 
@@ -223,9 +267,14 @@ def write_rows(bench: BenchSet, path: Path, rows: Sequence[Example]) -> None:
     write_lines(path, map(bench.task_kind.raw, rows))
 
 
-def write_texts(path: Path, texts: Sequence[str]) -> None:
-    """Write texts as JSONL, without labels."""
-    write_lines(path, ({"text": one} for one in texts))
+def write_pool(bench: BenchSet, path: Path) -> None:
+    """Write the pool as JSONL: texts without labels, or questions with answers nobody is shown."""
+    rows = bench.pool()
+    if bench.labels:
+        write_lines(path, ({"text": row.text} for row in rows))
+    else:
+        bare = (row.model_copy(update={"rationale": ""}) for row in rows)
+        write_lines(path, map(bench.task_kind.raw, bare))
 
 
 def read_packed(path: Path) -> list[dict[str, Any]]:
@@ -253,10 +302,11 @@ def _read(path: Path, kind: TaskKind, labels: Sequence[str]) -> dict[int, Exampl
     rows = {
         index: kind.check_row(row, f"{path}:{line}", labels)
         for index, (line, row) in enumerate(read_rows(path))
-        if row.get("label", labels[0]) in labels and row.get("text") != ""
+        if not labels or (row.get("label", labels[0]) in labels and row.get("text") != "")
     }
     if not rows:
-        raise DataError(f"{path} holds no row with a label of the task ({', '.join(labels)})")
+        which = f" with a label of the task ({', '.join(labels)})" if labels else ""
+        raise DataError(f"{path} holds no row{which}")
     pairs = {(normalize(row.text), kind.says(row)) for row in rows.values()}
     labels_of = Counter(text for text, _ in pairs)
     first: dict[str, int] = {}

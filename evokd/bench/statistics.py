@@ -7,6 +7,7 @@ of 2,000 resamples. Scores are shares in [0, 1].
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evokd.bench.records import Cell, CellResult, CurvePoint, Difference, EqualTotalRow, Row
-from evokd.bench.suites import BUDGETED, POOL, TEACHER_ONE, TEACHER_ZERO, WHOLE_POOL
+from evokd.bench.suites import BUDGETED, ELAD, POOL, TEACHER_ONE, TEACHER_ZERO, WHOLE_POOL
 
 RESAMPLES = 2000
 RANDOM_SEED = 0
@@ -234,8 +235,8 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
         complete=set(seeds) >= {cell.seed for cell in wanted},
         diff_static=_difference(key, (name, shots, "static", ""), done),
         diff_evokd=_difference((name, shots, "evokd", ""), key, done),
-        diff_chance=_difference(key, (name, shots, POOL, _by_chance(variant)), done)
-        if strategy == POOL
+        diff_chance=_difference(key, (name, shots, strategy, _by_chance(variant)), done)
+        if strategy in (POOL, ELAD)
         else None,
         seeds=seeds,
         errors=[f"seed {one.cell.seed}: {one.error}" for one in results if one.error],
@@ -246,7 +247,7 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
 
 
 def _by_chance(variant: str) -> str:
-    """Return what a variant of `llkd` is compared with: its mode without any choice."""
+    """Return what a variant of `llkd` or `elad` is compared with: its mode without any choice."""
     return WHOLE_POOL if variant.startswith("paper") else "random"
 
 
@@ -291,7 +292,10 @@ def _costs(scored: Sequence[CellResult]) -> dict[str, Any]:
         "seconds": [sum(one.seconds.values()) for one in scored],
     }
     means = {name: _mean(known) if known else None for name, known in values.items()}
-    return {**means, "tokens_by_role": _tokens_by_role(scored)}
+    revisions: Counter[str] = Counter()
+    for one in scored:
+        revisions.update(one.revisions)
+    return {**means, "tokens_by_role": _tokens_by_role(scored), "revisions": dict(revisions)}
 
 
 def _tokens_by_role(scored: Sequence[CellResult]) -> dict[str, dict[str, float]]:

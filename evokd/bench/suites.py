@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Literal
+from itertools import chain, product
+from typing import Any, Literal
 
 from evokd.bench.records import Cell, file_name
 from evokd.bench.sets import check_set
@@ -13,16 +13,19 @@ from evokd.config import DEFAULT_TEACHER, nearest
 from evokd.errors import ConfigError
 
 BUDGET = 6000  # generated teacher tokens a cell
+REVISION_BUDGET = 4000  # the same where explanations are revised: about a hundred of them
+SOLVED = 4  # gold questions with their explanations
 QUICK_BUDGET = 2500
 FEWEST_TOKENS = 600  # below it no strategy gets through one round
 
 TEACHER_ZERO, TEACHER_ONE, SETFIT = "teacher_zero_shot", "teacher_one_shot", "setfit"
 BUDGETED = ("static", "attr", "evokd")  # strategies with a budget
 POOL = "llkd"  # it asks about a pool of texts, some rounds of them or all
-ASKING = (*BUDGETED, POOL)
+ELAD = "elad"  # it has explanations of a pool's questions revised
+ASKING = (*BUDGETED, POOL, ELAD)
 PEERS = (SETFIT, TEACHER_ZERO, TEACHER_ONE)
 STRATEGIES = ("fewshot", *ASKING, "fullshot", *PEERS)
-WRITING = tuple(one for one in STRATEGIES if one != POOL)
+WRITING = tuple(one for one in STRATEGIES if one not in (POOL, ELAD))
 # What an ablation switches off: name in the table → settings of the strategy.
 ABLATIONS: dict[str, dict[str, bool]] = {
     f"no {name}": {name: False}
@@ -44,11 +47,27 @@ POOL_VARIANTS: dict[str, dict[str, str]] = {
     "paper, uncertainty": {"mode": "paper", "selection": "uncertainty"},
     "paper, mixture": {"mode": "paper", "noise": "mixture"},
 }
+# What `elad` is compared with: other questions, other ways to explain them.
+ELAD_VARIANTS: dict[str, dict[str, str]] = {
+    "": {},
+    "random": {"selection": "random"},
+    "least confidence": {"selection": "least-confidence"},
+    "answer entropy": {"selection": "answer-entropy"},
+    "solved": {"annotation": "solved"},
+    "whole": {"annotation": "whole"},
+}
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "evokd": {"": {}, **ABLATIONS},
+    POOL: POOL_VARIANTS,
+    ELAD: ELAD_VARIANTS,
+}
+ELAD_MAIN = ("", "random", "whole")  # with all random seeds; the others with one
 POOL_MAIN = ("", "random", "paper", WHOLE_POOL)  # with all random seeds; the others with one
 ABLATED_SETS = {"no topics": "trec"}  # the others on banking8, whose texts have no topics
 CORE_SETS = ("banking8", "trec", "clinc10")
 MORE_SETS = ("sst2", "csabstruct")
 FIVE_SHOT_SETS = ("banking8", "trec")
+QUESTION_SETS = ("svamp", "strategyqa", "gsm8k")
 ENTITY_SETS = ("wikigold", "conll2004", "wnut17")
 
 
@@ -137,6 +156,14 @@ def _pool() -> list[Cell]:
     ]
 
 
+def _reasoning() -> list[Cell]:
+    return [
+        _cell(name, SOLVED, ELAD, seed, variant)
+        for name, variant, seed in product(QUESTION_SETS, ELAD_VARIANTS, range(2))
+        if variant in ELAD_MAIN or seed == 0
+    ]
+
+
 def _quick() -> list[Cell]:
     cells = _grid(("banking8",), 1, ("fewshot", "static", "attr", "evokd", "fullshot"), range(1))
     return [
@@ -155,7 +182,7 @@ def _grid(
 
 
 def _cell(name: str, shots: int, strategy: str, seed: int, variant: str = "") -> Cell:
-    budget = BUDGET if strategy in BUDGETED else 0
+    budget = {ELAD: REVISION_BUDGET}.get(strategy, BUDGET if strategy in BUDGETED else 0)
     return Cell(set=name, shots=shots, strategy=strategy, variant=variant, seed=seed, budget=budget)
 
 
@@ -183,7 +210,8 @@ def _check(choice: Choice) -> None:
     for name in choice.sets:
         check_set(name)
     _check_names("strategy", choice.strategies, STRATEGIES)
-    _check_names("variant", choice.variants, ("", *ABLATIONS, *POOL_VARIANTS))
+    known = dict.fromkeys(chain.from_iterable(VARIANTS.values()))
+    _check_names("variant", choice.variants, tuple(known))
     if choice.budget is not None and choice.budget < FEWEST_TOKENS:
         raise ConfigError(
             f"a budget of {choice.budget} tokens is too small for one round; "
@@ -198,5 +226,5 @@ def _check_names(what: str, names: Iterable[str], known: Sequence[str]) -> None:
             raise ConfigError(f"unknown {what} {name!r}{nearest(name, known)}; known: {shown}")
 
 
-GRIDS = {"core": _core, "wide": _wide, "ner": _ner, "pool": _pool}
+GRIDS = {"core": _core, "wide": _wide, "ner": _ner, "pool": _pool, "reasoning": _reasoning}
 SUITES = tuple(GRIDS)
