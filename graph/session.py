@@ -32,7 +32,7 @@ from evokd.store.ledger import Ledger
 from evokd.store.pool import Pool
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks import TaskData, TaskKind, kind_of, load_task_data, normalize
+from evokd.tasks import TaskData, TaskKind, copy_key, kind_of, load_task_data, normalize
 from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.pool import read_pool
 from evokd.tasks.reasoning import usual_form
@@ -389,14 +389,17 @@ def asking_session(
 
 
 def _fill(pool: Pool, config: Config, data: TaskData, emit: Emit) -> None:
-    """Take in the texts of `data.pool` that may be asked about; the others are counted."""
-    known = {normalize(row.text): "seed" for row in data.seed}
-    known |= {normalize(row.text): "validation" for row in data.validation}
-    known |= {normalize(row.text): "test" for row in data.test}
+    """Take in the texts of `data.pool` that may be asked about; the others are counted.
+
+    A gold text is known by its letters and digits: a copy with other punctuation is one, too.
+    """
+    known = {copy_key(row.text): "seed" for row in data.seed}
+    known |= {copy_key(row.text): "validation" for row in data.validation}
+    known |= {copy_key(row.text): "test" for row in data.test}
 
     def drop(text: str) -> str:
         too_long = len(text) > config.data.pool_max_chars
-        return "too_long" if too_long else known.get(normalize(text), "")
+        return "too_long" if too_long else known.get(copy_key(text), "")
 
     counts = pool.fill(read_pool(data.pool, kind_of(config).pool_columns), drop)
     emit({"kind": "note", "text": f"pool: {counts.in_words}"})

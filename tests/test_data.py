@@ -11,7 +11,7 @@ import pytest
 
 from evokd.config import Config, parse_config
 from evokd.errors import EXIT_REFUSED, DataError
-from evokd.tasks import TaskData, load_task_data, normalize
+from evokd.tasks import TaskData, copy_key, load_task_data, normalize
 from evokd.tasks.classification import accuracy, confusion_matrix, recall_by_label
 from evokd.tasks.rows import read_rows
 
@@ -211,6 +211,12 @@ def test_the_digest_changes_with_any_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["Where IS it", " where  is\tit ", "ｗｈｅｒｅ is it"])
 def test_texts_that_differ_in_case_width_or_spaces_are_the_same(text: str) -> None:
     assert normalize(text) == "where is it"
+
+
+def test_a_copy_is_known_by_its_letters_marks_and_digits() -> None:
+    assert copy_key("“Where's it?” ") == copy_key("wheres it")
+    assert copy_key("कि") != copy_key("की")  # they differ by a mark
+    assert copy_key("?!") == "?!" != copy_key("…")
 
 
 def test_metrics_of_a_hand_computed_case() -> None:

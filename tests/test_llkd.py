@@ -98,7 +98,7 @@ def test_dropped_rows_are_counted_and_never_asked(
     task = write_task(tmp_path, llm.base_url, tiny_student, changes)
     test = json.loads((tmp_path / "test.jsonl").read_text().splitlines()[0])["text"]
     seed = json.loads((tmp_path / "seed.jsonl").read_text().splitlines()[0])["text"]
-    more = [test.upper(), seed, "x" * 100_000, "apple here too", "Apple  here too"]
+    more = [f"“{test.upper()}” …", seed, "x" * 100_000, "apple here too", "Apple  here too"]
     write_pool(tmp_path, *(json.dumps({"text": text}) for text in more), "{broken", rows=10)
     result = run(task, "strategy.samples_per_round=30", "strategy.rounds=1")
     counts = result.report["pool"]
@@ -110,7 +110,7 @@ def test_dropped_rows_are_counted_and_never_asked(
     assert counts["broken"] == ["pool.jsonl:16: not valid JSON"]
     assert counts["kept"] + sum(counts["dropped"].values()) == counts["read"]
     asked = {one.text.lower() for one in samples(result)}
-    assert not {test.lower(), seed.lower()} & asked
+    assert not [one for one in asked if test.lower() in one or seed.lower() == one]
 
 
 def test_it_ends_when_the_pool_is_used_up(pool_task: Path) -> None:

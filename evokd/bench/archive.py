@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from evokd.bench.cell import Places, cell_config, marks, run_directory, scored
 from evokd.bench.records import Cell, CellResult
-from evokd.bench.sets import BenchSet, copy_key, load_set, read_packed, text_hash
+from evokd.bench.sets import BenchSet, load_set, read_packed, text_hash
 from evokd.bench.suites import ASKING, PEERS, SOLVED
 from evokd.config import Config, StrategySection
 from evokd.errors import DataError
@@ -26,7 +26,7 @@ from evokd.graph.learning import row_choice, rows_for, texts_refitted, texts_tau
 from evokd.records import Sample
 from evokd.store.files import write_bytes
 from evokd.store.ledger import Ledger
-from evokd.tasks import kind_of
+from evokd.tasks import copy_key, kind_of
 from evokd.tasks.reasoning import usual_form
 from evokd.tools.packs import fetch_pack
 from evokd.tools.student import resolve_student

@@ -29,7 +29,7 @@ from evokd.config import nearest
 from evokd.errors import ConfigError, DataError
 from evokd.records import Example
 from evokd.store.files import write_lines
-from evokd.tasks import KINDS, TaskKind, normalize
+from evokd.tasks import KINDS, TaskKind, copy_key, normalize
 from evokd.tasks.explanations import split_steps
 from evokd.tasks.rows import read_rows
 
@@ -195,11 +195,6 @@ class BenchSet:
             for index in rng.sample(places, count(len(places))):
                 drawn[index] = rows[index]
         return drawn
-
-
-def copy_key(text: str) -> str:
-    """Return a text's letters and digits alone, by which a copy is known."""
-    return "".join(filter(str.isalnum, normalize(text)))
 
 
 def text_hash(text: str) -> str:
