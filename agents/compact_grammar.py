@@ -15,7 +15,9 @@ from typing import Any
 # Longer limits would make the grammar itself large; validation checks them anyway.
 LONGEST_LIMIT = 200
 MOST_NUMBERS = 20
-NUMBER = '"-"? [0-9]{1,12} ("." [0-9]{1,6})?'
+NUMBER = (
+    '"-"? ([0-9]{1,12} | [0-9]{1,3} ("," [0-9]{3}){1,3}) ("." [0-9]{1,6} | "/" [1-9] [0-9]{0,5})?'
+)
 _CONTROL = r"\x7F\x00-\x1F"
 TEXT = rf"[^ {_CONTROL}] [^{_CONTROL}]{{0,{LONGEST_LIMIT - 1}}}"
 _CHARS = r"""first ::= [^"\\\x7F\x00-\x1F ,;:}\]] | escaped

@@ -6,6 +6,7 @@ revision": the walk goes step by step, the answer is the last one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -103,17 +104,25 @@ class Reviser:
         """Walk an explanation's steps beside a solution of the reviser's own, up to the first no.
 
         A step with sums is right where they hold and the solution works out the same results; only
-        of one without is it asked, with the solution in sight. The answer is left to the caller.
+        where one of both has none is it asked, with the solution in sight. The answer is left to
+        the caller.
 
         Raises:
             ReplyError, TeacherError: see `Teacher.choose`.
         """
-        worked_out = results(solution)
+        worked_out = {
+            one
+            for step in solution
+            for total in equations(step)
+            for one in (total.stated, total.computed)
+        }
         verdicts: list[bool] = []
         for place, step in enumerate(steps):
             sums = equations(step)
-            if sums:
-                right = all(one.holds and one.stated in worked_out for one in sums)
+            if not all(one.holds for one in sums):
+                right = False
+            elif sums and worked_out:
+                right = all({one.stated, one.computed} & worked_out for one in sums)
             else:
                 user = self.prompt.fill(
                     "beside",
@@ -197,34 +206,38 @@ class Reviser:
 
 
 def _read(text: str, form: AnswerForm, choices: Sequence[str]) -> Correction:
-    """Return the steps of a reply and its answer: the words of its answer line, if it has one.
+    """Return the steps of a reply and its answer; where none can be read, what the line says.
 
     Raises:
         ValueError: it has no step, or no answer.
     """
     steps = tuple(split_steps(text))
-    _, mark, said = text.rpartition(ANSWER)
-    answer = said.strip().partition("\n")[0] if mark else extract_answer(text, form, choices)
+    _, _, said = text.partition(ANSWER)
+    answer = extract_answer(text, form, choices) or said.strip().partition("\n")[0]
     if not steps or not answer:
         raise ValueError(f"it has no {'step' if answer else 'answer'}")
     return Correction(steps, answer)
 
 
-def results(steps: Sequence[str]) -> set[Fraction]:
-    """Return what the sums of steps come to."""
-    return {one.stated for step in steps for one in equations(step)}
-
-
 def rest_of(solution: Sequence[str], kept: Sequence[str]) -> list[str]:
-    """Return a solution from its first step on that works out what the kept steps have not.
+    """Return a solution after those of its first steps whose results the kept steps have.
 
-    All of it where that is none of its steps: the kept ones lead nowhere by themselves.
+    All of it where nothing is kept, or where the kept steps lead to none of its results.
     """
-    known = results(kept)
+    known = Counter(one for step in kept for one in _results(step))
+    covered = 0
     for place, step in enumerate(solution):
-        if results([step]) - known:
-            return list(solution[place:])
-    return [] if results(solution) else list(solution)
+        needed = Counter(_results(step))
+        if needed - known:
+            break
+        if needed:
+            known -= needed
+            covered = place + 1
+    return list(solution[covered:])
+
+
+def _results(step: str) -> list[Fraction]:
+    return [one.stated for one in equations(step)]
 
 
 def numbered(steps: Sequence[str]) -> str:

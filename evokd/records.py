@@ -81,6 +81,9 @@ class Revision(Record):
     first_wrong: int | None = Field(
         None, description="place of the first wrong step, from 0; one past the last: the answer"
     )
+    compared: bool = Field(
+        False, description="with a solution, sums by code: the verdicts are not the reviser's alone"
+    )
 
 
 class Sample(Record):

@@ -98,7 +98,7 @@ def explained(session: Session, samples: Sequence[Sample]) -> list[dict[str, Any
 def _counts_of_walks(revised: Sequence[tuple[Sample, Revision]]) -> dict[str, int]:
     counts = {"walked": 0, "miscalculated": 0, "located": 0, "asked": 0, "overlooked": 0}
     for one, revision in revised:
-        if not revision.verdicts:
+        if not revision.verdicts or revision.compared:
             continue
         counts["walked"] += 1
         at = first_miscalculated((one.prediction.steps if one.prediction else None) or [])

@@ -344,7 +344,7 @@ def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) 
     revision = sample.revision
     if revision is None:
         return sample.rejected("revision_missing")
-    form: AnswerForm = "choice" if sample.choices else answers
+    form = _form_of(sample, answers)
     answer = read_answer(revision.answer, form, sample.choices)
     if not answer:
         return sample.rejected("answer_outside_options" if sample.choices else "answer_unreadable")
@@ -390,7 +390,7 @@ def _revised(session: Session, sample: Sample) -> Sample:
     call = Call(sample.round, f"revise:{sample.id}")
     question = asked_question(sample.text, sample.choices)
     steps = said.steps or []
-    asked = call, _form_of(session, sample), sample.choices
+    asked = call, _form_of(sample, session.answers), sample.choices
     if session.config.strategy.annotation == "whole":
         own = reviser.explain(question, *asked)
         return sample.model_copy(update={"revision": _revision([], own, first_wrong=0)})
@@ -426,8 +426,8 @@ def _reviser(session: Session) -> Reviser:
     )
 
 
-def _form_of(session: Session, sample: Sample) -> AnswerForm:
-    return "choice" if sample.choices else session.answers
+def _form_of(sample: Sample, answers: AnswerForm) -> AnswerForm:
+    return "choice" if sample.choices else answers
 
 
 def _beside(
@@ -451,10 +451,15 @@ def _beside(
         verdicts += [agrees] if said.label else []
         at = None if agrees else len(steps)
     if at is None:
-        return Revision(steps=steps, answer=said.label, verdicts=verdicts)
+        return Revision(steps=steps, answer=said.label, verdicts=verdicts, compared=True)
     kept = steps[:at]
-    whole = [*kept, *rest_of(solution.steps, kept)]
-    return Revision(steps=whole, answer=own.answer, verdicts=verdicts, first_wrong=at)
+    return Revision(
+        steps=[*kept, *rest_of(solution.steps, kept)],
+        answer=own.answer,
+        verdicts=verdicts,
+        first_wrong=at,
+        compared=True,
+    )
 
 
 def read_answer(text: str, form: AnswerForm, choices: Sequence[str]) -> str:

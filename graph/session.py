@@ -391,7 +391,7 @@ def asking_session(
 def _fill(pool: Pool, config: Config, data: TaskData, emit: Emit) -> None:
     """Take in the texts of `data.pool` that may be asked about; the others are counted.
 
-    A gold text is known by its letters and digits: a copy with other punctuation is one, too.
+    A gold text is known by `copy_key`: a copy with other quotes or another end is one, too.
     """
     known = {copy_key(row.text): "seed" for row in data.seed}
     known |= {copy_key(row.text): "validation" for row in data.validation}

@@ -71,7 +71,7 @@ def test_a_choice_is_bare_and_its_quotes_are_escaped() -> None:
 def test_lines_end_in_an_answer_and_none_begins_as_that_line_does() -> None:
     control = r"\x7F\x00-\x1F"
     assert lines_grammar("Ab:", NUMBER, most=6, longest=99).splitlines() == [
-        r'root ::= line{1,6} "Ab: " ("-"? [0-9]{1,12} ("." [0-9]{1,6})?)',
+        f'root ::= line{{1,6}} "Ab: " ({NUMBER})',
         rf'line ::= ([^ A{control}] | "A" [^b{control}] | "Ab" [^:{control}])'
         rf' [^{control}]{{0,99}} "\n"',
     ]

@@ -213,8 +213,11 @@ def test_texts_that_differ_in_case_width_or_spaces_are_the_same(text: str) -> No
     assert normalize(text) == "where is it"
 
 
-def test_a_copy_is_known_by_its_letters_marks_and_digits() -> None:
-    assert copy_key("“Where's it?” ") == copy_key("wheres it")
+def test_a_copy_is_known_but_for_quotes_and_ends_of_sentences() -> None:
+    assert copy_key("“Where's it?” ") == copy_key("where's it.") == "where's it"
+    assert copy_key("It costs $1.50, so…") == "it costs $1.50 so"
+    for one, other in (("3 + 4?", "3 - 4?"), ("3 4", "34"), ("$1.50", "$150"), ("+3", "3.")):
+        assert copy_key(one) != copy_key(other)
     assert copy_key("कि") != copy_key("की")  # they differ by a mark
     assert copy_key("?!") == "?!" != copy_key("…")
 

@@ -323,6 +323,29 @@ def test_steps_are_compared_with_a_solution() -> None:
     assert miscalculated.first_wrong == 0
 
 
+def test_results_agree_but_for_rounding_and_a_solution_without_sums_is_asked_about() -> None:
+    judge = _Judge("bad")
+    rounded = reviser(judge).compare("q", ["10 / 3 = 3.3"], ["10 / 3 = 3.33"], Call(1, "x"))
+    assert (rounded.verdicts, judge.asked) == ((True,), [])
+    told = reviser(judge).compare("q", ["34 + 18 = 52"], ["He has 52."], Call(1, "x"))
+    assert told.verdicts == (True,)
+    assert len(judge.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ("3 + 4 = 7\nAnswer: 7\n\n2 + 2 = 4\nAnswer: 4", "7"),
+        ("3 + 4 = 7\n**Answer:** 7 pears", "7"),
+        ("3 + 4 = 7\nAnswer: 3 + 4 = 7", "7"),
+        ("3 + 4 = 7\nAnswer: a few", "a few"),
+    ],
+)
+def test_the_first_answer_line_of_a_reply_counts(words: str, answer: str) -> None:
+    own = explainer(_Teller(words)).explain("q", Call(1, "x"), "number")
+    assert (own.steps, own.answer) == (("3 + 4 = 7",), answer)
+
+
 def test_only_of_steps_without_sums_the_reviser_is_asked() -> None:
     judge = _Judge("bad")
     walk = reviser(judge).compare("q", ["good", "bad", "3 + 4 = 7"], ["3 + 4 = 7"], Call(1, "x"))
@@ -359,7 +382,7 @@ def test_examples_are_turns_of_the_conversation_in_which_the_reviser_explains() 
         ("user", "3 and 4?"),
     ]
     assert teller.turns[0][1].startswith("Add. Explain")
-    assert 'root ::= line{1,8} "Answer: " ("-"? [0-9]' in teller.grammar
+    assert 'root ::= line{1,8} "Answer: " ("-"? ([0-9]' in teller.grammar
 
 
 @pytest.mark.parametrize(
@@ -389,10 +412,13 @@ def test_a_reply_without_steps_or_answer_cannot_be_used(words: str, told: str) -
 
 def test_a_solution_goes_on_where_the_kept_steps_end() -> None:
     solution = ["Add.", "3 + 4 = 7", "7 * 2 = 14"]
-    assert rest_of(solution, []) == solution[1:]
+    assert rest_of(solution, []) == solution
     assert rest_of(solution, ["4 + 3 = 7"]) == solution[2:]
     assert rest_of(solution, ["4 + 3 = 7", "7 + 7 = 14"]) == []
     assert rest_of(["It is known."], ["good"]) == ["It is known."]
+    assert rest_of(["3 + 4 = 7", "14 - 7 = 7"], ["4 + 3 = 7"]) == ["14 - 7 = 7"]
+    weeks = ["3 + 4 = 7", "There are 2 weeks.", "7 * 2 = 14"]
+    assert rest_of(weeks, ["4 + 3 = 7"]) == weeks[1:]
 
 
 def test_a_solution_is_kept_to_where_the_student_is_wrong(sums: Path, llm: FakeLLM) -> None:

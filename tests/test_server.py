@@ -196,6 +196,19 @@ def test_a_server_of_ones_own_ends_when_the_parent_is_killed(
     kill_parent_and_wait(Path("tiny.gguf"), tmp_path / "llm.log", [])
 
 
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_of_ones_own_ends_with_its_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: signal.Signals
+) -> None:
+    if end == signal.SIGKILL and sys.platform != "linux":
+        pytest.skip("only Linux's kernel ends a child with its parent")
+    with own_program(tmp_path, monkeypatch, OWN_PROGRAM) as local:
+        url = local.base_url
+        assert local._child is not None
+        local._child.send_signal(end)
+        wait_until(lambda: not answers(url), "the program outlived its guard")
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

@@ -189,6 +189,8 @@ class LocalServer:
             if time.monotonic() > deadline:
                 raise self._failure("was not ready in time")
             time.sleep(POLL_SECONDS)
+        if child.poll() is not None:  # then somebody else's server answered
+            raise self._failure(_how_it_ended(child))
 
     def _post(self, path: str, body: dict[str, Any]) -> int:
         assert self._port is not None

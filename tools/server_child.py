@@ -1,6 +1,6 @@
 """The process that runs the embedded llama.cpp server; started by `evokd.tools.server`.
 
-It says one line of JSON on stdout, `{"port": …}`, once the model is loaded, sends everything else
+It says one line of JSON on stdout, `{"port": …}`, once the port is known, sends everything else
 to stderr (the log file), and ends when its stdin does. So it never outlives its parent, however
 that one dies. (PDEATHSIG would end it with the *thread* that started it.)
 
@@ -11,8 +11,10 @@ that program serves, on the GPU if it can, and this process only guards it.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from urllib.parse import urlsplit
 
 OWN_SERVER = "EVOKD_LLAMA_SERVER"  # a program to serve with, in place of the wheel's library
 ALL_LAYERS = 999
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 WARNINGS = 2  # llama.cpp's verbosity; 3 writes lines for every request
 # Prompts that left their slot are kept in memory and come back when one begins like them: so each
 # role's unchanging part is computed once, not once a round. llama.cpp's own limit, 8192, let the
@@ -126,15 +129,33 @@ def _guard(program: str, options: argparse.Namespace, answer: int) -> NoReturn:
     }
     told = [text for name, value in values.items() for text in (name, str(value))]
     try:
-        serving = subprocess.Popen([program, *told, "--offline"], stdin=subprocess.DEVNULL)
+        serving = subprocess.Popen(
+            [program, *told, "--offline"],
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_end_with_guard,  # noqa: PLW1509  # no thread is running yet
+        )
     except OSError as error:
         sys.exit(
             f"{OWN_SERVER}={program} cannot be started ({error.strerror}); "
             "let it name a llama-server of llama.cpp, or unset it"
         )
-    end_with_parent(serving.kill)
+    ending = threading.Event()
+
+    def end(*_: object) -> None:
+        ending.set()
+        serving.kill()
+
+    signal.signal(signal.SIGTERM, end)
+    end_with_parent(end)
     announce(answer, port)
-    sys.exit(f"{program} ended with exit code {serving.wait()}")
+    code = serving.wait()
+    sys.exit(0 if ending.is_set() else f"{program} ended with exit code {code}")
+
+
+def _end_with_guard() -> None:
+    """Have the kernel end this process with the thread that started it, where it can (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _free_port() -> int:

@@ -18,16 +18,15 @@ from pydantic import ValidationError
 
 from evokd.bench.cell import Places, cell_config, marks, run_directory, scored
 from evokd.bench.records import Cell, CellResult
-from evokd.bench.sets import BenchSet, load_set, read_packed, text_hash
-from evokd.bench.suites import ASKING, PEERS, SOLVED
+from evokd.bench.sets import BenchSet, letters, load_set, read_packed, text_hash
+from evokd.bench.suites import ASKING, PEERS
 from evokd.config import Config, StrategySection
 from evokd.errors import DataError
 from evokd.graph.learning import row_choice, rows_for, texts_refitted, texts_taught
 from evokd.records import Sample
 from evokd.store.files import write_bytes
 from evokd.store.ledger import Ledger
-from evokd.tasks import copy_key, kind_of
-from evokd.tasks.reasoning import usual_form
+from evokd.tasks import kind_of
 from evokd.tools.packs import fetch_pack
 from evokd.tools.student import resolve_student
 from evokd.tools.students import open_student, train_kind
@@ -68,7 +67,7 @@ def keep_calls(cell: Cell, places: Places, bench: BenchSet, written: Iterable[st
         ledger.close()
     seed = bench.seed(cell.shots, cell.seed)
     texts = [] if bench.copyable else [*written, *(row.text for row in seed.values())]
-    hidden = sorted({copy_key(text) for text in texts if bench.place_of(text)})
+    hidden = sorted({letters(text) for text in texts if bench.place_of(text)})
     if not keeps_answers(cell, bench):
         calls = [one | {"reply": _stand_in(one["reply"])} for one in calls]
     _write(calls_file(places.results, cell), [_hide_call(one, hidden) for one in calls])
@@ -144,8 +143,6 @@ def relearn(
     folders = {pack: fetch_pack(pack)} if provider == "local" else {}
     source = resolve_student(config.student.model, folders)
     folder = Path(tempfile.mkdtemp(prefix="evokd-"))
-    gold = bench.seed(SOLVED, config.random_seed).values() if not bench.labels else ()
-    answers = config.task.answers or usual_form(list(gold))
     try:
         kind = kind_of(config)
         train_kind(
@@ -159,7 +156,7 @@ def relearn(
             repeat=config.strategy.repeat,
             choice=row_choice(config),
             instructions=config.task.instructions,
-            answers=answers,
+            answers=config.task.answers or "text",
         )
         student = open_student(kind.name, folder, config.student)
         scored_rows = list(bench.rows(split).values())
@@ -184,11 +181,11 @@ def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
         return sample
     place = bench.place_of(sample["text"]) if sample["text"] else None
     if place is not None:  # the set may space the text otherwise
-        letters = [
+        before = [
             sum(map(str.isalnum, sample["text"][:at])) for at in range(len(sample["text"]) + 1)
         ]
         for one in _entities(sample):
-            one["start"], one["end"] = letters[one["start"]], letters[one["end"]]
+            one["start"], one["end"] = before[one["start"]], before[one["end"]]
     sample["orders"] = []  # parts of the text
     for name in TEXTS:
         place = bench.place_of(sample[name]) if sample[name] else None
@@ -221,7 +218,7 @@ def _entities(sample: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _hide_call(call: dict[str, Any], hidden: Sequence[str]) -> dict[str, Any]:
     """Leave out a reply that holds one of the texts; its samples are kept with their places."""
-    squeezed = copy_key(call["reply"] or "")
+    squeezed = letters(call["reply"] or "")
     if any(key in squeezed for key in hidden):
         call["reply"] = _stand_in(call["reply"])
     return call

@@ -16,7 +16,7 @@ from typing import Any
 from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost
 from evokd.bench.sets import BenchSet, load_set, write_pool, write_rows
 from evokd.bench.statistics import score_of
-from evokd.bench.suites import ELAD, POOL, VARIANTS
+from evokd.bench.suites import ELAD, POOL, VARIANTS, asks_teacher
 from evokd.config import Config, parse_config
 from evokd.errors import ConfigError, ResumeError
 from evokd.graph.session import Emit
@@ -36,8 +36,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "evokd": {"init_samples": 64, "samples_per_round": 72},
     "static": {"samples_per_round": 96},
     "attr": {"samples_per_round": 96},
-    # A quarter of the pool, eight rounds, where the student chooses; all of it in the mode paper.
     ELAD: {"samples_per_round": 50, "candidates": 100, "known_answers": "measure"},
+    # A quarter of the pool, eight rounds, where the student chooses; all of it in the mode paper.
     POOL: {"rounds": 8, "samples_per_round": 32, "show_seeds": False},
 }
 
@@ -139,7 +139,7 @@ def stamped(result: CellResult, command: str) -> CellResult:
         update={
             "commit": commit(),
             "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "machine": machine(),
+            "machine": machine(result.cell),
             "command": command,
         }
     )
@@ -167,10 +167,11 @@ def commit() -> str:
     return head + ("+" if changed else "")
 
 
-def machine() -> str:
-    """Return processor, cores, the flags that matter for speed, and who serves the teacher."""
+def machine(cell: Cell) -> str:
+    """Return processor, cores, the flags that matter for speed, and who serves a local teacher."""
     flags = " ".join(cpu_flags())
-    own = f", {OWN_SERVER}" if os.environ.get(OWN_SERVER) else ""
+    served = asks_teacher(cell.strategy) and cell.teacher.startswith("local:")
+    own = f", {OWN_SERVER}" if served and os.environ.get(OWN_SERVER) else ""
     return f"{platform.machine()}, {os.cpu_count()} cores, {flags or 'flags unknown'}{own}"
 
 
@@ -233,9 +234,9 @@ def _kept_rows(report: dict[str, Any]) -> int | None:
 
 
 def _curve(report: dict[str, Any], ledger: Ledger) -> list[CurvePoint]:
-    """Return the score after every round, the seeds alone first.
+    """Return the score after every round, the baseline first: the student on the seeds alone.
 
-    Where the kept student was refitted, the last point is that student.
+    That of `elad` is untrained. Where the kept student was refitted, it is the last point.
     """
     points = [
         CurvePoint(

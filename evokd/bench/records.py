@@ -149,8 +149,8 @@ class Row(BenchRecord):
     )
     diff_chance: Difference | None = Field(
         None,
-        description="`llkd` against choosing nothing in the same mode, `elad` against questions "
-        "by chance, paired likewise",
+        description="`llkd` against choosing nothing in the same mode, selections of `elad` "
+        "against questions by chance, its annotations against `elad` itself, paired likewise",
     )
     seeds: list[int]
     input_tokens: float | None = Field(description="mean over the seeds")

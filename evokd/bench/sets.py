@@ -29,7 +29,7 @@ from evokd.config import nearest
 from evokd.errors import ConfigError, DataError
 from evokd.records import Example
 from evokd.store.files import write_lines
-from evokd.tasks import KINDS, TaskKind, copy_key, normalize
+from evokd.tasks import KINDS, TaskKind, normalize
 from evokd.tasks.explanations import split_steps
 from evokd.tasks.rows import read_rows
 
@@ -167,7 +167,7 @@ class BenchSet:
 
         Where none is quite the same, one that is but for spaces and punctuation.
         """
-        return self._exact.get(text) or self._places.get(copy_key(text))
+        return self._exact.get(text) or self._places.get(letters(text))
 
     def at(self, place: str) -> Example:
         """Return the row at a place such as 'train:17'.
@@ -195,6 +195,11 @@ class BenchSet:
             for index in rng.sample(places, count(len(places))):
                 drawn[index] = rows[index]
         return drawn
+
+
+def letters(text: str) -> str:
+    """Return a text's letters and digits alone, by which a copy is known amid other words."""
+    return "".join(filter(str.isalnum, normalize(text)))
 
 
 def text_hash(text: str) -> str:
@@ -249,7 +254,7 @@ def load_set(name: str, folder: Path) -> BenchSet:
         for split, rows in (("train", train), ("test", test))
         for index, row in rows.items()
     ]
-    places = {copy_key(text): place for text, place in placed}
+    places = {letters(text): place for text, place in placed}
     exact = dict(placed)
     return BenchSet(
         *(name, file.task["kind"], file.copyable, file.task, file.settings, file.explained),

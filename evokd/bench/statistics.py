@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evokd.bench.records import Cell, CellResult, CurvePoint, Difference, EqualTotalRow, Row
-from evokd.bench.suites import BUDGETED, ELAD, POOL, TEACHER_ONE, TEACHER_ZERO, WHOLE_POOL
+from evokd.bench.suites import (
+    BUDGETED,
+    ELAD,
+    ELAD_VARIANTS,
+    POOL,
+    TEACHER_ONE,
+    TEACHER_ZERO,
+    WHOLE_POOL,
+)
 
 RESAMPLES = 2000
 RANDOM_SEED = 0
@@ -235,7 +243,7 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
         complete=set(seeds) >= {cell.seed for cell in wanted},
         diff_static=_difference(key, (name, shots, "static", ""), done),
         diff_evokd=_difference((name, shots, "evokd", ""), key, done),
-        diff_chance=_difference(key, (name, shots, strategy, _by_chance(variant)), done)
+        diff_chance=_difference(key, (name, shots, strategy, _by_chance(strategy, variant)), done)
         if strategy in (POOL, ELAD)
         else None,
         seeds=seeds,
@@ -246,8 +254,13 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
     )
 
 
-def _by_chance(variant: str) -> str:
-    """Return what a variant of `llkd` or `elad` is compared with: its mode without any choice."""
+def _by_chance(strategy: str, variant: str) -> str:
+    """Return what a variant is compared with: its mode without any choice.
+
+    A way of `elad` to annotate is compared with `elad` itself, which chooses as it does.
+    """
+    if strategy == ELAD and "annotation" in ELAD_VARIANTS.get(variant, {}):
+        return ""
     return WHOLE_POOL if variant.startswith("paper") else "random"
 
 

@@ -134,7 +134,7 @@ def set_table(rows: Sequence[Row], split: str) -> Table:
             "strategy",
             metric,
             "95% interval",
-            "it − by chance" if _by_chance(rows) else "evokd − it",
+            _compared(rows),
             "teacher tokens written",
             "by role",
             "read",
@@ -202,12 +202,16 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _revised(counts: Mapping[str, int]) -> str:
-    """Say how often the reviser was right: 'of 98 revisions 73 end in the known answer'."""
-    return (
+    """Say how often the reviser was right, in the answers and, where it walked, in the steps."""
+    told = (
         f"of {counts['known']} revised explanations {counts['right_before']} ended in the known "
-        f"answer before and {counts['right_after']} after; of {counts['miscalculated']} with a "
-        f"miscalculated step the reviser's first no fell on that step in {counts['located']} and "
-        f"it overlooked {counts['overlooked']}"
+        f"answer before and {counts['right_after']} after"
+    )
+    if not counts["walked"]:
+        return told
+    return (
+        f"{told}; of {counts['miscalculated']} with a miscalculated step the reviser's first no "
+        f"fell on that step in {counts['located']} and it overlooked {counts['overlooked']}"
     )
 
 
@@ -224,8 +228,12 @@ def accepted_text(row: Row) -> str:
     return count(row.accepted) + kept
 
 
-def _by_chance(rows: Sequence[Row]) -> bool:
-    return any(row.strategy in (POOL, ELAD) for row in rows)
+def _compared(rows: Sequence[Row]) -> str:
+    """Name the column of differences."""
+    strategies = {row.strategy for row in rows}
+    if ELAD in strategies:
+        return "it − random (annotations: − elad)"
+    return "it − by chance" if POOL in strategies else "evokd − it"
 
 
 def row_name(row: Row) -> str:
@@ -366,7 +374,7 @@ def _curves(result: SuiteResult, group: Group) -> dict[str, list[Point]]:
 
 
 def _in_rounds(curve: Json) -> bool:
-    return curve["strategy"] == POOL and not curve["variant"].startswith("paper")
+    return curve["strategy"] in (POOL, ELAD) and not curve["variant"].startswith("paper")
 
 
 def _place(point: Point, far: float, low: float, high: float) -> Point:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import string
+import re
 import unicodedata
 
-# Signs that a copy of a text may have more or less of; letters, marks and digits are none of them.
-_SIGNS = dict.fromkeys(map(ord, string.punctuation + " …“”„‘’«»–—¿¡。，、！？；："))
+# Around sentences, never part of a sum or a price; full stops and commas only where a word ends.
+_SIGNS = re.compile("[\"“”„‘’«»¿¡?!;:…。、，！？；：]|['.,]+(?=\\s|$)|(?<!\\S)'+")
 
 
 def normalize(text: str) -> str:
@@ -15,12 +15,12 @@ def normalize(text: str) -> str:
 
 
 def copy_key(text: str) -> str:
-    """Return what a text and its copy share: `normalize` without spaces and punctuation.
+    """Return what a text and a copy share: `normalize` without quotes and ends of sentences.
 
     A text of nothing else keeps it.
     """
     plain = normalize(text)
-    return plain.translate(_SIGNS) or plain
+    return " ".join(_SIGNS.sub(" ", plain).split()) or plain
 
 
 def is_unicode(text: str) -> bool:
