@@ -15,6 +15,7 @@ from evokd.agents.compact_grammar import NUMBER, TEXT, any_of, lines_grammar
 from evokd.agents.parsing import Lines
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher, probability_of_yes
+from evokd.records import Example
 from evokd.tasks.explanations import (
     ANSWER,
     AnswerForm,
@@ -23,6 +24,7 @@ from evokd.tasks.explanations import (
     split_steps,
     write_explanation,
 )
+from evokd.tasks.reasoning import asked_question
 
 SURE = 0.5  # a step of which yes is as likely as this is right
 NO_STEPS = "(none)"
@@ -34,15 +36,6 @@ class Correction:
     """What the reviser explains: steps, and the answer as it wrote it."""
 
     steps: tuple[str, ...]
-    answer: str
-
-
-@dataclass(frozen=True)
-class Solved:
-    """A question with its explanation, as the reviser is to write its own."""
-
-    question: str
-    steps: Sequence[str]
     answer: str
 
 
@@ -68,13 +61,14 @@ class Reviser:
         card: the task with solved examples, the first message where it judges.
         instructions: the task alone, where it explains; the examples are then turns of the
             conversation, which a small model follows in form and length.
+        solved: these examples, gold questions with their explanations.
     """
 
     teacher: Teacher
     prompt: Prompt
     card: str
     instructions: str = ""
-    solved: Sequence[Solved] = ()
+    solved: Sequence[Example] = ()
 
     def walk(self, question: str, steps: Sequence[str], answer: str, call: Call) -> Walk:
         """Ask of step after step, then of the answer, whether it is right, up to the first no.
@@ -184,8 +178,9 @@ class Reviser:
             ("system", self.prompt.fill("explain", instructions=self.instructions.strip()))
         ]
         for example in self.solved:
-            turns.append(("user", example.question))
-            turns.append(("assistant", write_explanation(example.steps, example.answer)))
+            turns.append(("user", asked_question(example.text, example.choices)))
+            steps = split_steps(example.rationale)
+            turns.append(("assistant", write_explanation(steps, example.label)))
         turns.append(("user", user))
         answer = {
             "number": NUMBER,

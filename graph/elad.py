@@ -23,14 +23,14 @@ from langgraph.types import Send
 
 from evokd.agents.card import solved_first
 from evokd.agents.critic import judge_explanation
-from evokd.agents.reviser import Correction, Reviser, Solved, rest_of
+from evokd.agents.reviser import Correction, Reviser, rest_of
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph import learning
 from evokd.graph.failures import failure_of
 from evokd.graph.pooling import asked_numbers, pool_of, random_of
 from evokd.graph.reading import send_in_batches
-from evokd.graph.session import RunContext, Session, new_builder, session_of
+from evokd.graph.session import RunContext, Session, new_builder, session_of, shown_seed
 from evokd.graph.state import (
     ReadTask,
     RunState,
@@ -48,7 +48,6 @@ from evokd.tasks.explanations import (
     equations,
     first_miscalculated,
     same_answer,
-    split_steps,
 )
 from evokd.tasks.reasoning import MISREASONED, Question, asked_question, question_of
 from evokd.tools.reasoner import Explained, Prefix, Reasoner
@@ -345,7 +344,7 @@ def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) 
     if revision is None:
         return sample.rejected("revision_missing")
     form = _form_of(sample, answers)
-    answer = read_answer(revision.answer, form, sample.choices)
+    answer = canonical_answer(revision.answer, form, sample.choices)
     if not answer:
         return sample.rejected("answer_outside_options" if sample.choices else "answer_unreadable")
     if first_miscalculated(revision.steps) is not None:
@@ -412,16 +411,15 @@ def _revised(session: Session, sample: Sample) -> Sample:
 
 
 def _reviser(session: Session) -> Reviser:
-    shown = solved_first(session.data.seed) if session.config.strategy.show_seeds else []
     return Reviser(
         session.teachers["reviser"],
         session.prompts["reviser"],
         session.card,
         session.config.task.instructions,
         [
-            Solved(asked_question(row.text, row.choices), split_steps(row.rationale), row.label)
-            for row in shown
-            if row.rationale and row.label
+            row
+            for row in solved_first(shown_seed(session.config, session.data.seed))
+            if row.rationale
         ],
     )
 
@@ -441,11 +439,8 @@ def _beside(
 ) -> Revision:
     """Return the student's explanation as far as the reviser's own bears it out, then that one."""
     steps = said.steps or []
-    solution = _revision([], own)
-    walk = reviser.compare(question, steps, solution.steps, call)
-    agrees = bool(said.label) and same_answer(
-        said.label, read_answer(own.answer, form, choices), form, choices
-    )
+    walk = reviser.compare(question, steps, own.steps, call)
+    agrees = same_answer(said.label, own.answer, form, choices)
     verdicts, at = list(walk.verdicts), walk.first_wrong
     if at is None:
         verdicts += [agrees] if said.label else []
@@ -453,27 +448,13 @@ def _beside(
     if at is None:
         return Revision(steps=steps, answer=said.label, verdicts=verdicts, compared=True)
     kept = steps[:at]
-    return Revision(
-        steps=[*kept, *rest_of(solution.steps, kept)],
-        answer=own.answer,
-        verdicts=verdicts,
-        first_wrong=at,
-        compared=True,
-    )
-
-
-def read_answer(text: str, form: AnswerForm, choices: Sequence[str]) -> str:
-    """Return the answer of a reviser's reply in its canonical form; '' where there is none."""
-    answer = canonical_answer(text, form, choices)
-    if not answer and form == "number":  # one that answers with its sum: 15 - 14 = 1
-        answer = canonical_answer(text.rpartition("=")[2], form)
-    return answer
+    rest = Correction(tuple(rest_of(own.steps, kept)), own.answer)
+    return _revision(kept, rest, verdicts=verdicts, first_wrong=at, compared=True)
 
 
 def _revision(kept: Sequence[str], own: Correction, **more: Any) -> Revision:
-    """Return what is kept of the student's steps, and the reviser's after them, each one a line."""
-    written = [" ".join(step.split()) for step in own.steps]
-    return Revision(steps=[*kept, *(one for one in written if one)], answer=own.answer, **more)
+    """Return what is kept of the student's steps, and the reviser's after them."""
+    return Revision(steps=[*kept, *own.steps], answer=own.answer, **more)
 
 
 def _judged(session: Session, sample: Sample) -> Sample:

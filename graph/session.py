@@ -420,9 +420,14 @@ def _foreign(pool: Pool, data: TaskData, student: str) -> list[str]:
     ]
 
 
+def shown_seed(config: Config, seed: Sequence[Example]) -> Sequence[Example]:
+    """Return the gold rows that the roles may be shown."""
+    return seed if config.strategy.show_seeds else ()
+
+
 def task_card(config: Config, prompt: Prompt, seed: Sequence[Example]) -> str:
     """Return the first message of every role."""
-    shown = seed if config.strategy.show_seeds else ()
+    shown = shown_seed(config, seed)
     if config.task.kind == "reasoning":
         return render_solved(prompt, config.task.instructions, shown)
     return render_card(prompt, config.task.instructions, config.task.labels, shown)

@@ -16,14 +16,14 @@ from fake_llm import FakeLLM
 from evokd import api, distill
 from evokd.agents.parsing import Lines
 from evokd.agents.prompting import load_prompt
-from evokd.agents.reviser import Reviser, Solved, numbered, rest_of
+from evokd.agents.reviser import Reviser, numbered, rest_of
 from evokd.agents.teacher import Call, Choice
 from evokd.config import load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ResumeError
 from evokd.graph.elad import inspect_revision
 from evokd.planner import estimate
-from evokd.records import POOL, Prediction, Revision, Sample
+from evokd.records import POOL, Example, Prediction, Revision, Sample
 from evokd.report_explanations import agreement_warning, revision_counts
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
@@ -367,7 +367,7 @@ class _Teller:
 
 
 def explainer(teller: _Teller) -> Reviser:
-    solved = [Solved("2 and 2?", ["2 + 2 = 4"], "4")]
+    solved = [Example(text="2 and 2?", label="4", rationale="2 + 2 = 4")]
     prompt = load_prompt("reviser", "reasoning")
     return Reviser(teller, prompt, "card", "Add.", solved)  # type: ignore[arg-type]
 

@@ -71,7 +71,8 @@ class BenchSet:
     """One set with all its rows; a row's index is its place in the file.
 
     `train` keeps the file's rows of the set's labels, but for texts of the test split, doubles and
-    texts with two labels; `test` keeps doubles out.
+    texts with two labels; `test` keeps doubles out. `explained` holds the questions, normalized,
+    whose explanations are ours; then the others have none.
     """
 
     name: str
@@ -79,7 +80,7 @@ class BenchSet:
     copyable: bool
     task: dict[str, Any]
     settings: dict[str, dict[str, Any]]
-    explained: Sequence[dict[str, str]]
+    explained: frozenset[str]
     train: dict[int, Example]
     test: dict[int, Example]
     _places: dict[str, str] = field(default_factory=dict)
@@ -99,8 +100,8 @@ class BenchSet:
         """Return the dev cut: up to 40 train rows a label, or 100 questions; at most half."""
         rng = random.Random(f"{self.name} dev")  # noqa: S311
         if not self.labels:
-            ours = {normalize(one["question"]) for one in self.explained}
-            free = [at for at, row in self.train.items() if normalize(row.text) not in ours]
+            known = self.explained
+            free = [at for at, row in self.train.items() if normalize(row.text) not in known]
             places = rng.sample(free, min(DEV_QUESTIONS, len(free) // 2))
             return {index: self.train[index] for index in sorted(places)}
         labels = list(self.task_kind.targets(self.task["labels"]))
@@ -127,21 +128,14 @@ class BenchSet:
         self, free: dict[int, Example], shots: int, rng: random.Random
     ) -> dict[int, Example]:
         """Return `shots` questions with short explanations."""
-        rows = free
-        if self.explained:
-            ours = {normalize(one["question"]): one["rationale"] for one in self.explained}
-            rows = {
-                index: row.model_copy(update={"rationale": ours.get(normalize(row.text), "")})
-                for index, row in free.items()
-            }
         short = [
             index
-            for index, row in rows.items()
+            for index, row in free.items()
             if row.rationale and len(split_steps(row.rationale)) <= LONGEST_GOLD
         ]
         if len(short) < shots:
             raise ConfigError(f"{self.name} has fewer than {shots} questions explained in short")
-        return {index: rows[index] for index in rng.sample(short, shots)}
+        return {index: free[index] for index in rng.sample(short, shots)}
 
     def gold(self, split: Literal["test", "dev"]) -> dict[int, Example]:
         """Return what `fullshot` learns: all of train, without the dev cut where that is scored."""
@@ -246,6 +240,12 @@ def load_set(name: str, folder: Path) -> BenchSet:
     train = _read(folder / file.source / "train.jsonl.gz", kind, labels)
     known = {normalize(row.text) for row in test.values()}
     train = {index: row for index, row in train.items() if normalize(row.text) not in known}
+    ours = {normalize(one["question"]): one["rationale"] for one in file.explained}
+    if ours:
+        train = {
+            index: row.model_copy(update={"rationale": ours.get(normalize(row.text), "")})
+            for index, row in train.items()
+        }
     if file.test_rows is not None and file.test_rows < len(test):
         rng = random.Random(f"{name} test")  # noqa: S311
         test = {index: test[index] for index in sorted(rng.sample(list(test), file.test_rows))}
@@ -257,7 +257,7 @@ def load_set(name: str, folder: Path) -> BenchSet:
     places = {letters(text): place for text, place in placed}
     exact = dict(placed)
     return BenchSet(
-        *(name, file.task["kind"], file.copyable, file.task, file.settings, file.explained),
+        *(name, file.task["kind"], file.copyable, file.task, file.settings, frozenset(ours)),
         *(train, test, places, exact),
     )
 

@@ -243,7 +243,9 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
         complete=set(seeds) >= {cell.seed for cell in wanted},
         diff_static=_difference(key, (name, shots, "static", ""), done),
         diff_evokd=_difference((name, shots, "evokd", ""), key, done),
-        diff_chance=_difference(key, (name, shots, strategy, _by_chance(strategy, variant)), done)
+        diff_chance=_difference(
+            key, (name, shots, strategy, _compared_with(strategy, variant)), done
+        )
         if strategy in (POOL, ELAD)
         else None,
         seeds=seeds,
@@ -254,7 +256,7 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
     )
 
 
-def _by_chance(strategy: str, variant: str) -> str:
+def _compared_with(strategy: str, variant: str) -> str:
     """Return what a variant is compared with: its mode without any choice.
 
     A way of `elad` to annotate is compared with `elad` itself, which chooses as it does.

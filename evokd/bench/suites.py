@@ -23,6 +23,7 @@ BUDGETED = ("static", "attr", "evokd")  # strategies with a budget
 POOL = "llkd"  # it asks about a pool of texts, some rounds of them or all
 ELAD = "elad"  # it has explanations of a pool's questions revised
 ASKING = (*BUDGETED, POOL, ELAD)
+BUDGETS = {**dict.fromkeys(BUDGETED, BUDGET), ELAD: REVISION_BUDGET}
 PEERS = (SETFIT, TEACHER_ZERO, TEACHER_ONE)
 STRATEGIES = ("fewshot", *ASKING, "fullshot", *PEERS)
 WRITING = tuple(one for one in STRATEGIES if one not in (POOL, ELAD))
@@ -61,8 +62,8 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     POOL: POOL_VARIANTS,
     ELAD: ELAD_VARIANTS,
 }
-ELAD_MAIN = ("", "random", "whole")  # with all random seeds; the others with one
-POOL_MAIN = ("", "random", "paper", WHOLE_POOL)  # with all random seeds; the others with one
+# The variants with all random seeds; the others have one.
+MAIN = {ELAD: ("", "random", "whole"), POOL: ("", "random", "paper", WHOLE_POOL)}
 ABLATED_SETS = {"no topics": "trec"}  # the others on banking8, whose texts have no topics
 CORE_SETS = ("banking8", "trec", "clinc10")
 MORE_SETS = ("sst2", "csabstruct")
@@ -148,20 +149,12 @@ def _pool() -> list[Cell]:
     sets = (*CORE_SETS, *MORE_SETS)
     return [
         *_grid(sets, 1, ("fewshot", "fullshot", TEACHER_ZERO), range(3)),
-        *(
-            _cell(name, 1, POOL, seed, variant)
-            for name, variant, seed in product(sets, POOL_VARIANTS, range(3))
-            if variant in POOL_MAIN or seed == 0
-        ),
+        *_varied(sets, 1, POOL, range(3)),
     ]
 
 
 def _reasoning() -> list[Cell]:
-    return [
-        _cell(name, SOLVED, ELAD, seed, variant)
-        for name, variant, seed in product(QUESTION_SETS, ELAD_VARIANTS, range(2))
-        if variant in ELAD_MAIN or seed == 0
-    ]
+    return _varied(QUESTION_SETS, SOLVED, ELAD, range(2))
 
 
 def _quick() -> list[Cell]:
@@ -181,8 +174,16 @@ def _grid(
     ]
 
 
+def _varied(sets: Iterable[str], shots: int, strategy: str, seeds: Iterable[int]) -> list[Cell]:
+    return [
+        _cell(name, shots, strategy, seed, variant)
+        for name, variant, seed in product(sets, VARIANTS[strategy], seeds)
+        if variant in MAIN[strategy] or seed == 0
+    ]
+
+
 def _cell(name: str, shots: int, strategy: str, seed: int, variant: str = "") -> Cell:
-    budget = {ELAD: REVISION_BUDGET}.get(strategy, BUDGET if strategy in BUDGETED else 0)
+    budget = BUDGETS.get(strategy, 0)
     return Cell(set=name, shots=shots, strategy=strategy, variant=variant, seed=seed, budget=budget)
 
 
