@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evokd.agents.answers import classify, client_errors, named_failure, to_reply
 from evokd.agents.compact_grammar import choice_grammar, compact_grammar
 from evokd.agents.models import LOCAL, Endpoint, chat_model
 from evokd.agents.option_probability import option_probabilities
@@ -60,7 +61,6 @@ SAMPLERS: dict[str, dict[str, float]] = {
 PROBED = ((True, True), (False, True), (False, False))
 UNKNOWN = -1.0
 YES, NO = "Yes", "No"
-CHARS_PER_TOKEN = 4  # for endpoints that report no usage
 
 
 class Capabilities(BaseModel):
@@ -482,8 +482,8 @@ class Teacher:
             self._open(call, key, attempt)
             try:
                 reply = self._invoke(request, call, seed)
-            except _client_errors(self.endpoint) as error:
-                outcome, wait = _classify(error)
+            except client_errors(self.endpoint) as error:
+                outcome, wait = classify(error)
                 self._close(outcome, None)
                 self._give_up_or_wait(error, outcome, wait, retry)
                 continue
@@ -500,10 +500,13 @@ class Teacher:
     ) -> None:
         where = f"{self.role}: {self.model} at {self.endpoint.base_url or 'its default address'}"
         if outcome == "bad request":
-            raise ReplyError(self.role, self.model, f"the endpoint refused: {_status(error)}", "")
+            raise ReplyError(
+                self.role, self.model, f"the endpoint refused: {named_failure(error)}", ""
+            )
         if wait is None:
             raise TeacherError(
-                f"{where} answered {_status(error)} ({outcome}); check key, model name and address"
+                f"{where} answered {named_failure(error)} ({outcome}); "
+                "check key, model name and address"
             ) from None
         if retry >= (self.settings.max_retries or 0):
             raise TeacherError(
@@ -540,7 +543,7 @@ class Teacher:
             config=self._run_config(f"{self.role}: {call.purpose}", call),
             **bound,
         )
-        return _to_reply(message, request)
+        return to_reply(message, request)
 
     def _chat_model(self) -> BaseChatModel:
         with self._client_lock:
@@ -593,79 +596,3 @@ def _seen(reply: Reply, mode: Mode, sampling: bool) -> Capabilities:
         usage=reply.usage_reported,
         sampling=sampling,
     )
-
-
-def _client_errors(endpoint: Endpoint) -> tuple[type[Exception], ...]:
-    """Return what a client raises; of one that is not ours to know, anything."""
-    if not endpoint.speaks_openai:
-        return (Exception,)
-    import httpx
-    import openai
-
-    return (openai.OpenAIError, httpx.HTTPError)
-
-
-def _status(error: Exception) -> str:
-    status = getattr(error, "status_code", None)
-    return f"HTTP {status}" if status else type(error).__name__
-
-
-def _classify(error: Exception) -> tuple[str, float | None]:
-    """Return the outcome for the ledger and the seconds to wait; None: do not try again."""
-    status = getattr(error, "status_code", None)
-    if status == 429 or (status is not None and status >= 500):
-        return ("rate limited" if status == 429 else "server error"), _retry_after(error)
-    if status in (400, 413, 422):
-        return "bad request", None
-    if status is not None:
-        return "refused", None
-    name = type(error).__name__
-    if "Timeout" in name:
-        return "time-out", 0.0
-    if "Connect" in name or "Protocol" in name or "Network" in name or "Read" in name:
-        return "no connection", 0.0
-    return "bad request", None
-
-
-def _retry_after(error: Exception) -> float:
-    response = getattr(error, "response", None)
-    value = response.headers.get("retry-after", "") if response is not None else ""
-    try:
-        return min(60.0, float(value))
-    except ValueError:
-        return 0.0
-
-
-def _to_reply(message: Any, request: dict[str, Any]) -> Reply:
-    content = message.content if isinstance(message.content, str) else message.text
-    meta = message.response_metadata or {}
-    usage = message.usage_metadata
-    asked = sum(len(turn[1]) for turn in request["messages"])
-    return Reply(
-        text=content,
-        finish_reason=_finish_reason(meta),
-        input_tokens=usage["input_tokens"] if usage else asked // CHARS_PER_TOKEN,
-        output_tokens=usage["output_tokens"] if usage else len(content) // CHARS_PER_TOKEN,
-        usage_reported=usage is not None,
-        logprobs=_logprobs(meta.get("logprobs")),
-    )
-
-
-def _finish_reason(meta: Mapping[str, Any]) -> str:
-    """Return why a reply ended, in OpenAI's words: `length` where it was cut off."""
-    reason = str(meta.get("finish_reason") or meta.get("stop_reason") or "")
-    return "length" if reason.lower() == "max_tokens" else reason
-
-
-def _logprobs(raw: Any) -> list[dict[str, Any]] | None:
-    tokens = (raw or {}).get("content") if isinstance(raw, dict) else None
-    if not tokens:
-        return None
-    return [
-        {
-            "token": token["token"],
-            "logprob": token["logprob"],
-            "top": {top["token"]: top["logprob"] for top in token.get("top_logprobs") or []},
-        }
-        for token in tokens
-    ]

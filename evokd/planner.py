@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evokd.agents.answers import CHARS_PER_TOKEN
 from evokd.agents.attributes import STYLES, TOPICS
 from evokd.agents.critic import SHOWN_GOOD, read_bad_examples
 from evokd.agents.generator import Assignment, written_order
@@ -38,7 +39,6 @@ from evokd.tasks import TaskData, kind_of, load_task_data
 from evokd.tasks.pool import PoolRow, read_pool
 from evokd.tools.calibration import FEWEST_GOLD
 
-CHARS_PER_TOKEN = 4
 TOKENS_PER_TEXT = 15
 TOKENS_PER_LIST = 8  # its name in the reply
 TOKENS_PER_WEAKNESS = 70

@@ -14,12 +14,11 @@ from transformers import AutoModelForCausalLM
 from evokd.config import StudentSection
 from evokd.errors import ConfigError, DataError
 from evokd.tasks.reasoning import Question
+from evokd.tools.causal import check_causal, load_causal
 from evokd.tools.reasoner import (
     Prefix,
     Reasoner,
-    check_causal,
     keep_reasoner,
-    load_causal,
     prompt_ids,
     train_reasoner,
 )

@@ -10,19 +10,15 @@ from __future__ import annotations
 import copy
 import json
 import math
-import shutil
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from functools import cached_property
-from io import StringIO
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
 from evokd.config import StudentSection
-from evokd.errors import ConfigError, DataError
+from evokd.errors import DataError
 from evokd.records import Prediction
 from evokd.store.files import storage_errors, write_text
 from evokd.tasks.explanations import (
@@ -33,12 +29,12 @@ from evokd.tasks.explanations import (
     write_explanation,
 )
 from evokd.tasks.reasoning import Question
+from evokd.tools.causal import load_causal, with_adapter, with_new_adapter
 from evokd.tools.student import load_libraries, uses_bf16
 from evokd.tools.training import (
     Lesson,
     TrainingResult,
     TrainingRow,
-    cannot_load,
     fit_lesson,
     save_model,
 )
@@ -49,7 +45,6 @@ ANSWER_TOKENS = 12
 NEW_LINE = "\n"
 BATCH = 48  # questions, or continuations, decoded together
 ABOUT = "reasoner.json"
-CONVERTED = "float16"
 TURNS = ("system", "user")
 FORM = f"Explain in short steps, a line each. End with a line: {ANSWER} and the answer."
 
@@ -465,7 +460,7 @@ def train_reasoner(
         model = (
             with_adapter(model, Path(model_folder), trainable=True)
             if goes_on
-            else _with_new_adapter(model, settings)
+            else with_new_adapter(model, settings)
         )
     if rows:
         result = fit_lesson(
@@ -495,78 +490,6 @@ def keep_reasoner(folder: Path, target: Path) -> None:
     student = Reasoner(folder)
     save_model(student._model.to(torch.float16), student._tokenizer, target)
     _write_about(target, student.instructions, student.answer_form, student.max_new_tokens, "")
-
-
-def load_causal(source: str) -> tuple[Any, Any]:
-    """Load model and tokenizer of a hub id or a folder, in fp32; a GGUF file is made float first.
-
-    Raises:
-        ConfigError: they cannot be loaded.
-    """
-    _, transformers = load_libraries()
-    folder = _as_float(Path(source)) if _gguf_in(Path(source)) else source
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
-    except (OSError, ValueError) as error:
-        raise cannot_load(source, error) from None
-    return model, tokenizer
-
-
-def check_causal(source: str) -> None:
-    """Check that a student that reasons can be loaded and trained, without its weights.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    _, transformers = load_libraries()
-    if _gguf_in(Path(source)):
-        return
-    try:
-        config = transformers.AutoConfig.from_pretrained(source)
-        transformers.AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise cannot_load(source, error) from None
-    if getattr(config, "quantization_config", None):
-        raise ConfigError(
-            f"student.model: {source} holds quantised weights, which cannot be fine-tuned; give "
-            "the model they were made of"
-        )
-    if type(config) not in transformers.AutoModelForCausalLM._model_mapping:
-        raise ConfigError(
-            f"student.model: {source} is no causal language model ({config.model_type}); "
-            "task.kind reasoning needs one, such as local:smollm2-135m-instruct"
-        )
-
-
-def with_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
-    """Return a model with the LoRA matrices of a folder."""
-    from peft import PeftModel
-
-    with _no_future_warnings():
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
-
-
-def _with_new_adapter(model: Any, settings: StudentSection) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    lora = LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=2 * settings.lora_rank,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    with _no_future_warnings():
-        return get_peft_model(model, lora)
-
-
-@contextmanager
-def _no_future_warnings() -> Iterator[None]:
-    """Keep from users what peft has yet to rename."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 def _lesson(
@@ -628,43 +551,3 @@ def _write_about(
         "model": model,
     }
     write_text(folder / ABOUT, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-
-
-def _gguf_in(folder: Path) -> Path | None:
-    """Return the GGUF file of a folder that holds nothing transformers could load."""
-    if not folder.is_dir() or (folder / "config.json").exists():
-        return None
-    return next(iter(sorted(folder.glob("*.gguf"))), None)
-
-
-def _as_float(folder: Path) -> Path:
-    """Return where the weights of a folder's GGUF file lie as float16, made once.
-
-    Raises:
-        ConfigError: transformers cannot read them.
-    """
-    from filelock import FileLock
-
-    _, transformers = load_libraries()
-    target = folder / CONVERTED
-    with storage_errors(target), FileLock(folder / f".{CONVERTED}.lock"):
-        if (target / "config.json").exists():
-            return target
-        file = _gguf_in(folder)
-        assert file is not None
-        try:
-            with redirect_stderr(StringIO()):  # a progress bar that nothing turns off
-                tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
-                model = transformers.AutoModelForCausalLM.from_pretrained(
-                    folder, gguf_file=file.name, dtype="float16"
-                )
-        except (OSError, ValueError, NotImplementedError) as error:
-            raise cannot_load(str(file), error) from None
-        model.hf_quantizer = None  # they are plain weights now
-        model.is_quantized = False
-        vars(model.config).pop("quantization_config", None)
-        beside = folder / f".{CONVERTED}.tmp"
-        shutil.rmtree(beside, ignore_errors=True)
-        save_model(model, tokenizer, beside)
-        beside.rename(target)
-    return target

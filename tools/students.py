@@ -15,7 +15,8 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.config import StudentSection
-from evokd.tools.reasoner import Reasoner, check_causal, keep_reasoner, train_reasoner
+from evokd.tools.causal import check_causal
+from evokd.tools.reasoner import Reasoner, keep_reasoner, train_reasoner
 from evokd.tools.student import Student
 from evokd.tools.tagger import Tagger, train_tagger
 from evokd.tools.training import (

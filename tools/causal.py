@@ -1,0 +1,132 @@
+"""A causal language model's weights: loaded, checked, given LoRA matrices; GGUF made float."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from evokd.config import StudentSection
+from evokd.errors import ConfigError
+from evokd.store.files import storage_errors
+from evokd.tools.student import load_libraries
+from evokd.tools.training import cannot_load, save_model
+
+CONVERTED = "float16"
+
+
+def load_causal(source: str) -> tuple[Any, Any]:
+    """Load model and tokenizer of a hub id or a folder, in fp32; a GGUF file is made float first.
+
+    Raises:
+        ConfigError: they cannot be loaded.
+    """
+    _, transformers = load_libraries()
+    folder = _as_float(Path(source)) if _gguf_in(Path(source)) else source
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    except (OSError, ValueError) as error:
+        raise cannot_load(source, error) from None
+    return model, tokenizer
+
+
+def check_causal(source: str) -> None:
+    """Check that a student that reasons can be loaded and trained, without its weights.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    _, transformers = load_libraries()
+    if _gguf_in(Path(source)):
+        return
+    try:
+        config = transformers.AutoConfig.from_pretrained(source)
+        transformers.AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise cannot_load(source, error) from None
+    if getattr(config, "quantization_config", None):
+        raise ConfigError(
+            f"student.model: {source} holds quantised weights, which cannot be fine-tuned; give "
+            "the model they were made of"
+        )
+    if type(config) not in transformers.AutoModelForCausalLM._model_mapping:
+        raise ConfigError(
+            f"student.model: {source} is no causal language model ({config.model_type}); "
+            "task.kind reasoning needs one, such as local:smollm2-135m-instruct"
+        )
+
+
+def with_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
+    """Return a model with the LoRA matrices of a folder."""
+    from peft import PeftModel
+
+    with _no_future_warnings():
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+
+
+def with_new_adapter(model: Any, settings: StudentSection) -> Any:
+    """Return a model with fresh LoRA matrices on all linear layers (Hu et al., 2021)."""
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=2 * settings.lora_rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with _no_future_warnings():
+        return get_peft_model(model, lora)
+
+
+@contextmanager
+def _no_future_warnings() -> Iterator[None]:
+    """Keep from users what peft has yet to rename."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def _gguf_in(folder: Path) -> Path | None:
+    """Return the GGUF file of a folder that holds nothing transformers could load."""
+    if not folder.is_dir() or (folder / "config.json").exists():
+        return None
+    return next(iter(sorted(folder.glob("*.gguf"))), None)
+
+
+def _as_float(folder: Path) -> Path:
+    """Return where the weights of a folder's GGUF file lie as float16, made once.
+
+    Raises:
+        ConfigError: transformers cannot read them.
+    """
+    from filelock import FileLock
+
+    _, transformers = load_libraries()
+    target = folder / CONVERTED
+    with storage_errors(target), FileLock(folder / f".{CONVERTED}.lock"):
+        if (target / "config.json").exists():
+            return target
+        file = _gguf_in(folder)
+        assert file is not None
+        try:
+            with redirect_stderr(StringIO()):  # a progress bar that nothing turns off
+                tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
+                model = transformers.AutoModelForCausalLM.from_pretrained(
+                    folder, gguf_file=file.name, dtype="float16"
+                )
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise cannot_load(str(file), error) from None
+        model.hf_quantizer = None  # they are plain weights now
+        model.is_quantized = False
+        vars(model.config).pop("quantization_config", None)
+        beside = folder / f".{CONVERTED}.tmp"
+        shutil.rmtree(beside, ignore_errors=True)
+        save_model(model, tokenizer, beside)
+        beside.rename(target)
+    return target
