@@ -64,6 +64,12 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def tint(share: float) -> str:
+    """Return the strength of a heat colour; small shares stay visible."""
+    share = min(1.0, max(0.0, share))
+    return f"{max(0.12, 0.65 * share**0.7) if share else 0:.2f}"
+
+
 def words(name: object) -> str:
     """Turn a key such as `near_duplicate` into words."""
     return str(name).replace("_", " ")

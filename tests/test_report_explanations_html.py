@@ -10,7 +10,8 @@ import pytest
 from test_report_html import ATTACK, Page
 from test_report_html import REPORT as OF_LABELS
 
-from evokd.report_html import explanation_card, render_html
+from evokd.report_html import render_html
+from evokd.report_kinds import explanation_card
 
 COUNTS = {
     "revised": 40,

@@ -28,9 +28,8 @@ from evokd.report_html import (
     history_step,
     label_table,
     render_html,
-    tint,
 )
-from evokd.report_words import cell_percent, duration, short_count
+from evokd.report_words import cell_percent, duration, short_count, tint
 
 ATTACK = "<script>alert('x')</script>"
 LABELS = {
