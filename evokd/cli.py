@@ -288,7 +288,8 @@ def bench(
 @models_app.command("list")
 def list_models(json_: Json = False) -> None:
     """List the model packs and which are here."""
-    from evokd.tools.packs import PACKS, installed
+    from evokd.tools.pack_list import PACKS
+    from evokd.tools.packs import installed
 
     for name, pack in PACKS.items():
         folder = installed(name)
@@ -316,7 +317,8 @@ def pull_models(
     source: Annotated[Path | None, typer.Option("--from", help="A file or folder.")] = None,
 ) -> None:
     """Fetch model packs and check their hashes."""
-    from evokd.tools.packs import fetch_pack, find_pack
+    from evokd.tools.pack_list import find_pack
+    from evokd.tools.packs import fetch_pack
     from evokd.view import open_view
 
     for name in names:

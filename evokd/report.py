@@ -24,7 +24,7 @@ from evokd.store.files import write_text
 from evokd.store.ledger import WINDOW, covered_seconds, union_of
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks.classification import Classification, confusion_matrix
-from evokd.tools.packs import PACKS
+from evokd.tools.pack_list import PACKS
 from evokd.tools.student import cpu_flags
 from evokd.tools.students import open_student
 

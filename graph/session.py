@@ -37,7 +37,8 @@ from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.pool import read_pool
 from evokd.tasks.reasoning import usual_form
 from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions, fewest_words
-from evokd.tools.packs import PACKS, fetch_pack, find_pack, gguf_path, installed
+from evokd.tools.pack_list import PACKS, find_pack
+from evokd.tools.packs import fetch_pack, gguf_path, installed
 from evokd.tools.server import LocalServer
 from evokd.tools.student import pieces_per_word, resolve_student
 from evokd.tools.students import check_student

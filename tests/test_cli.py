@@ -25,7 +25,7 @@ from evokd.config import STRATEGIES, dump_config, load_config
 from evokd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_STOPPED
 from evokd.store.files import write_text
 from evokd.store.run_dir import RunDirectory
-from evokd.tools.packs import PACKS
+from evokd.tools.pack_list import PACKS
 
 KEY = "sk-very-secret-key-0123456789"
 HEAVY = ("torch", "transformers", "chromadb", "langgraph", "langchain_core", "openai", "numpy")

@@ -20,7 +20,7 @@ import pytest
 
 from evokd.errors import ConfigError, PackError, StorageError
 from evokd.tools import packs
-from evokd.tools.packs import Pack, PackFile
+from evokd.tools.pack_list import PACKS, Pack, PackFile, find_pack
 
 DATA = bytes(range(256)) * 40
 PARTS = (DATA[:4000], DATA[4000:9000], DATA[9000:])
@@ -84,7 +84,7 @@ def pack(monkeypatch: pytest.MonkeyPatch) -> Pack:
         parts_version=VERSION,
         part_pattern="{package}/data/*.bin",
     )
-    monkeypatch.setitem(packs.PACKS, "tiny", tiny)
+    monkeypatch.setitem(PACKS, "tiny", tiny)
     return tiny
 
 
@@ -115,13 +115,13 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> Pack:
         parts_version=VERSION,
         part_pattern="{package}/model/{file}",
     )
-    monkeypatch.setitem(packs.PACKS, "enc", enc)
+    monkeypatch.setitem(PACKS, "enc", enc)
     return enc
 
 
 def on_hub(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     hub_files = {file.name: file.name for file in pack.files}
-    monkeypatch.setitem(packs.PACKS, pack.name, replace(pack, hub_files=hub_files))
+    monkeypatch.setitem(PACKS, pack.name, replace(pack, hub_files=hub_files))
 
 
 def hub_of(data: bytes) -> Callable[[Pack, str, Path, Callable[[int], None]], Path]:
@@ -144,13 +144,13 @@ def names_in(folder: Path) -> set[str]:
 
 def test_unknown_pack_names_the_nearest_and_the_known() -> None:
     with pytest.raises(ConfigError) as caught:
-        packs.find_pack("smolm2-135m-instruct")
+        find_pack("smolm2-135m-instruct")
     assert "did you mean 'smollm2-135m-instruct'?" in str(caught.value)
     assert "all-MiniLM-L6-v2" in str(caught.value)
 
 
 def test_every_pack_can_be_had_from_hub_and_parts() -> None:
-    for name, pack in packs.PACKS.items():
+    for name, pack in PACKS.items():
         assert pack.name == name
         assert set(pack.hub_files) == {file.name for file in pack.files}
         assert pack.parts
@@ -346,8 +346,8 @@ def test_another_file_on_the_hub_is_refused_and_the_parts_are_tried(
 def test_an_unreachable_hub_gives_up_fast(tmp_path: Path) -> None:
     """A closed port on loopback stands in for the hub, in a fresh process that reads it."""
     script = (
-        "import sys; from pathlib import Path; from evokd.tools import packs\n"
-        "pack = packs.find_pack('smollm2-135m-instruct')\n"
+        "import sys; from pathlib import Path; from evokd.tools import pack_list, packs\n"
+        "pack = pack_list.find_pack('smollm2-135m-instruct')\n"
         "try: packs.hub_download(pack, pack.files[0].name, Path(sys.argv[1]), print)\n"
         "except packs.PackError as error: print('PackError:', error)\n"
     )
@@ -445,6 +445,6 @@ def test_pip_failure_names_the_part_and_not_the_index(
 
 
 def test_a_pack_is_known_by_its_weights() -> None:
-    student = packs.find_pack("all-MiniLM-L6-v2")
+    student = find_pack("all-MiniLM-L6-v2")
     weights = next(file for file in student.files if file.name.endswith("model.safetensors"))
     assert student.weights_sha256 == weights.sha256

@@ -29,7 +29,8 @@ from evokd.store.ledger import OK
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskKind
 from evokd.tasks.ner import Mention, entities_reply, found_in
-from evokd.tools.packs import PACKS, fetch_pack
+from evokd.tools.pack_list import PACKS
+from evokd.tools.packs import fetch_pack
 
 TEACHER_ROWS = 300
 SETFIT_BODY = "all-MiniLM-L6-v2"
