@@ -3,8 +3,8 @@
 `render_html` is pure: a dict goes in, a page comes out. It reads no file of the run, draws its
 charts as inline SVG and loads nothing from outside. It knows nothing of how the numbers came
 about; beyond the keys of the run directory's contract every key may be missing. All numbers are
-prepared here, all markup stands in `report.html.j2`, where autoescape is on: texts come from
-users and LLMs.
+prepared here, in `report_chart.py` and in `report_kinds.py`; all markup stands in
+`report.html.j2`, where autoescape is on: texts come from users and LLMs.
 """
 
 from __future__ import annotations
