@@ -180,13 +180,18 @@ def send_to_reviser(
 
 
 def revise(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Find the first wrong step of an explanation and have it corrected from there."""
+    """Find the first wrong step of an explanation and have it corrected from there.
+
+    Of the budget is kept back what the critic's verdicts on a round will cost.
+    """
     session = session_of(state, runtime)
+    strategy = session.config.strategy
+    unread = strategy.samples_per_round if strategy.critic else 0
     revised = []
     with session.phase("revise", state["round"]):
         for raw in state["samples"]:
             sample = Sample(**raw)
-            if session.budget_reached():
+            if session.budget_reached(to_read=unread):
                 revised.append(sample.rejected("budget"))
                 continue
             try:
@@ -221,7 +226,7 @@ def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] 
 
 
 def critique(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Have the critic judge a revised explanation."""
+    """Have the critic judge a revised explanation, whatever is left: `revise` kept that back."""
     session = session_of(state, runtime)
     with session.phase("critique", state["round"]):
         judged = [_judged(session, Sample(**raw)) for raw in state["samples"]]
@@ -460,8 +465,6 @@ def _revision(kept: Sequence[str], own: Correction, **more: Any) -> Revision:
 def _judged(session: Session, sample: Sample) -> Sample:
     revision, strategy = sample.revision, session.config.strategy
     assert revision is not None
-    if session.budget_reached():
-        return sample.rejected("budget")
     call = Call(sample.round, f"critique:{sample.id}")
     question = asked_question(sample.text, sample.choices)
     asked = session.teachers["critic"], session.prompts["critic"], session.card

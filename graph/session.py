@@ -149,10 +149,16 @@ class Session:
         return bool(self.budget_reached(to_read=self.config.strategy.samples_per_round))
 
     def _price_of_reading(self) -> dict[str, float]:
-        """Return what labeler and critic have cost so far for each text, in tokens."""
+        """Return what labeler and critic have cost so far for each text, in tokens.
+
+        Before there is a text, it is what a call of the reviser has cost: a verdict costs no more.
+        """
         texts = len(self.run.read_samples())
         by_role = self.ledger.spent_by_role()
         read = [by_role[role] for role in ("labeler", "critic") if role in by_role]
+        if not texts and "reviser" in by_role:
+            read = [by_role["reviser"]]
+            texts = read[0][0]
         if not texts:
             return {}
         written = sum(tokens_out for _, _, tokens_out in read)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,30 @@ def test_a_budget_ends_the_run(sums: Path) -> None:
     result = run(sums, "budget.output_tokens=60")
     assert result.report["status"] == "budget"
     assert Ledger(result.path / "calls.sqlite").budget_spent()["output_tokens"] <= 60 + 4 * 20
+
+
+def test_what_was_revised_is_judged_however_little_is_left(
+    tmp_path: Path, llm: FakeLLM, tiny_reasoner: Path
+) -> None:
+    changes = {"strategy": {"rounds": 1}, "budget": {"output_tokens": 60}}
+    task = write_questions(tmp_path, llm.base_url, tiny_reasoner, changes)
+    for name, count in (("seed", 2), ("test", 1), ("pool", 20)):
+        rows = [
+            {"question": f"Is {name} {n} big?", "answer": "yes", "rationale": "It is big."}
+            for n in range(count)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+    def answer(body: dict[str, Any]) -> str:
+        if '"Answer: "' in body["messages"][0]["content"]:
+            return "It is very big.\nAnswer: yes"
+        agrees = "It is very big." in body["messages"][-1]["content"]
+        return json.dumps({"answer": "Yes" if agrees else "No"})
+
+    llm.answer = answer  # type: ignore[method-assign]
+    decided = Counter(one.reason if one.revision else "not revised" for one in samples(run(task)))
+    assert decided[None] >= 1
+    assert set(decided) <= {None, "not revised"}
 
 
 @pytest.mark.parametrize("selection", ["random", "least-confidence", "answer-entropy"])
