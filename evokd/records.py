@@ -79,7 +79,9 @@ class Revision(Record):
         description="of the student's steps, then of its answer, as far as the walk went",
     )
     first_wrong: int | None = Field(
-        None, description="place of the first wrong step, from 0; one past the last: the answer"
+        None,
+        description="place of the first wrong step, from 0; one past the last: the answer; None: "
+        "none was found, perhaps because nobody looked",
     )
     compared: bool = Field(
         False, description="with a solution, sums by code: the verdicts are not the reviser's alone"

@@ -7,7 +7,7 @@ from typing import Any
 
 from evokd.graph.learning import predict
 from evokd.graph.session import Session
-from evokd.records import Revision, Sample
+from evokd.records import Prediction, Revision, Sample
 from evokd.tasks.explanations import first_miscalculated, is_answer
 from evokd.tools.students import open_student
 
@@ -21,7 +21,9 @@ def revision_counts(samples: Sequence[Sample]) -> dict[str, Any] | None:
 
     `miscalculated` counts the explanations with a step whose arithmetic is wrong, `located` those
     in which the reviser's first no was to that very step, `asked` those in which it was asked of
-    it, `overlooked` those in which it said yes. `known` counts those with a known answer.
+    it, `overlooked` those in which it said yes. `compared` counts the explanations that were held
+    against a solution of the reviser's, and not walked through. `known` counts those with a known
+    answer.
     """
     revised = [(one, one.revision) for one in samples if one.revision is not None]
     if not revised:
@@ -72,32 +74,40 @@ def explained(session: Session, samples: Sequence[Sample]) -> list[dict[str, Any
         return []
     student = open_student(session.kind.name, session.run.student, session.config.student)
     after = predict(session, student, shown)
-    told = []
-    for one, said in zip(shown, after, strict=True):
-        assert one.revision is not None
-        assert one.prediction is not None
-        told.append(
-            {
-                "question": one.text,
-                "choices": one.choices,
-                "round": one.round,
-                "uncertainty": one.uncertainty,
-                "steps": one.prediction.steps or [],
-                "answer": one.prediction.label,
-                "first_wrong": one.revision.first_wrong,
-                "revised": one.revision.steps,
-                "revised_answer": one.label,
-                "after": said.steps or [],
-                "after_answer": said.label,
-                "known_answer": one.known_answer,
-            }
-        )
-    return told
+    return [told_of(one, said) for one, said in zip(shown, after, strict=True)]
+
+
+def told_of(sample: Sample, after: Prediction) -> dict[str, Any]:
+    """Return what a report holds of one revised question.
+
+    Args:
+        after: what the kept student says of it.
+    """
+    said, revision = sample.prediction, sample.revision
+    assert said is not None
+    assert revision is not None
+    return {
+        "question": sample.text,
+        "choices": sample.choices,
+        "round": sample.round,
+        "uncertainty": sample.uncertainty,
+        "steps": said.steps or [],
+        "answer": said.label,
+        "first_wrong": revision.first_wrong,
+        "revised": revision.steps,
+        "revised_answer": sample.label,
+        "after": after.steps or [],
+        "after_answer": after.label,
+        "known_answer": sample.known_answer,
+    }
 
 
 def _counts_of_walks(revised: Sequence[tuple[Sample, Revision]]) -> dict[str, int]:
-    counts = {"walked": 0, "miscalculated": 0, "located": 0, "asked": 0, "overlooked": 0}
+    counts = dict.fromkeys(
+        ("walked", "compared", "miscalculated", "located", "asked", "overlooked"), 0
+    )
     for one, revision in revised:
+        counts["compared"] += revision.compared
         if not revision.verdicts or revision.compared:
             continue
         counts["walked"] += 1

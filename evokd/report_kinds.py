@@ -135,13 +135,15 @@ def explanation_card(one: Json) -> Json:
     broke, choices = one.get("first_wrong"), list(one.get("choices") or [])
     wanted, known = one.get("revised_answer") or "", one.get("known_answer") or ""
     as_revised = is_answer(one.get("after_answer") or "", wanted, choices)
-    # Where nothing was wrong the steps are the student's own, unless it was not asked about them.
-    kept = broke if broke is not None else len(revised) if revised == steps else 0
+    # A reviser that explained the question itself kept nothing, wherever the student's broke.
+    kept = len(steps) if broke is None else broke
+    kept = kept if revised[:kept] == steps[:kept] else 0
+    is_kept = revised == steps and is_answer(one.get("answer") or "", wanted, choices)
     return {
         "question": one.get("question") or "",
         "choices": lettered(choices),
         "round": one.get("round"),
-        "outcome": _outcome(broke, len(steps), is_kept=revised == steps),
+        "outcome": _outcome(broke, len(steps), is_kept=is_kept),
         "uncertainty": [(words(k), f"{v:.2f}") for k, v in (one.get("uncertainty") or {}).items()],
         "known": known,
         "meets_known": is_answer(wanted, known, choices),

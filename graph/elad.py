@@ -49,7 +49,7 @@ from evokd.tasks.explanations import (
     first_miscalculated,
     same_answer,
 )
-from evokd.tasks.reasoning import MISREASONED, Question, asked_question, question_of
+from evokd.tasks.reasoning import MISCALCULATED, MISREASONED, Question, asked_question, question_of
 from evokd.tools.reasoner import Explained, Prefix, Reasoner
 from evokd.tools.uncertainty import (
     CONFIDENCE,
@@ -397,7 +397,8 @@ def _revised(session: Session, sample: Sample) -> Sample:
     asked = call, _form_of(sample, session.answers), sample.choices
     if session.config.strategy.annotation == "whole":
         own = reviser.explain(question, *asked)
-        return sample.model_copy(update={"revision": _revision([], own, first_wrong=0)})
+        broken = first_miscalculated(steps)  # nobody else looked
+        return sample.model_copy(update={"revision": _revision([], own, first_wrong=broken)})
     if session.config.strategy.annotation == "solved":
         own = reviser.explain(question, *asked)
         revision = _beside(reviser, question, said, own, *asked)
@@ -523,8 +524,10 @@ def _mistake_of(session: Session, sample: Sample) -> Mistake | None:
     part = steps[at] if at is not None and at < len(steps) else ""
     for mistake in session.kind.mistakes(sample, said):
         return replace(mistake, part=part)
-    broke = revision is not None and bool(revision.verdicts) and at is not None
-    return Mistake(sample.label or "", said.label, MISREASONED, part) if broke else None
+    if at is None:
+        return None
+    error = MISCALCULATED if first_miscalculated(steps) == at else MISREASONED
+    return Mistake(sample.label or "", said.label, error, part)
 
 
 graph = build_graph()

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,13 +23,16 @@ from evokd.agents.teacher import Call, Choice
 from evokd.config import load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ResumeError
-from evokd.graph.elad import inspect_revision
+from evokd.graph.elad import _mistake_of, _revised, inspect_revision
+from evokd.graph.session import load_prompts
 from evokd.planner import estimate
 from evokd.records import POOL, Example, Prediction, Revision, Sample
-from evokd.report_explanations import agreement_warning, revision_counts
+from evokd.report_explanations import agreement_warning, revision_counts, told_of
+from evokd.report_kinds import explanation_card
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
 from evokd.store.run_dir import RunDirectory
+from evokd.tasks import kind_of, load_task_data
 from evokd.tasks.explanations import AnswerForm
 
 ROUNDS, EACH = 2, 4
@@ -113,6 +117,20 @@ def revised(**values: Any) -> Sample:
         "revision": Revision(steps=["3 + 4 = 7"], answer="7", verdicts=[False], first_wrong=0),
     }
     return Sample(**told | values)
+
+
+def session(task: Path, teacher: Any, *overrides: str) -> Any:
+    """Return what the nodes that revise need of a session."""
+    config = load_config(task, list(overrides))
+    return SimpleNamespace(
+        config=config,
+        data=load_task_data(config),
+        kind=kind_of(config),
+        prompts=load_prompts(config),
+        card="card",
+        answers="number",
+        teachers={"reviser": teacher},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +285,38 @@ def test_whole_explanations_keep_nothing_of_the_students(sums: Path, llm: FakeLL
     result = run(sums, "strategy.annotation=whole", "strategy.rounds=1")
     assert all(one.revision and not one.revision.verdicts for one in samples(result))
     assert not any("Check the last step" in str(one["messages"]) for one in llm.requests)
+
+
+@pytest.mark.parametrize(
+    ("steps", "wrong", "outcome"),
+    [(["3 + 4 = 8"], 0, "broke at step 1 of 1"), (["It is seven."], None, "written anew")],
+)
+def test_of_a_whole_explanation_only_wrong_sums_are_the_student_s_first_wrong_step(
+    sums: Path, steps: list[str], wrong: int | None, outcome: str
+) -> None:
+    asking = session(sums, _Teller("3 + 4 = 7\nAnswer: 7"), "strategy.annotation=whole")
+    said = Prediction(label="7", confidence=0.5, steps=steps)
+    one = _revised(asking, revised(prediction=said, revision=None))
+    assert one.revision is not None
+    assert (one.revision.first_wrong, one.revision.steps) == (wrong, ["3 + 4 = 7"])
+    shown = explanation_card(told_of(one, said))
+    assert shown["outcome"] == outcome
+    marks = [[step["mark"] for step in column["steps"]] for column in shown["columns"]]
+    assert marks[:2] == [["" if wrong is None else "wrong"], ["new"]]
+    mistake = _mistake_of(asking, one.model_copy(update={"label": "7"}))
+    assert (mistake and (mistake.error, mistake.part)) == (
+        None if wrong is None else ("miscalculated", "3 + 4 = 8")
+    )
+
+
+def test_comparisons_with_a_solution_are_counted_apart_from_walks(sums: Path) -> None:
+    asking = session(sums, _Teller("3 + 4 = 7\nAnswer: 7"), "strategy.annotation=solved")
+    one = _revised(asking, revised(revision=None))
+    assert one.revision is not None
+    assert (one.revision.compared, one.revision.first_wrong) == (True, 0)
+    counts = revision_counts([one])
+    assert counts is not None
+    assert (counts["walked"], counts["compared"], counts["approved"]) == (0, 1, 0)
 
 
 def test_an_answer_the_pool_knows_is_checked(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ COUNTS = {
     "approved_wrong": 5,
     "spoiled": 1,
     "walked": 40,
+    "compared": 0,
     "miscalculated": 15,
     "located": 5,
     "asked": 12,
@@ -216,6 +217,15 @@ def test_a_reviser_that_wrote_whole_explanations_is_not_said_to_have_walked() ->
     assert "40 explanations were revised, none of them step by step." in text
     assert "asked about no single step" in text
     assert "approved 0" not in text
+
+
+def test_explanations_held_against_a_solution_are_not_said_to_be_unread() -> None:
+    none = dict.fromkeys(("walked", "miscalculated", "located", "asked", "overlooked"), 0)
+    text = text_of(changed(revisions=COUNTS | none | {"compared": 40}))
+    assert "answered 40 of the questions itself" in text
+    assert "It bore out 8 as they were (20.0%) and went on in 32" in text
+    assert "none of them step by step" not in text
+    assert "asked about no single step" not in text
 
 
 def test_a_check_against_known_answers_is_told_beside_what_it_makes_right() -> None:
