@@ -362,7 +362,7 @@ def _end(result: Any, json_: bool) -> None:
 def _print_report(content: dict[str, Any], page: Path) -> None:
     from rich.console import Console
 
-    from evokd.report_words import percent, reasons
+    from evokd.report_words import percent, reasons, stage_phrase
     from evokd.view import summary_table
 
     scores, seconds = content["scores"], content["seconds"]
@@ -373,7 +373,7 @@ def _print_report(content: dict[str, Any], page: Path) -> None:
     refitted = f", refitted with {held_out} held-out texts" if held_out else ""
     print(
         f"test: {percent(scores['baseline'])} {baseline}, {percent(scores['final'])} "
-        f"after teaching (round {scores['best_round']}{refitted})"
+        f"after teaching ({stage_phrase(content, scores['best_round'])}{refitted})"
     )
     print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))
     print(f"report: {page}")

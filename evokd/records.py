@@ -173,7 +173,7 @@ class Failure(Record):
 
 
 class RoundRecord(Record):
-    """One line of `rounds.jsonl`. Round 0 is the +Init batch."""
+    """One line of `rounds.jsonl`. Round 0 is the +Init batch, for `elad` the seeds alone."""
 
     round: int
     kind: Literal["init", "loop"]

@@ -94,7 +94,9 @@ def curve_columns(report: Json) -> list[Json]:
         tokens += stage.get("output_tokens") or 0
         scores = {"test": stage.get("score"), "probe": stage.get("probe")}
         at_best = best is not None and stage.get("round") == best
-        columns.append(scores | {"name": stage_name(stage), "tokens": tokens, "best": at_best})
+        columns.append(
+            scores | {"name": stage_name(report, stage), "tokens": tokens, "best": at_best}
+        )
     if report.get("refitted"):
         final = section(report, "scores").get("final")
         columns.append({"name": "refitted", "test": final, "probe": None, "tokens": tokens})

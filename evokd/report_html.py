@@ -120,7 +120,7 @@ def score_change(report: Json) -> Change:
     """Return what the student gained, on test rows if there are any, else on the probe rows."""
     scores = section(report, "scores")
     best = scores.get("best_round")
-    name = "final student" if best is None else stage_phrase(best)
+    name = "final student" if best is None else stage_phrase(report, best)
     name += ", refitted" if report.get("refitted") else ""
     if has_test(report):
         start_name = baseline_phrase(report)
@@ -129,7 +129,7 @@ def score_change(report: Json) -> Change:
     if not seen:
         return Change(None, None, "baseline", name, False)
     last = next((stage for stage in seen if stage.get("round") == best), seen[-1])
-    first_name, last_name = (stage_phrase(stage.get("round")) for stage in (seen[0], last))
+    first_name, last_name = (stage_phrase(report, stage.get("round")) for stage in (seen[0], last))
     return Change(seen[0]["probe"], last["probe"], first_name, last_name, False)
 
 
@@ -204,7 +204,7 @@ def round_rows(report: Json) -> list[Json]:
     best = section(report, "scores").get("best_round")
     return [
         {
-            "name": stage_name(stage),
+            "name": stage_name(report, stage),
             "best": best is not None and stage.get("round") == best,
             "score": stage.get("score"),
             "probe": stage.get("probe"),
@@ -233,7 +233,7 @@ def label_columns(report: Json) -> list[Json]:
     for stage in stages(report):
         at_best = best is not None and stage.get("round") == best
         values = section(stage, "per_label")
-        columns.append({"name": stage_name(stage), "values": values, "best": at_best})
+        columns.append({"name": stage_name(report, stage), "values": values, "best": at_best})
     unseen = not any(column["best"] and column["values"] for column in columns)
     if unseen or report.get("refitted"):
         columns.append({"name": "final", "values": section(scores, "per_label"), "best": True})
@@ -451,7 +451,7 @@ def facts(report: Json) -> list[tuple[str, str]]:
         ("task kind", section(report, "task").get("kind")),
         ("metric", report.get("metric")),
         ("random seed", report.get("random_seed")),
-        ("best round", None if best is None else stage_phrase(best)),
+        ("best round", None if best is None else stage_phrase(report, best)),
         ("how the best round is chosen", report.get("best_round_rule")),
         ("pool", section(report, "pool").get("in_words")),
         ("held-out texts it was refitted with", report.get("refitted") or None),

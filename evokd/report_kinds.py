@@ -16,7 +16,11 @@ COLOURS = 8  # of entity types; a ninth type has the first one's again
 
 def error_table(report: Json) -> Json | None:
     """Return the kinds of mistakes by round, where the task has more than one kind."""
-    told = [(stage_name(one), section(one, "errors")) for one in stages(report)]
+    told = [
+        (stage_name(report, one), section(one, "errors"))
+        for one in stages(report)
+        if one.get("errors")
+    ]
     kinds = list(dict.fromkeys(kind for _, errors in told for kind in errors))
     if len(kinds) < 2:
         return None

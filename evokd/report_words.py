@@ -106,21 +106,25 @@ def section(source: Mapping[str, Any], key: str) -> Json:
 
 
 def stages(report: Json) -> list[Json]:
-    """Return the rounds in order, with the +Init batch, if any, in front."""
+    """Return the rounds in order, with round 0, if any, in front."""
     rounds = list(report.get("rounds") or [])
     init = report.get("init")
     return [init, *rounds] if init else rounds
 
 
-def stage_name(stage: Json) -> str:
-    """Name one round as the axis does: '+Init' or its number."""
+def stage_name(report: Json, stage: Json) -> str:
+    """Name one round as the axis does: '+Init', 'seeds' or its number."""
     number = stage.get("round")
-    return "+Init" if number == 0 or stage.get("kind") == "init" else str(number)
+    if number != 0 and stage.get("kind") != "init":
+        return str(number)
+    return "seeds" if reasons(report) else "+Init"
 
 
-def stage_phrase(number: object) -> str:
+def stage_phrase(report: Json, number: object) -> str:
     """Name a round in a sentence."""
-    return "+Init" if number == 0 else f"round {number}"
+    if number != 0:
+        return f"round {number}"
+    return "the seeds alone" if reasons(report) else "+Init"
 
 
 def reasons(report: Json) -> bool:

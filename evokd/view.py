@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
-from evokd.report_words import percent, reasons
+from evokd.report_words import percent, reasons, stage_name, stages
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
@@ -101,10 +101,9 @@ def summary_table(report: Event) -> Table:
         "untrained" if reasons(report) else "seeds only", "", "", "", "", percent(baseline), ""
     )
     best = report["scores"]["best_round"]
-    for one in [*([report["init"]] if report["init"] else []), *report["rounds"]]:
+    for one in stages(report):
         table.add_row(
-            ("+Init" if one["round"] == 0 else str(one["round"]))
-            + (" *" if one["round"] == best else ""),
+            stage_name(report, one) + (" *" if one["round"] == best else ""),
             str(one["accepted"]),
             str(sum(one["rejected"].values())),
             percent(one["fresh"]),

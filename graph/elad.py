@@ -104,15 +104,18 @@ def build_graph(
 
 
 def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Note the student as it is, the baseline, and teach it the seeds' explanations."""
+    """Note the student as it is, the baseline, and teach it the seeds' explanations: round 0."""
     session = session_of(state, runtime)
     seeds = learning.rows_for(session.config, session.data.seed)
-    with session.phase("prepare", 0):
+    with session.phase("prepare", SEEDS_ONLY):
         for round, rows in ((learning.BASELINE, []), (SEEDS_ONLY, seeds)):
             known = (session.run.student_of_round(round) / "config.json").exists()
             if not known and (rows or round == learning.BASELINE):
                 learning.fit_student(session, rows, round)
-    return learning.BEGINNING | {"round": 1}
+    if not seeds:
+        return learning.BEGINNING | {"round": 1}
+    learning.write_seeds_round(session, len(seeds))
+    return learning.BEGINNING | {"round": 1, "best_round": SEEDS_ONLY}
 
 
 def explain(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:

@@ -132,6 +132,27 @@ def write_round(
     session.emit({"kind": "recorded", "round": round, "run": run_id, "weaknesses": weaknesses})
 
 
+def write_seeds_round(session: Session, train_rows: int) -> None:
+    """Write the line of a student that learnt the seeds before the first round, and nothing else.
+
+    Args:
+        train_rows: the seeds it learnt.
+    """
+    round, held_out = 0, session.data.validation
+    session.run.write_round(
+        RoundRecord(
+            round=round,
+            kind="init",
+            accepted=0,
+            rejected={},
+            train_rows=train_rows,
+            probe_rows=len(held_out),
+            probe=_score(session, round, held_out) if held_out else None,
+            seconds=session.ledger.split_seconds(union_of(session.ledger.round_span(round))),
+        )
+    )
+
+
 def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Stop on rounds, budget, no gain, or every weakness closed; else count the round up."""
     session = session_of(state, runtime)

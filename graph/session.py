@@ -230,7 +230,8 @@ class Session:
 
     def round_ended(self) -> None:
         """Take the time of the rounds so far, for the estimate of what is left."""
-        self._rounds_done = len(self.run.read_rounds())
+        first = first_round(self.config)
+        self._rounds_done = sum(one.round >= first for one in self.run.read_rounds())
         self._seconds_done = self.ledger.window_seconds()
 
     @contextmanager

@@ -27,7 +27,9 @@ from evokd.graph.elad import _mistake_of, _revised, inspect_revision
 from evokd.graph.session import load_prompts
 from evokd.planner import estimate
 from evokd.records import POOL, Example, Prediction, Revision, Sample
+from evokd.report_chart import curve_columns
 from evokd.report_explanations import agreement_warning, revision_counts, told_of
+from evokd.report_html import render_html
 from evokd.report_kinds import explanation_card
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
@@ -162,6 +164,17 @@ def test_a_run_revises_trains_and_reports(finished: Any) -> None:
     assert (result.student / "reasoner.json").exists()
     assert (result.path / "report.html").exists()
     assert "holds nothing out" in report["best_round_rule"]
+
+
+def test_the_student_of_the_seeds_alone_is_round_0(finished: Any) -> None:
+    report = finished[0].report
+    first = report["init"]
+    told = [first[name] for name in ("round", "kind", "train_rows", "accepted")]
+    assert told == [0, "init", 2, 0]
+    assert first["score"] is not None
+    page = render_html(report)
+    assert re.search(r'<th scope="row">seeds\b', page)
+    assert [one["name"] for one in curve_columns(report)] == ["baseline", "seeds", "1", "2"]
 
 
 def test_what_is_learnt_is_the_revision_not_what_the_student_said(finished: Any) -> None:
@@ -566,6 +579,9 @@ def test_unusable_replies_lose_one_question_not_the_run(sums: Path, llm: FakeLLM
     assert {one.reason for one in samples(result)} == {"revision_unusable_reply"}
     assert result.report["status"] == "finished"
     assert result.report["rounds"][0]["rejected"] == {"revision_unusable_reply": EACH}
+    # Nothing was taught, and the student of the seeds is kept, not the untrained one.
+    assert result.report["scores"]["best_round"] == 0
+    assert result.report["scores"]["final"] == result.report["init"]["score"]
 
 
 def test_rows_with_choices_are_shown_them(
