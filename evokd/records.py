@@ -67,6 +67,9 @@ class Prediction(Record):
     steps: list[str] | None = Field(
         None, description="the explanation before the answer; None: the task asks for none"
     )
+    cut: bool | None = Field(
+        None, description="whether it was cut at the longest an explanation may be; None: no steps"
+    )
 
 
 class Revision(Record):

@@ -50,7 +50,7 @@ from evokd.tasks.explanations import (
     same_answer,
 )
 from evokd.tasks.reasoning import MISCALCULATED, MISREASONED, Question, asked_question, question_of
-from evokd.tools.reasoner import Explained, Prefix, Reasoner
+from evokd.tools.reasoner import Explained, Prefix, Reasoner, explanation_tokens
 from evokd.tools.uncertainty import (
     CONFIDENCE,
     ENTROPY,
@@ -206,7 +206,7 @@ def revise(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def inspect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Check the revisions by code: answers that can be read, and arithmetic that is right."""
+    """Check the revisions by code: answers that can be read, arithmetic, and their length."""
     session = session_of(state, runtime)
     with session.phase("inspect", state["round"]):
         checks = session.config.strategy.known_answers == "check"
@@ -216,6 +216,7 @@ def inspect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             else one
             for one in read_drafts(state)
         ]
+        inspected = _without_too_long(session, inspected)
         if not session.config.strategy.critic:
             inspected = [one.model_copy(update={"checked": False}) for one in inspected]
     return {"drafts": by_id(inspected)}
@@ -370,6 +371,17 @@ def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) 
     ]
     proven = form == "number" and answer in worked_out
     return sample.model_copy(update={"label": answer, "checked": not proven})
+
+
+def _without_too_long(session: Session, samples: Sequence[Sample]) -> list[Sample]:
+    """Reject the revisions that the student could not write to their end."""
+    told = [(one.revision.steps if one.revision else [], one.label or "") for one in samples]
+    lengths = explanation_tokens(session.student_source, told)
+    most = session.config.student.max_new_tokens
+    return [
+        one.rejected("explanation_too_long") if one.accepted is None and length > most else one
+        for one, length in zip(samples, lengths, strict=True)
+    ]
 
 
 def _candidates(session: Session, round: int, numbers: Sequence[int]) -> list[Sample]:

@@ -23,7 +23,7 @@ from evokd.agents.teacher import Call, Choice
 from evokd.config import load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ResumeError
-from evokd.graph.elad import _mistake_of, _revised, inspect_revision
+from evokd.graph.elad import _mistake_of, _revised, _without_too_long, inspect_revision
 from evokd.graph.session import load_prompts
 from evokd.planner import estimate
 from evokd.records import POOL, Example, Prediction, Revision, Sample
@@ -63,7 +63,7 @@ def write_questions(
         "data": {"seed": "seed.jsonl", "test": "test.jsonl", "pool": "pool.jsonl"},
         "student": {
             "model": f"path:{student}",
-            "max_new_tokens": 12,
+            "max_new_tokens": 24,
             "min_steps": 2,
             "passes": 1,
             "threads": 1,
@@ -271,15 +271,15 @@ def test_what_was_revised_is_judged_however_little_is_left(
     task = write_questions(tmp_path, llm.base_url, tiny_reasoner, changes)
     for name, count in (("seed", 2), ("test", 1), ("pool", 20)):
         rows = [
-            {"question": f"Is {name} {n} big?", "answer": "yes", "rationale": "It is big."}
+            {"question": f"Is {name} {n} big?", "answer": "yes", "rationale": "So it is."}
             for n in range(count)
         ]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
 
     def answer(body: dict[str, Any]) -> str:
         if '"Answer: "' in body["messages"][0]["content"]:
-            return "It is very big.\nAnswer: yes"
-        agrees = "It is very big." in body["messages"][-1]["content"]
+            return "It is big.\nAnswer: yes"
+        agrees = "It is big." in body["messages"][-1]["content"]
         return json.dumps({"answer": "Yes" if agrees else "No"})
 
     llm.answer = answer  # type: ignore[method-assign]
@@ -337,6 +337,19 @@ def test_an_answer_the_pool_knows_is_checked(tmp_path: Path) -> None:
     assert inspect_revision(right, "number", check_known=True).accepted is None
     assert inspect_revision(wrong, "number", check_known=True).reason == "not_the_known_answer"
     assert inspect_revision(wrong, "number", check_known=False).label == "7"
+
+
+def test_a_revision_longer_than_the_student_may_write_is_rejected(sums: Path) -> None:
+    settings = SimpleNamespace(
+        config=load_config(sums), student_source=load_config(sums).student.model.partition(":")[2]
+    )
+    fits = "3 + 4 = 7 a"  # 12 tokens with its end, as many as "Answer: 170"
+    rows = [
+        revised(label="170", revision=Revision(steps=[step], answer="170"))
+        for step in (fits, fits + "b")
+    ]
+    kept, out = _without_too_long(settings, rows)  # type: ignore[arg-type]
+    assert (kept.accepted, out.reason) == (None, "explanation_too_long")
 
 
 def test_miscalculated_revisions_are_rejected() -> None:

@@ -336,6 +336,26 @@ def test_the_answer_of_an_explanation_is_found(text: str, form: AnswerForm, answ
     assert extract_answer(text, form, CITIES) == answer
 
 
+@pytest.mark.parametrize(
+    ("text", "steps", "answer"),
+    [
+        ("3 + 4 = 7\n7 * 12 = 8", ["3 + 4 = 7"], ""),
+        ("3 + 4 = 7\n", ["3 + 4 = 7"], ""),
+        ("3 + 4 = 7. 7 * 12 = 8", ["3 + 4 = 7."], ""),
+        ("3 + 4 = 7\nSo the answer is 7", ["3 + 4 = 7"], ""),
+        ("3 + 4 = 7\nAnswer: 7", ["3 + 4 = 7"], "7"),
+        ("3 + 4 = 7\n#### 7\nNow", ["3 + 4 = 7"], "7"),
+        ("3 +", [], ""),
+        ("", [], ""),
+    ],
+)
+def test_of_what_was_cut_off_only_whole_steps_and_an_answer_line_count(
+    text: str, steps: list[str], answer: str
+) -> None:
+    assert split_steps(text, is_cut=True) == steps
+    assert extract_answer(text, "number", is_cut=True) == answer
+
+
 @given(TEXTS)
 def test_steps_of_any_text_are_lines_without_outer_space(text: str) -> None:
     steps = split_steps(text)

@@ -121,6 +121,7 @@ def test_samples_differ_and_repeat_with_their_seed(untrained: Path) -> None:
 def test_what_never_ends_is_cut_and_said_to_be(untrained: Path) -> None:
     said = Reasoner(untrained).explain(QUESTIONS)
     assert not any(one.ended and one.answer for one in said)
+    assert all(one.cut for one in Reasoner(untrained).predictions(QUESTIONS, said))
     assert all(len("\n".join(one.steps)) <= SETTINGS.max_new_tokens for one in said)
 
 

@@ -26,13 +26,26 @@ def load_causal(source: str) -> tuple[Any, Any]:
         ConfigError: they cannot be loaded.
     """
     _, transformers = load_libraries()
-    folder = _as_float(Path(source)) if _gguf_in(Path(source)) else source
+    folder = _loadable(source)
+    tokenizer = load_tokenizer(source)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
     except (OSError, ValueError) as error:
         raise cannot_load(source, error) from None
     return model, tokenizer
+
+
+def load_tokenizer(source: str) -> Any:
+    """Load the tokenizer of a hub id or a folder; a GGUF file is made float first.
+
+    Raises:
+        ConfigError: it cannot be loaded.
+    """
+    _, transformers = load_libraries()
+    try:
+        return transformers.AutoTokenizer.from_pretrained(_loadable(source))
+    except (OSError, ValueError) as error:
+        raise cannot_load(source, error) from None
 
 
 def check_causal(source: str) -> None:
@@ -97,6 +110,11 @@ def _gguf_in(folder: Path) -> Path | None:
     if not folder.is_dir() or (folder / "config.json").exists():
         return None
     return next(iter(sorted(folder.glob("*.gguf"))), None)
+
+
+def _loadable(source: str) -> str:
+    """Return what transformers loads a hub id or a folder from."""
+    return str(_as_float(Path(source))) if _gguf_in(Path(source)) else source
 
 
 def _as_float(folder: Path) -> Path:

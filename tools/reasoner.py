@@ -29,7 +29,7 @@ from evokd.tasks.explanations import (
     write_explanation,
 )
 from evokd.tasks.reasoning import Question
-from evokd.tools.causal import load_causal, with_adapter, with_new_adapter
+from evokd.tools.causal import load_causal, load_tokenizer, with_adapter, with_new_adapter
 from evokd.tools.student import load_libraries, uses_bf16
 from evokd.tools.training import (
     Lesson,
@@ -56,7 +56,7 @@ class Explained:
     Args:
         steps: the explanation, a step each.
         answer: in its canonical form; '' where none can be read.
-        ended: off: it was cut at the longest an explanation may be.
+        ended: off: it was cut at the longest an explanation may be; the step it was at is left out.
     """
 
     steps: tuple[str, ...]
@@ -107,7 +107,9 @@ class Reasoner:
         """Return explanations as predictions, with the confidence in each answer."""
         sure = self.confidences(questions, said)
         return [
-            Prediction(label=one.answer, confidence=confidence, steps=list(one.steps))
+            Prediction(
+                label=one.answer, confidence=confidence, steps=list(one.steps), cut=not one.ended
+            )
             for one, confidence in zip(said, sure, strict=True)
         ]
 
@@ -150,8 +152,9 @@ class Reasoner:
             prefix = prefixes[at // samples]
             whole = "".join(f"{step}\n" for step in prefix.steps) + text
             form, choices = self._form(prefix.question), prefix.question.choices
-            answer = extract_answer(whole, form, choices)
-            found.append(Explained(tuple(split_steps(whole)), answer, ended))
+            answer = extract_answer(whole, form, choices, is_cut=not ended)
+            steps = split_steps(whole, is_cut=not ended)
+            found.append(Explained(tuple(steps), answer, ended))
         return found
 
     def answers(self, prefixes: Sequence[Prefix]) -> list[str]:
@@ -503,9 +506,8 @@ def _lesson(
     encoded: list[tuple[list[int], list[int]]] = []
     for row in rows:
         head = prompt_ids(tokenizer, instructions, Question(row.text))
-        lines = write_explanation(row.steps, row.label).splitlines()
-        pieces = tokenizer([f"{line}\n" for line in lines], add_special_tokens=False)["input_ids"]
-        encoded.append((head, [*chain(*pieces), tokenizer.eos_token_id]))
+        said = _explanation_ids(tokenizer, row.steps, row.label)
+        encoded.append((head, [*said, tokenizer.eos_token_id]))
 
     def loss_of(batch: list[int]) -> Any:
         ids, mask = _padded([[*head, *tail] for head, tail in (encoded[at] for at in batch)])
@@ -529,6 +531,21 @@ def _lesson(
     # Batches are balanced by labels elsewhere; answers are no classes.
     plain = [replace(row, label="") for row in rows]
     return Lesson(plain, [len(head) + len(tail) for head, tail in encoded], loss_of)
+
+
+def explanation_tokens(source: str, explanations: Sequence[tuple[Sequence[str], str]]) -> list[int]:
+    """Return how many tokens a student writes for explanations, given as (steps, answer).
+
+    Raises:
+        ConfigError: its tokenizer cannot be loaded.
+    """
+    tokenizer = load_tokenizer(source)
+    return [len(_explanation_ids(tokenizer, *one)) for one in explanations]
+
+
+def _explanation_ids(tokenizer: Any, steps: Sequence[str], answer: str) -> list[int]:
+    lines = [f"{line}\n" for line in write_explanation(steps, answer).splitlines()]
+    return list(chain(*tokenizer(lines, add_special_tokens=False)["input_ids"]))
 
 
 def _source_of(model_folder: str) -> tuple[str, bool]:

@@ -215,20 +215,31 @@ def answer_form(answer: str, choices: Sequence[str] = ()) -> AnswerForm:
     return "number" if _ONLY_A_NUMBER.fullmatch(text) and _number_in(text) else "text"
 
 
-def split_steps(text: str) -> list[str]:
+def split_steps(text: str, *, is_cut: bool = False) -> list[str]:
     """Return the steps of an explanation, without their numbering and what follows from the answer.
 
     A line is a step; where all stands on one line, a sentence is.
+
+    Args:
+        is_cut: it was cut off; a last step that may go on is none.
     """
-    lines = _lines(_before_answer("\n".join(text.splitlines())))
-    return _lines("\n".join(_sentences(lines[0]))) if len(lines) == 1 else lines
+    text, is_ended = "\n".join(text.splitlines()), text.rstrip(" \t").endswith("\n")
+    before = _before_answer(text)
+    lines = _lines(before)
+    steps = _lines("\n".join(_sentences(lines[0]))) if len(lines) == 1 else lines
+    return steps[:-1] if is_cut and before == text and not is_ended else steps
 
 
-def extract_answer(text: str, form: AnswerForm, choices: Sequence[str] = ()) -> str:
+def extract_answer(
+    text: str, form: AnswerForm, choices: Sequence[str] = (), *, is_cut: bool = False
+) -> str:
     """Return the canonical answer of a whole explanation; '' where there is none.
 
     It is what the first answer line says, else what is boxed or follows "the answer is", else what
     the explanation ends with: the last number, a yes or no, the only option named.
+
+    Args:
+        is_cut: it was cut off; only an answer line counts.
     """
     text = "\n".join(text.splitlines())
     line = _ANSWER_LINE.search(text)
@@ -237,6 +248,8 @@ def extract_answer(text: str, form: AnswerForm, choices: Sequence[str] = ()) -> 
         return canonical_answer(said, form, choices) or canonical_answer(
             _first_sentence(said), form, choices
         )
+    if is_cut:
+        return ""
     for pattern in (_BOXED, _ANSWER_IS):
         for match in pattern.finditer(text):
             said = _first_sentence(match[1]).removesuffix(".")
