@@ -192,6 +192,11 @@ class RoundRecord(Record):
     errors: dict[str, int] = Field(
         default_factory=dict, description="mistakes in the fresh batch before it was taught"
     )
+    explanations: dict[str, int] = Field(
+        default_factory=dict,
+        description="elad: how many questions of the pool the student explained, how many of these "
+        "were cut, and how many hold no answer",
+    )
     refills: int = 0
     output_tokens: int = 0
     seconds: dict[str, float] = Field(default_factory=dict)

@@ -24,6 +24,7 @@ from evokd.store.files import write_text
 from evokd.store.ledger import WINDOW, covered_seconds, union_of
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks.classification import Classification, confusion_matrix
+from evokd.tasks.reasoning import Reasoning, explanation_counts
 from evokd.tools.pack_list import PACKS
 from evokd.tools.student import cpu_flags
 from evokd.tools.students import open_student
@@ -117,6 +118,7 @@ def build_report(
         "calibration": in_words(calibration),
         "reliability": calibration or None,
         "labeler_bias": labeler_bias(session, samples),
+        "explanations": _explanations(session, scores, best_round),
         "init": next((one for one in rounds if one["round"] == 0), None),
         "rounds": [one for one in rounds if one["round"] > 0],
         "confusion": _confusion(session, scores, best_round),
@@ -224,6 +226,16 @@ def _confusion(
         "matrix": confusion_matrix(gold, said, session.labels),
         "split": "test",
     }
+
+
+def _explanations(
+    session: Session, scores: TestScores | None, best_round: int
+) -> dict[str, dict[str, int]]:
+    """Return what explanations of the test questions there are; {} where none are asked for."""
+    if scores is None or not isinstance(session.kind, Reasoning):
+        return {}
+    said = {"baseline": scores.predictions[BASELINE], "final": scores.final(best_round)}
+    return {name: explanation_counts(answers) for name, answers in said.items()}
 
 
 def _teacher(session: Session) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from evokd.report_kinds import (
     marked_texts,
     revision_tables,
     uncertainties,
+    written_rows,
 )
 from evokd.report_words import (
     DASH,
@@ -67,6 +68,7 @@ def render_html(report: dict[str, Any]) -> str:
         reliability=reliability_chart(report),
         errors=error_table(report),
         marked=marked_texts(report),
+        written=written_rows(report),
         revisions=revision_tables(report),
         explained=explanation_cards(report),
         uncertainties=uncertainties(report),

@@ -84,6 +84,18 @@ UNCERTAINTIES = {
 }
 
 
+def written_rows(report: Json) -> list[tuple[str, Json]]:
+    """Return who explained what, with how many explanations were cut or hold no answer."""
+    of_test = section(report, "explanations")
+    told = [(f"{name}, test questions", section(of_test, name)) for name in ("baseline", "final")]
+    told[1:1] = [
+        (f"before round {stage_name(report, one)}, questions of the pool", counts)
+        for one in stages(report)
+        if (counts := section(one, "explanations"))
+    ]
+    return [(name, counts) for name, counts in told if counts]
+
+
 def revision_tables(report: Json) -> Json | None:
     """Return how good the revisions are, in rows of (what, how many); None where there are none."""
     if report.get("revisions") is None:

@@ -49,7 +49,14 @@ from evokd.tasks.explanations import (
     first_miscalculated,
     same_answer,
 )
-from evokd.tasks.reasoning import MISCALCULATED, MISREASONED, Question, asked_question, question_of
+from evokd.tasks.reasoning import (
+    MISCALCULATED,
+    MISREASONED,
+    Question,
+    asked_question,
+    explanation_counts,
+    question_of,
+)
 from evokd.tools.reasoner import Explained, Prefix, Reasoner, explanation_tokens
 from evokd.tools.uncertainty import (
     CONFIDENCE,
@@ -141,9 +148,9 @@ def explain(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             temperature=session.config.student.temperature,
             random_seed=random_of(session, round, "explanations").randrange(1 << 30),
         )
-    cut = sum(not one.ended for one in said)
-    silent = sum(not one.answer for one in said)
-    told = f"explains {len(said)} questions; {cut} cut off, {silent} without an answer"
+    counts = explanation_counts(predictions)
+    told = "explains {explained} questions; {cut} cut off, {unanswered} without an answer"
+    told = told.format(**counts)
     session.emit({"kind": "note", "text": f"round {round}: the student {told}"})
     candidates = [
         row.model_copy(
@@ -155,7 +162,11 @@ def explain(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         )
         for row, prediction, kinds in zip(rows, predictions, shaky, strict=True)
     ]
-    return {"candidates": [one.model_dump() for one in candidates], "drafts": None}
+    return {
+        "candidates": [one.model_dump() for one in candidates],
+        "explanations": counts,
+        "drafts": None,
+    }
 
 
 def select(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:

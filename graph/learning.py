@@ -120,6 +120,7 @@ def write_round(
             per_label=trained["per_label"],
             weaknesses=weaknesses,
             errors=trained["errors"],
+            explanations=state.get("explanations", {}),
             refills=state["refill"],
             output_tokens=session.ledger.tokens_of_round(round),
             seconds=session.ledger.split_seconds(union_of(span)),

@@ -88,6 +88,8 @@ class RunState(TypedDict, total=False):
     candidates: list[dict[str, Any]]
     """Questions of a pool with the student's explanations. Written by elad's `explain`, cleared by
     its `select`."""
+    explanations: dict[str, int]
+    """How many of the candidates were explained, cut, unanswered. Written by elad's `explain`."""
     rivals: dict[str, str]
     """Label → the label the student confuses it with most. Written by `evaluate`, `train`."""
     scores: dict[str, float]

@@ -233,6 +233,17 @@ def test_the_report_shows_where_explanations_broke(finished: Any) -> None:
     assert shown["first_wrong"] is not None
 
 
+def test_what_was_cut_and_what_holds_no_answer_is_counted(finished: Any) -> None:
+    report = finished[0].report
+    rounds = [one["explanations"] for one in report["rounds"]]
+    assert [one["explained"] for one in rounds] == [8] * ROUNDS
+    told = [*rounds, *report["explanations"].values()]
+    assert set(report["explanations"]) == {"baseline", "final"}
+    assert report["explanations"]["baseline"]["explained"] == 6
+    assert report["explanations"]["baseline"]["cut"] > 0
+    assert all(0 <= one[name] <= one["explained"] for one in told for name in one)
+
+
 def test_the_kept_student_explains_new_questions(finished: Any) -> None:
     result, _ = finished
     said = api.predict(result.path.name, ["What is 1 plus 1?"], runs_dir=result.path.parent)

@@ -75,6 +75,7 @@ def a_round(number: int, score: float) -> dict[str, Any]:
         "probe_rows": 0,
         "per_label": {},
         "errors": {"no_answer": 3, "miscalculated": 5, "misreasoned": 2},
+        "explanations": {"explained": 50, "cut": 9 - number, "unanswered": 11},
         "refills": 0,
         "output_tokens": 2400,
         "seconds": {"teacher": 80.0, "training": 40.0, "other": 5.0},
@@ -106,6 +107,10 @@ REPORT: dict[str, Any] = {
     "calibration": "uncalibrated on gold rows",
     "reliability": None,
     "labeler_bias": {},
+    "explanations": {
+        "baseline": {"explained": 100, "cut": 61, "unanswered": 40},
+        "final": {"explained": 100, "cut": 2, "unanswered": 3},
+    },
     "init": None,
     "rounds": [a_round(1, 0.11), a_round(2, 0.16)],
     "confusion": None,
@@ -232,6 +237,15 @@ def test_a_check_against_known_answers_is_told_beside_what_it_makes_right() -> N
     rejected = REPORT["samples"] | {"rejected": {"not_the_known_answer": 9}}
     assert "right because of that check" in text_of(changed(samples=rejected))
     assert "right because of that check" not in text_of(REPORT)
+
+
+def test_what_was_cut_or_holds_no_answer_is_told_for_the_pool_and_for_test() -> None:
+    text = text_of(REPORT)
+    assert (
+        "baseline, test questions 100 61 40 before round 1, questions of the pool 50 8 11" in text
+    )
+    assert "before round 2, questions of the pool 50 7 11 final, test questions 100 2 3" in text
+    assert "without a readable answer" not in text_of(OF_LABELS)
 
 
 # ------------------------------------------------------------------------------------- the cards

@@ -127,6 +127,15 @@ class Reasoning:
         return [Mistake(row.label or "", said.label, error)]
 
 
+def explanation_counts(said: Sequence[Prediction]) -> dict[str, int]:
+    """Return how many explanations there are, how many were cut, and how many hold no answer."""
+    return {
+        "explained": len(said),
+        "cut": sum(bool(one.cut) for one in said),
+        "unanswered": sum(not one.label for one in said),
+    }
+
+
 def question_of(row: Row) -> Question:
     """Return what a student is asked."""
     return Question(row.text, tuple(row.choices))
