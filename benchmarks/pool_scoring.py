@@ -55,7 +55,7 @@ def measure(run: Path, rows: Path, size: int) -> dict[str, object]:
         source = write_rows(rows, size, Path(folder) / "pool.jsonl")
         pool = Pool(Path(folder) / "pool.sqlite")
         start = time.perf_counter()
-        counts = pool.fill(read_pool(source), lambda text: "")
+        counts = pool.fill(read_pool(source), lambda row: "")
         filled = time.perf_counter()
         pool.write_scores(score(student, batch) for batch in pool.batches(SCORED_TOGETHER))
         scored = time.perf_counter()

@@ -13,6 +13,7 @@ from evokd.records import Example, Prediction
 from evokd.runner import RunResult, read_run_config, resume_run, start_run
 from evokd.store.run_dir import find_run
 from evokd.tasks import kind_of
+from evokd.tasks.reasoning import Reasoning, read_question
 from evokd.tools.students import open_student
 
 __all__ = ["Estimate", "RunResult", "distill", "plan", "predict", "resume"]
@@ -83,8 +84,12 @@ def plan(task: str | Path | Config, *, overrides: Sequence[str] = ()) -> Estimat
 def predict(run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs") -> list[Prediction]:
     """Return the kept student's answers.
 
+    Args:
+        texts: for a student that reasons questions, each a text or a JSON row of `question` and
+            `choices`.
+
     Raises:
-        ResumeError: no such run. DataError: it has no student yet.
+        ResumeError: no such run. DataError: it has no student yet, or a row is broken.
     """
     directory = find_run(run, Path(runs_dir))
     if not (directory.student / "config.json").exists():
@@ -95,8 +100,11 @@ def predict(run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs") ->
     config = read_run_config(directory)
     kind = kind_of(config)
     student = open_student(kind.name, directory.student, config.student)
-    rows = [Example(text=text, label="") for text in texts]
-    return student.predict(kind.inputs(rows)) if texts else []
+    if isinstance(kind, Reasoning):
+        inputs: list[Any] = [read_question(text) for text in texts]
+    else:
+        inputs = kind.inputs([Example(text=text, label="") for text in texts])
+    return student.predict(inputs) if texts else []
 
 
 def _ignore(event: dict[str, Any]) -> None:

@@ -33,8 +33,9 @@ from evokd.store.pool import Pool
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskData, TaskKind, copy_key, kind_of, load_task_data, normalize
+from evokd.tasks.choices import are_needed
 from evokd.tasks.explanations import AnswerForm
-from evokd.tasks.pool import read_pool
+from evokd.tasks.pool import PoolRow, read_pool
 from evokd.tasks.reasoning import usual_form
 from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions, fewest_words
 from evokd.tools.pack_list import PACKS, find_pack
@@ -405,9 +406,14 @@ def _fill(pool: Pool, config: Config, data: TaskData, emit: Emit) -> None:
     known |= {copy_key(row.text): "validation" for row in data.validation}
     known |= {copy_key(row.text): "test" for row in data.test}
 
-    def drop(text: str) -> str:
-        too_long = len(text) > config.data.pool_max_chars
-        return "too_long" if too_long else known.get(copy_key(text), "")
+    needs_choices = are_needed(config.task.answers, data.seed)
+
+    def drop(row: PoolRow) -> str:
+        if len(row.text) > config.data.pool_max_chars:
+            return "too_long"
+        if needs_choices and not row.columns.get("choices"):
+            return "choices_missing"
+        return known.get(copy_key(row.text), "")
 
     counts = pool.fill(read_pool(data.pool, kind_of(config).pool_columns), drop)
     emit({"kind": "note", "text": f"pool: {counts.in_words}"})

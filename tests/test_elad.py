@@ -24,7 +24,7 @@ from evokd.config import load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ResumeError
 from evokd.graph.elad import _mistake_of, _revised, _without_too_long, inspect_revision
-from evokd.graph.session import load_prompts
+from evokd.graph.session import _fill, load_prompts
 from evokd.planner import estimate
 from evokd.records import POOL, Example, Prediction, Revision, Sample
 from evokd.report_chart import curve_columns
@@ -33,6 +33,7 @@ from evokd.report_html import render_html
 from evokd.report_kinds import explanation_card
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
+from evokd.store.pool import Pool, PoolCounts
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import kind_of, load_task_data
 from evokd.tasks.explanations import AnswerForm
@@ -248,6 +249,9 @@ def test_the_kept_student_explains_new_questions(finished: Any) -> None:
     result, _ = finished
     said = api.predict(result.path.name, ["What is 1 plus 1?"], runs_dir=result.path.parent)
     assert said[0].steps is not None
+    row = json.dumps({"question": "What is 1 plus 1?", "choices": ["2", "3"]})
+    (chosen,) = api.predict(result.path.name, [row], runs_dir=result.path.parent)
+    assert chosen.label in ("2", "3", "")
 
 
 def test_a_run_goes_on_where_it_stopped(sums: Path, llm: FakeLLM) -> None:
@@ -621,6 +625,38 @@ def test_rows_with_choices_are_shown_them(
         assert one.known_answer is None
     shown = [str(one["messages"][-1]["content"]) for one in llm.requests]
     assert any(re.search(r"\(a\) \d+\n\(b\) 99", one) for one in shown)
+
+
+def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_where_questions_have_choices_gold_rows_without_are_refused_and_pool_rows_dropped(
+    sums: Path,
+) -> None:
+    folder, choices = sums.parent, {"choices": ["7", "8"]}
+    gold = {"question": "What is 3 plus 4?", "answer": "7", "rationale": "3 + 4 = 7"}
+    write_rows(folder / "seed.jsonl", [gold])
+    with pytest.raises(DataError, match="seed.jsonl:1: no choices; every question"):
+        load_task_data(load_config(sums, ["task.answers=choice"]))
+    write_rows(folder / "seed.jsonl", [gold | choices])
+    with pytest.raises(DataError, match="test.jsonl:1: no choices"):
+        load_task_data(load_config(sums))
+    write_rows(folder / "test.jsonl", [{"question": "What is 4 plus 4?", "answer": "8"} | choices])
+    asked = [{"question": f"What is {n} plus 1?"} for n in range(3)]
+    assert filled(sums, [asked[0], asked[1] | choices, asked[2]]).dropped == {"choices_missing": 2}
+
+
+def filled(task: Path, rows: list[dict[str, Any]]) -> PoolCounts:
+    """Return what becomes of a pool's rows when a run is opened."""
+    write_rows(task.parent / "pool.jsonl", rows)
+    pool = Pool(task.parent / "pool.sqlite")
+    config = load_config(task)
+    _fill(pool, config, load_task_data(config), lambda event: None)
+    counts = pool.counts
+    pool.close()
+    assert counts is not None
+    return counts
 
 
 @pytest.mark.parametrize(

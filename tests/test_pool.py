@@ -33,7 +33,7 @@ def pool(tmp_path: Path) -> Iterator[Pool]:
 
 
 def fill(pool: Pool, *rows: str) -> None:
-    pool.fill((PoolRow(f"{place}", text) for place, text in enumerate(rows)), lambda text: "")
+    pool.fill((PoolRow(f"{place}", text) for place, text in enumerate(rows)), lambda row: "")
 
 
 # Reading
@@ -155,7 +155,7 @@ def test_rows_are_numbered_in_order_and_what_is_dropped_is_counted(pool: Pool) -
         PoolRow("4", "of the test"),
         PoolRow("5", "second"),
     ]
-    counts = pool.fill(rows, lambda text: "test" if "test" in text else "")
+    counts = pool.fill(rows, lambda row: "test" if "test" in row.text else "")
     assert (counts.read, counts.kept) == (5, 2)
     assert counts.dropped == {"broken": 1, "duplicate": 1, "test": 1}
     assert counts.broken == ["2: not UTF-8"]
@@ -176,7 +176,7 @@ def test_a_pool_that_broke_off_in_the_middle_is_filled_anew(pool: Pool) -> None:
         raise DataError("the file ends here")
 
     with pytest.raises(DataError):
-        pool.fill(rows(), lambda text: "")
+        pool.fill(rows(), lambda row: "")
     assert pool.counts is None
     fill(pool, "one")
     assert list(pool.batches(10)) == [[(1, "one")]]
@@ -219,7 +219,7 @@ def test_memory_does_not_grow_with_the_pool(tmp_path: Path) -> None:
             file.writelines(json.dumps({"text": f"text {place}"}) + "\n" for place in range(rows))
         pool = Pool(tmp_path / f"{rows}.sqlite")
         tracemalloc.start()
-        pool.fill(read_pool(path), lambda text: "")
+        pool.fill(read_pool(path), lambda row: "")
         for batch in pool.batches(500):
             assert len(batch) <= 500
         most = tracemalloc.get_traced_memory()[1]

@@ -17,6 +17,7 @@ from evokd.tasks.reasoning import (
     Reasoning,
     asked_question,
     question_of,
+    read_question,
     usual_form,
 )
 
@@ -160,6 +161,26 @@ def test_a_question_is_asked_with_its_options() -> None:
     assert asked_question("Which?", ["red", "blue"]) == "Which?\n(a) red\n(b) blue"
     assert asked_question("Which?", []) == "Which?"
     assert Question("Which?", ("red", "blue")).asked == "Which?\n(a) red\n(b) blue"
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("How many?", Question("How many?")),
+        ('{"a": 1} is what?', Question('{"a": 1} is what?')),
+        ('{"a": 1}', Question('{"a": 1}')),
+        ("7", Question("7")),
+        ('{"question": "How many?"}', Question("How many?")),
+        ('{"question": "Which? ", "choices": ["a", "b"]}', Question("Which?", ("a", "b"))),
+    ],
+)
+def test_a_question_is_asked_by_hand_as_text_or_as_a_row(text: str, question: Question) -> None:
+    assert read_question(text) == question
+
+
+def test_a_row_with_one_choice_is_refused() -> None:
+    with pytest.raises(DataError, match="the choices are"):
+        read_question('{"question": "Which?", "choices": ["a"]}')
 
 
 # Metric and mistakes

@@ -30,7 +30,7 @@ def pool(tmp_path: Path) -> Iterator[Pool]:
     """Text number n lies at n - 1 degrees; every third is said to be b, the later the surer."""
     pool = Pool(tmp_path / "pool.sqlite")
     rows = [PoolRow(str(place), str(place)) for place in range(TEXTS)]
-    pool.fill(rows, lambda text: "")
+    pool.fill(rows, lambda row: "")
     pool.write_scores(
         [
             [

@@ -78,13 +78,15 @@ class Pool:
         """Close the file."""
         self._db.close()
 
-    def fill(self, rows: Iterable[PoolRow | BrokenRow], drop: Callable[[str], str]) -> PoolCounts:
+    def fill(
+        self, rows: Iterable[PoolRow | BrokenRow], drop: Callable[[PoolRow], str]
+    ) -> PoolCounts:
         """Take in rows, once and for all: a pool that was filled is left as it is.
 
         Of texts that are the same but for case and spaces the first is kept.
 
         Args:
-            drop: why a text is left out; '' for one that is not.
+            drop: why a row is left out; '' for one that is not.
         """
         if self.counts is not None:
             return self.counts
@@ -106,7 +108,7 @@ class Pool:
                     dropped["broken"] += 1
                     if len(counts.broken) < NAMED:
                         counts.broken.append(f"{row.place}: {row.why}")
-                elif why := drop(row.text):
+                elif why := drop(row):
                     dropped[why] += 1
                 else:
                     waiting.append((_digest(row.text), row.text, row.more))

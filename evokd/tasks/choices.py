@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evokd.records import Example
+
 BETWEEN = "|"  # in a CSV
 MOST_CHOICES = 26  # a letter each
 
@@ -17,3 +19,12 @@ def are_choices(choices: Sequence[str]) -> bool:
     """Whether these are two to 26 options, none empty, and different but for case and spaces."""
     different = {" ".join(one.split()).casefold() for one in choices} - {""}
     return max(2, len(choices)) <= len(different) <= MOST_CHOICES
+
+
+def are_needed(answers: str | None, seed: Sequence[Example]) -> bool:
+    """Whether every question has to have choices: all seeds have, or the task says so.
+
+    Args:
+        answers: what form they have, as the task says; None: it does not.
+    """
+    return answers == "choice" or (bool(seed) and all(row.choices for row in seed))

@@ -41,6 +41,11 @@ class PoolRow:
     text: str
     more: str = ""
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What else its row holds."""
+        return json.loads(self.more) if self.more else {}
+
 
 @dataclass(frozen=True)
 class BrokenRow:

@@ -7,6 +7,7 @@ between bars: `red|blue`) and a `rationale`, a step a line. Inside, `text` is th
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -125,6 +126,23 @@ class Reasoning:
         elif first_miscalculated(said.steps or []) is not None:
             error = MISCALCULATED
         return [Mistake(row.label or "", said.label, error)]
+
+
+def read_question(text: str) -> Question:
+    """Return a question as it is asked by hand: plain, or a row with its choices as JSON.
+
+    Raises:
+        DataError: what a row holds is no question, or no choices.
+    """
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        return Question(text)
+    if not isinstance(row, dict) or "question" not in row:
+        return Question(text)
+    where = f"the row {text[:60]!r}"
+    choices = _choices(row.get("choices"), where)
+    return Question(_string(row["question"], "question", where), tuple(choices))
 
 
 def explanation_counts(said: Sequence[Prediction]) -> dict[str, int]:

@@ -13,12 +13,14 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evokd.config import Config
 from evokd.errors import DataError
 from evokd.records import Example
+from evokd.tasks.choices import are_needed
 from evokd.tasks.kind import TaskKind
 from evokd.tasks.pool import PoolRow, digest_of_pool, form_of_pool, read_pool
 from evokd.tasks.texts import normalize
@@ -64,15 +66,18 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
     """
     labels = tuple(config.task.labels)
     warnings: list[str] = []
-    seed = _read_split(config.data.seed, "seed", kind, labels, warnings)
-    validation = _read_split(config.data.validation, "validation", kind, labels, warnings)
-    test = _read_split(config.data.test, "test", kind, labels, warnings)
+    read = partial(_read_split, kind=kind, labels=labels, warnings=warnings)
+    answers = config.task.answers
+    seed = read(config.data.seed, "seed", has_choices=are_needed(answers, ()))
+    has_choices = are_needed(answers, seed)
+    validation = read(config.data.validation, "validation", has_choices=has_choices)
+    test = read(config.data.test, "test", has_choices=has_choices)
     seed = _drop_known(seed, "seed", test, "test", warnings)
     validation = _drop_known(validation, "validation", test, "test", warnings)
     validation = _drop_known(validation, "validation", seed, "seed", warnings)
     train: list[Example] = []
     if config.strategy.name == "fullshot":
-        train = _read_split(config.data.train, "train", kind, labels, warnings)
+        train = read(config.data.train, "train")
         train = _drop_known(train, "train", test, "test", warnings)
         train = _drop_known(train, "train", seed, "seed", warnings)
     shown = {label for row in seed for label in kind.labels_in(row)}
@@ -153,8 +158,19 @@ def _read_text(path: Path) -> str:
 
 
 def _read_split(
-    path: str | None, split: str, kind: TaskKind, labels: Sequence[str], warnings: list[str]
+    path: str | None,
+    split: str,
+    kind: TaskKind,
+    labels: Sequence[str],
+    warnings: list[str],
+    *,
+    has_choices: bool = False,
 ) -> list[Example]:
+    """Return the rows of a split, checked.
+
+    Args:
+        has_choices: a row without choices is an error.
+    """
     if path is None:
         return []
     rows: list[Example] = []
@@ -162,6 +178,11 @@ def _read_split(
     doubles = 0
     for number, raw in read_rows(Path(path), kind.columns):
         row = kind.check_row(raw, f"{path}:{number}", labels)
+        if has_choices and not row.choices:
+            raise DataError(
+                f"{path}:{number}: no choices; every question of this task has some, as "
+                "task.answers or the seeds say: add them, or remove the row"
+            )
         known = seen.get(normalize(row.text))
         if known is None:
             seen[normalize(row.text)] = row
