@@ -56,6 +56,7 @@ from evokd.tasks.reasoning import (
     asked_question,
     explanation_counts,
     question_of,
+    read_answer,
 )
 from evokd.tools.reasoner import Explained, Prefix, Reasoner, explanation_tokens
 from evokd.tools.uncertainty import (
@@ -407,7 +408,9 @@ def _candidates(session: Session, round: int, numbers: Sequence[int]) -> list[Sa
             intended_label="",
             split="train",
             choices=more.get("choices", []),
-            known_answer=None if more.get("answer") is None else str(more["answer"]),
+            known_answer=read_answer(more["answer"], session.answers, more.get("choices", []))
+            if "answer" in more
+            else None,
         )
         for number, text, more in zip(numbers, pool.texts(numbers), pool.more(numbers), strict=True)
     ]

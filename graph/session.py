@@ -33,10 +33,10 @@ from evokd.store.pool import Pool
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskData, TaskKind, copy_key, kind_of, load_task_data, normalize
-from evokd.tasks.choices import are_needed
+from evokd.tasks.choices import are_needed, choices_key
 from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.pool import PoolRow, read_pool
-from evokd.tasks.reasoning import usual_form
+from evokd.tasks.reasoning import read_answer, usual_form
 from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions, fewest_words
 from evokd.tools.pack_list import PACKS, find_pack
 from evokd.tools.packs import fetch_pack, gguf_path, installed
@@ -400,20 +400,27 @@ def asking_session(
 def _fill(pool: Pool, config: Config, data: TaskData, emit: Emit) -> None:
     """Take in the texts of `data.pool` that may be asked about; the others are counted.
 
-    A gold text is known by `copy_key`: a copy with other quotes or another end is one, too.
+    A gold text is known by `copy_key` and its choices: a copy with other quotes or another end is
+    one, too.
     """
-    known = {copy_key(row.text): "seed" for row in data.seed}
-    known |= {copy_key(row.text): "validation" for row in data.validation}
-    known |= {copy_key(row.text): "test" for row in data.test}
-
+    splits = {"seed": data.seed, "validation": data.validation, "test": data.test}
+    known = {
+        (copy_key(row.text), choices_key(row.choices)): split
+        for split, rows in splits.items()
+        for row in rows
+    }
     needs_choices = are_needed(config.task.answers, data.seed)
+    form = config.task.answers or usual_form(data.seed)
 
     def drop(row: PoolRow) -> str:
         if len(row.text) > config.data.pool_max_chars:
             return "too_long"
-        if needs_choices and not row.columns.get("choices"):
+        choices = row.columns.get("choices", [])
+        if needs_choices and not choices:
             return "choices_missing"
-        return known.get(copy_key(row.text), "")
+        if "answer" in row.columns and not read_answer(row.columns["answer"], form, choices):
+            return "answer_outside_choices" if choices else "answer_unreadable"
+        return known.get((copy_key(row.text), choices_key(choices)), "")
 
     counts = pool.fill(read_pool(data.pool, kind_of(config).pool_columns), drop)
     emit({"kind": "note", "text": f"pool: {counts.in_words}"})

@@ -659,6 +659,31 @@ def filled(task: Path, rows: list[dict[str, Any]]) -> PoolCounts:
     return counts
 
 
+def test_rows_of_the_pool_with_answers_that_cannot_be_met_are_dropped_by_name(sums: Path) -> None:
+    choices = {"choices": ["7", "9"]}
+    rows: list[dict[str, Any]] = [
+        {"question": "a?", "answer": "8", **choices},
+        {"question": "b?", "answer": "no idea"},
+        {"question": "c?", "answer": "3 + 4 = 7\n#### 7"},
+        {"question": "d?"},
+    ]
+    counts = filled(sums, rows)
+    assert counts.dropped == {"answer_outside_choices": 1, "answer_unreadable": 1}
+    assert counts.kept == 2
+
+
+def test_other_choices_make_another_question(sums: Path) -> None:
+    asked = {"question": "Which is 3 plus 4?"}
+    gold = [asked | {"answer": "7", "choices": ["7", one]} for one in ("8", "9")]
+    write_rows(sums.parent / "seed.jsonl", [gold[0]])
+    write_rows(sums.parent / "test.jsonl", [gold[1]])
+    data = load_task_data(load_config(sums))
+    assert (len(data.seed), len(data.test), data.warnings) == (1, 1, ())
+    pool = [asked | {"choices": choices} for choices in (["9", "7"], ["7", "1"], ["1", "7"])]
+    counts = filled(sums, pool)
+    assert (counts.kept, counts.dropped) == (1, {"test": 1, "duplicate": 1})
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [

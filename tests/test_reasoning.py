@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from evokd.errors import DataError
 from evokd.records import Example, Prediction, Sample
 from evokd.tasks import Mistake, TaskKind
+from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.reasoning import (
     Question,
     Reasoning,
     asked_question,
     question_of,
+    read_answer,
     read_question,
     usual_form,
 )
@@ -176,6 +178,26 @@ def test_a_question_is_asked_with_its_options() -> None:
 )
 def test_a_question_is_asked_by_hand_as_text_or_as_a_row(text: str, question: Question) -> None:
     assert read_question(text) == question
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "choices", "answer"),
+    [
+        (7.0, "number", [], "7"),
+        ("7 apples", "number", [], "7"),
+        ("He has 3 + 4 = <<3+4=7>>7.\n#### 7", "number", [], "7"),
+        ("She paid 2 * 600 = 1,200.\n#### 1,200", "text", [], "1200"),
+        ("many", "number", [], ""),
+        ([7], "number", [], ""),
+        (True, "yes_no", [], "yes"),
+        ("(b)", "number", ["red", "blue"], "blue"),
+        ("green", "text", ["red", "blue"], ""),
+    ],
+)
+def test_the_answer_of_a_pool_s_row_is_read(
+    value: Any, form: AnswerForm, choices: list[str], answer: str
+) -> None:
+    assert read_answer(value, form, choices) == answer
 
 
 def test_a_row_with_one_choice_is_refused() -> None:

@@ -19,6 +19,7 @@ from pydantic import Field
 from evokd.records import Record
 from evokd.store.files import storage_errors
 from evokd.store.replies import connect
+from evokd.tasks.choices import choices_key
 from evokd.tasks.pool import BrokenRow, PoolRow
 from evokd.tasks.texts import normalize
 
@@ -83,7 +84,8 @@ class Pool:
     ) -> PoolCounts:
         """Take in rows, once and for all: a pool that was filled is left as it is.
 
-        Of texts that are the same but for case and spaces the first is kept.
+        Of texts that are the same but for case and spaces the first is kept; other choices make
+        another question.
 
         Args:
             drop: why a row is left out; '' for one that is not.
@@ -111,7 +113,7 @@ class Pool:
                 elif why := drop(row):
                     dropped[why] += 1
                 else:
-                    waiting.append((_digest(row.text), row.text, row.more))
+                    waiting.append((_digest(row), row.text, row.more))
                     if len(waiting) == BATCH:
                         store()
             store()
@@ -232,8 +234,9 @@ class Pool:
         return [one for one in drawn if one not in left_out][:count]
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(normalize(text).encode(), digest_size=16).digest()
+def _digest(row: PoolRow) -> bytes:
+    told = "\n".join([normalize(row.text), *choices_key(row.columns.get("choices", ()))])
+    return hashlib.blake2b(told.encode(), digest_size=16).digest()
 
 
 def _as_json(ids: Iterable[int]) -> str:

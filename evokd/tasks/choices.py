@@ -17,8 +17,13 @@ def split_choices(text: str) -> list[str]:
 
 def are_choices(choices: Sequence[str]) -> bool:
     """Whether these are two to 26 options, none empty, and different but for case and spaces."""
-    different = {" ".join(one.split()).casefold() for one in choices} - {""}
+    different = set(choices_key(choices)) - {""}
     return max(2, len(choices)) <= len(different) <= MOST_CHOICES
+
+
+def choices_key(choices: Sequence[str]) -> tuple[str, ...]:
+    """Return what is equal for the same options, whatever their order, case and spaces."""
+    return tuple(sorted(" ".join(one.split()).casefold() for one in choices))
 
 
 def are_needed(answers: str | None, seed: Sequence[Example]) -> bool:

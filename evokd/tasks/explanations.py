@@ -259,6 +259,11 @@ def extract_answer(
     return _conclusion(steps[-1], form, choices) if steps else ""
 
 
+def has_answer_line(text: str) -> bool:
+    """Whether a line, or what follows a sentence, says that it is the answer."""
+    return _ANSWER_LINE.search(text) is not None
+
+
 def write_explanation(steps: Sequence[str], answer: str) -> str:
     """Return an explanation: a step a line, then the answer line."""
     return "\n".join([*map(_one_line, steps), f"{ANSWER} {_one_line(answer)}"])

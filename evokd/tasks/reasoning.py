@@ -23,7 +23,9 @@ from evokd.tasks.explanations import (
     AnswerForm,
     answer_form,
     canonical_answer,
+    extract_answer,
     first_miscalculated,
+    has_answer_line,
     is_answer,
 )
 from evokd.tasks.kind import Mistake, Row
@@ -145,6 +147,19 @@ def read_question(text: str) -> Question:
     return Question(_string(row["question"], "question", where), tuple(choices))
 
 
+def read_answer(value: Any, form: AnswerForm, choices: Sequence[str]) -> str:
+    """Return the canonical answer that a row of a pool holds; '' where none can be read.
+
+    A solution that ends with its answer is read, too, such as "3 + 4 = 7 #### 7".
+    """
+    said = str(value) if isinstance(value, bool) else _written(value)
+    if said is None:
+        return ""
+    form = "choice" if choices else form
+    read = extract_answer if has_answer_line(said) else canonical_answer
+    return read(said, form, choices)
+
+
 def explanation_counts(said: Sequence[Prediction]) -> dict[str, int]:
     """Return how many explanations there are, how many were cut, and how many hold no answer."""
     return {
@@ -201,12 +216,10 @@ def _choices(value: Any, where: str) -> list[str]:
 
 def _answer(value: Any, choices: Sequence[str], where: str) -> str:
     """Return the canonical answer of a row's."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and math.isfinite(value):
-        value = f"{Decimal(str(value)):f}"
-    if not isinstance(value, str):
+    written = _written(value)
+    if written is None:
         raise DataError(f"{where}: the answer is {value!r}; expected a string or a number")
-    said = _string(value, "answer", where)
+    said = _string(written, "answer", where)
     if not said:
         raise DataError(f"{where}: the answer is empty; remove the row or fill it in")
     answer = canonical_answer(said, answer_form(said, choices), choices)
@@ -216,3 +229,10 @@ def _answer(value: Any, choices: Sequence[str], where: str) -> str:
             f"expected one of {', '.join(choices)}"
         )
     return answer
+
+
+def _written(value: Any) -> str | None:
+    """Return a string, or a number as one; None for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return f"{Decimal(str(value)):f}"
+    return value if isinstance(value, str) else None

@@ -20,10 +20,12 @@ from typing import Any
 from evokd.config import Config
 from evokd.errors import DataError
 from evokd.records import Example
-from evokd.tasks.choices import are_needed
+from evokd.tasks.choices import are_needed, choices_key
 from evokd.tasks.kind import TaskKind
 from evokd.tasks.pool import PoolRow, digest_of_pool, form_of_pool, read_pool
 from evokd.tasks.texts import normalize
+
+Key = tuple[str, tuple[str, ...]]  # a text, and its choices
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _read_split(
     if path is None:
         return []
     rows: list[Example] = []
-    seen: dict[str, Example] = {}
+    seen: dict[Key, Example] = {}
     doubles = 0
     for number, raw in read_rows(Path(path), kind.columns):
         row = kind.check_row(raw, f"{path}:{number}", labels)
@@ -183,9 +185,9 @@ def _read_split(
                 f"{path}:{number}: no choices; every question of this task has some, as "
                 "task.answers or the seeds say: add them, or remove the row"
             )
-        known = seen.get(normalize(row.text))
+        known = seen.get(_key(row))
         if known is None:
-            seen[normalize(row.text)] = row
+            seen[_key(row)] = row
             rows.append(row)
         elif kind.says(known) == kind.says(row):
             doubles += 1
@@ -208,12 +210,17 @@ def _drop_known(
     other_split: str,
     warnings: list[str],
 ) -> list[Example]:
-    known = {normalize(row.text) for row in others}
-    kept = [row for row in rows if normalize(row.text) not in known]
+    known = {_key(row) for row in others}
+    kept = [row for row in rows if _key(row) not in known]
     if len(kept) < len(rows):
         dropped = len(rows) - len(kept)
         warnings.append(f"{split}: {dropped} row(s) that also stand in {other_split} were dropped")
     return kept
+
+
+def _key(row: Example) -> Key:
+    """Return what two rows share that ask the same."""
+    return normalize(row.text), choices_key(row.choices)
 
 
 def _identity(row: Example) -> list[Any]:
