@@ -12,8 +12,7 @@ what came out. Arithmetic is recomputed by code; only where there is none the cr
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,6 +54,7 @@ from evokd.tasks.reasoning import (
     Question,
     asked_question,
     explanation_counts,
+    plain_mistake,
     question_of,
     read_answer,
 )
@@ -166,6 +166,9 @@ def explain(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     return {
         "candidates": [one.model_dump() for one in candidates],
         "explanations": counts,
+        "mistakes": {
+            one.id: plain_mistake(said) for one, said in zip(candidates, predictions, strict=True)
+        },
         "drafts": None,
     }
 
@@ -274,9 +277,9 @@ def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Write samples and the round's line; what kinds of steps went wrong goes to memory."""
     session = session_of(state, runtime)
     with session.phase("record", state["round"]):
-        samples = read_drafts(state)
+        found = state.get("mistakes", {})
+        samples, counts = _remember(session, state["round"], read_drafts(state), found)
         session.run.write_samples(state["round"], samples)
-        counts = _remember(session, state["round"], samples)
     learning.write_round(session, state, samples, counts)
     return {"drafts": None}
 
@@ -508,36 +511,51 @@ def _judged(session: Session, sample: Sample) -> Sample:
     return judged if verdict == "accept" else judged.rejected("critic_explanation")
 
 
-def _remember(session: Session, round: int, samples: Sequence[Sample]) -> dict[str, int]:
+def _remember(
+    session: Session, round: int, samples: Sequence[Sample], found: Mapping[str, str]
+) -> tuple[list[Sample], dict[str, int]]:
     """Write failures, and a weakness for every kind of wrong step; test those known before.
 
-    The fresh explanations are the test: they are the student's before it was taught these.
+    The explanations of all candidates are the test: they are the student's before it is taught any.
+    What is wrong with reasoning only the revised ones tell.
+
+    Args:
+        found: id → what is plainly wrong with the explanation of a candidate, or ''.
+
+    Returns:
+        The samples, each with the weakness it shows, and how many weaknesses there are by status.
     """
     memory, run_id = session.memory, session.run.run_id
     if memory is None:
-        return {}
-    accepted = [one for one in samples if one.accepted]
-    shown = {one.id: _mistake_of(session, one) for one in accepted}
+        return list(samples), {}
+    shown = {one.id: _mistake_of(session, one) for one in samples if one.accepted}
+    errors = {name: said.error if said else "" for name, said in shown.items()}
+    known = {one.labels[0]: one for one in memory.weaknesses(run_id) if one.round < round}
+    names = {error: f"w{round:02d}-{error}" for error in session.kind.errors}
+    names |= {error: one.id for error, one in known.items()}
+    told = [
+        one.model_copy(update={"weakness": names.get(errors.get(one.id, ""))}) for one in samples
+    ]
+    accepted = [one for one in told if one.accepted]
     failures = [failure_of(one, said, run_id) for one in accepted if (said := shown[one.id])]
     learning.remember_samples(memory, run_id, round, accepted, failures)
-    errors = [said.error if said else "" for said in shown.values()]
-    known = {one.labels[0]: one for one in memory.weaknesses(run_id)}
-    counts = Counter(errors)
     tested = []
     for error in session.kind.errors:
-        weakness = known.get(error)
-        if weakness is None and counts[error]:
-            weakness = Weakness(
-                id=f"w{round:02d}-{error}",
-                name=error.replace("_", " "),
-                description=f"{counts[error]} of {len(accepted)} explanations of round {round}",
-                labels=[error],
-                round=round,
+        seen = list((errors if error == MISREASONED else {**found, **errors}).values())
+        if error in known:
+            tested.append(retest(known[error], [one != error for one in seen], round))
+        elif number := seen.count(error):
+            tested.append(
+                Weakness(
+                    id=names[error],
+                    name=error.replace("_", " "),
+                    description=f"{number} of {len(seen)} explanations of round {round}",
+                    labels=[error],
+                    round=round,
+                )
             )
-        if weakness is not None:
-            tested.append(retest(weakness, [one != error for one in errors], round))
     memory.put_weaknesses(tested)
-    return count_statuses(memory.weaknesses(run_id))
+    return told, count_statuses(memory.weaknesses(run_id))
 
 
 def _mistake_of(session: Session, sample: Sample) -> Mistake | None:

@@ -90,6 +90,9 @@ class RunState(TypedDict, total=False):
     its `select`."""
     explanations: dict[str, int]
     """How many of the candidates were explained, cut, unanswered. Written by elad's `explain`."""
+    mistakes: dict[str, str]
+    """Candidate's id → what is plainly wrong with its explanation, or ''. Written by elad's
+    `explain`."""
     rivals: dict[str, str]
     """Label → the label the student confuses it with most. Written by `evaluate`, `train`."""
     scores: dict[str, float]

@@ -23,8 +23,10 @@ from evokd.agents.teacher import Call, Choice
 from evokd.config import load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ResumeError
-from evokd.graph.elad import _mistake_of, _revised, _without_too_long, inspect_revision
+from evokd.graph.elad import _mistake_of, _remember, _revised, _without_too_long, inspect_revision
 from evokd.graph.session import _fill, load_prompts
+from evokd.memory.embeddings import HashEmbedder
+from evokd.memory.weakness import InMemoryWeaknesses
 from evokd.planner import estimate
 from evokd.records import POOL, Example, Prediction, Revision, Sample
 from evokd.report_chart import curve_columns
@@ -224,6 +226,13 @@ def test_wrong_steps_become_weaknesses(finished: Any) -> None:
     }
 
 
+def test_samples_are_shown_with_the_weakness_they_show(finished: Any) -> None:
+    shown = {one["id"]: one["samples"] for one in finished[0].report["weakness_list"]}
+    aimed = {one.weakness for one in samples(finished[0]) if one.accepted} - {None}
+    assert aimed
+    assert {name for name, texts in shown.items() if texts} == aimed
+
+
 def test_the_report_shows_where_explanations_broke(finished: Any) -> None:
     report = finished[0].report
     assert report["revisions"]["revised"] == ROUNDS * EACH
@@ -345,6 +354,25 @@ def test_comparisons_with_a_solution_are_counted_apart_from_walks(sums: Path) ->
     counts = revision_counts([one])
     assert counts is not None
     assert (counts["walked"], counts["compared"], counts["approved"]) == (0, 1, 0)
+
+
+def test_a_weakness_is_tested_in_later_rounds_on_all_that_the_student_explained(sums: Path) -> None:
+    asking = session(sums, None)
+    asking.memory = InMemoryWeaknesses(HashEmbedder(64), "r")
+    asking.run = SimpleNamespace(run_id="r")
+    wrong = revised(accepted=True, label="7", split="train")
+    told, counts = _remember(asking, 1, [wrong], {wrong.id: "miscalculated", "other": ""})
+    assert counts == {"open": 1, "closed": 0, "returned": 0}
+    (weakness,) = asking.memory.weaknesses("r")
+    assert (weakness.status, weakness.history) == ("open", [])
+    assert weakness.description == "1 of 2 explanations of round 1"
+    assert [one.weakness for one in told] == [weakness.id]
+    assert _remember(asking, 1, [wrong], {wrong.id: "miscalculated", "other": ""}) == (told, counts)
+    found = {f"r02p{number:07d}": "miscalculated" for number in range(2)}
+    found |= {f"r02p{number:07d}": "" for number in range(2, 9)}
+    _remember(asking, 2, [], found)
+    (weakness,) = asking.memory.weaknesses("r")
+    assert weakness.history == ["2:open:0.778"]
 
 
 def test_an_answer_the_pool_knows_is_checked(tmp_path: Path) -> None:

@@ -382,7 +382,7 @@ def test_a_page_of_reasoning_does_not_speak_of_labels() -> None:
     assert "explanations accepted 26" in text
     assert "student answered 52" in text
     assert "20 were accepted without the critic, because their arithmetic leads to" in text
-    assert "Each is tested every round on its fresh batch" in text
+    assert "Each is tested in every later round on the questions that the student explains" in text
     assert "no answer 3" in text  # a kind of mistake, in words
 
 

@@ -122,12 +122,7 @@ class Reasoning:
         """Return what is wrong where the answer is: none at all, a sum, or the reasoning."""
         if self.mark(row, said) == "1":
             return []
-        error = MISREASONED
-        if not said.label:
-            error = NO_ANSWER
-        elif first_miscalculated(said.steps or []) is not None:
-            error = MISCALCULATED
-        return [Mistake(row.label or "", said.label, error)]
+        return [Mistake(row.label or "", said.label, plain_mistake(said) or MISREASONED)]
 
 
 def read_question(text: str) -> Question:
@@ -167,6 +162,13 @@ def explanation_counts(said: Sequence[Prediction]) -> dict[str, int]:
         "cut": sum(bool(one.cut) for one in said),
         "unanswered": sum(not one.label for one in said),
     }
+
+
+def plain_mistake(said: Prediction) -> str:
+    """Return what is wrong with an explanation whatever the right answer is; '': nothing is."""
+    if not said.label:
+        return NO_ANSWER
+    return "" if first_miscalculated(said.steps or []) is None else MISCALCULATED
 
 
 def question_of(row: Row) -> Question:
