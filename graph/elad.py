@@ -26,8 +26,8 @@ from evokd.agents.reviser import Correction, Reviser, rest_of
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph import learning
-from evokd.graph.failures import failure_of
-from evokd.graph.pooling import asked_numbers, pool_of, random_of
+from evokd.graph.failures import RELATED_OF, failure_of, related_failures
+from evokd.graph.pooling import asked_numbers, draw_near, pool_of, random_of
 from evokd.graph.reading import send_in_batches
 from evokd.graph.session import RunContext, Session, new_builder, session_of, shown_seed
 from evokd.graph.state import (
@@ -39,7 +39,7 @@ from evokd.graph.state import (
     read_drafts,
 )
 from evokd.memory.weakness import count_statuses, retest
-from evokd.records import POOL, Prediction, Revision, Sample, Weakness
+from evokd.records import POOL, Failure, Prediction, Revision, Sample, Weakness
 from evokd.tasks import Mistake
 from evokd.tasks.explanations import (
     AnswerForm,
@@ -59,6 +59,7 @@ from evokd.tasks.reasoning import (
     read_answer,
 )
 from evokd.tools.reasoner import Explained, Prefix, Reasoner, explanation_tokens
+from evokd.tools.selection import NEAR
 from evokd.tools.uncertainty import (
     CONFIDENCE,
     ENTROPY,
@@ -127,12 +128,14 @@ def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def explain(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Have the last student explain and answer questions drawn from the pool by chance."""
+    """Have the last student explain and answer questions of the pool.
+
+    They are drawn by chance, but for some that are like what it got wrong of open weaknesses.
+    """
     session = session_of(state, runtime)
     round, strategy = state["round"], session.config.strategy
     with session.phase("explain", round):
-        asked = asked_numbers(session.run.read_samples())
-        numbers = pool_of(session).draw(strategy.candidates, asked, random_of(session, round))
+        numbers = _drawn(session, round)
         rows = _candidates(session, round, numbers)
         student = learning.student_of(session, learning.last_round(session, round))
         assert isinstance(student, Reasoner)
@@ -397,6 +400,26 @@ def _without_too_long(session: Session, samples: Sequence[Sample]) -> list[Sampl
         one.rejected("explanation_too_long") if one.accepted is None and length > most else one
         for one, length in zip(samples, lengths, strict=True)
     ]
+
+
+def _drawn(session: Session, round: int) -> list[int]:
+    """Return the numbers of a round's candidates; a selection by chance looks at no failures."""
+    strategy, asked = session.config.strategy, asked_numbers(session.run.read_samples())
+    failures = _open_failures(session, round) if RANKED_BY[strategy.selection] else []
+    near = int(NEAR * strategy.candidates) if failures else 0
+    drawn = pool_of(session).draw(strategy.candidates - near, asked, random_of(session, round))
+    return drawn + (draw_near(session, round, {*asked, *drawn}, failures, near) if near else [])
+
+
+def _open_failures(session: Session, round: int) -> list[Failure]:
+    """Return the latest failures of open weaknesses, and those like them in memory."""
+    memory, run_id = session.memory, session.run.run_id
+    if memory is None:
+        return []
+    open_ = {one.id for one in memory.open_weaknesses(run_id)}
+    latest = [one for one in reversed(memory.failures(run_id)) if one.weakness in open_]
+    wrong = latest[:RELATED_OF]
+    return [*wrong, *related_failures(session, round, wrong)]
 
 
 def _candidates(session: Session, round: int, numbers: Sequence[int]) -> list[Sample]:

@@ -19,7 +19,7 @@ from evokd.graph.strategies import selects_in_steps
 from evokd.records import POOL, Failure, Sample, Weakness
 from evokd.store.pool import Pool, Scored
 from evokd.tools.calibration import with_temperature
-from evokd.tools.selection import LOOKS_AT_TEACHER, SELECTIONS, Near, Wanted
+from evokd.tools.selection import CANDIDATES, LOOKS_AT_TEACHER, SELECTIONS, Near, Wanted
 from evokd.tools.student import Student
 from evokd.tools.thresholds import MovingThreshold, normalized_entropy
 
@@ -83,6 +83,21 @@ def choose_texts(
 def draw_by_chance(session: Session, round: int, asked: AbstractSet[int], number: int) -> list[int]:
     """Return the numbers of texts drawn by chance, to be held out."""
     return pool_of(session).draw(number, asked, random_of(session, round, "held out"))
+
+
+def draw_near(
+    session: Session, round: int, taken: AbstractSet[int], failures: Sequence[Failure], number: int
+) -> list[int]:
+    """Return the numbers of texts like failures: the nearest of a few times as many by chance.
+
+    Args:
+        taken: numbers that are not to be had any more.
+    """
+    pool, rng = pool_of(session), random_of(session, round, "near failures")
+    drawn = pool.draw(CANDIDATES * number, taken, rng)
+    wrong = _vectors(session, [one.text for one in failures])
+    nearness = (_vectors(session, pool.texts(drawn)) @ wrong.T).max(axis=1)
+    return [drawn[place] for place in nearness.argsort(kind="stable")[::-1][:number]]
 
 
 def draw_by_label(

@@ -23,7 +23,15 @@ from evokd.agents.teacher import Call, Choice
 from evokd.config import load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ResumeError
-from evokd.graph.elad import _mistake_of, _remember, _revised, _without_too_long, inspect_revision
+from evokd.graph.elad import (
+    _drawn,
+    _mistake_of,
+    _remember,
+    _revised,
+    _without_too_long,
+    inspect_revision,
+)
+from evokd.graph.pooling import random_of
 from evokd.graph.session import _fill, load_prompts
 from evokd.memory.embeddings import HashEmbedder
 from evokd.memory.weakness import InMemoryWeaknesses
@@ -39,6 +47,7 @@ from evokd.store.pool import Pool, PoolCounts
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import kind_of, load_task_data
 from evokd.tasks.explanations import AnswerForm
+from evokd.tasks.pool import PoolRow
 
 ROUNDS, EACH = 2, 4
 
@@ -373,6 +382,28 @@ def test_a_weakness_is_tested_in_later_rounds_on_all_that_the_student_explained(
     _remember(asking, 2, [], found)
     (weakness,) = asking.memory.weaknesses("r")
     assert weakness.history == ["2:open:0.778"]
+
+
+def test_some_candidates_are_like_failures_of_open_weaknesses(sums: Path) -> None:
+    asking = session(sums, None, "strategy.candidates=10", "memory.related=0")
+    asking.memory = InMemoryWeaknesses(HashEmbedder(64), "r")
+    asking.embedder = HashEmbedder(64)
+    asking.run = SimpleNamespace(run_id="r", read_samples=lambda: [])
+    asking.pool = Pool(sums.parent / "pool.sqlite")
+    texts = [f"How many apples has Ann {n}?" for n in range(20)]
+    texts += [f"When does train {n} to Rome leave?" for n in range(20)]
+    asking.pool.fill((PoolRow(text, text) for text in texts), lambda row: "")
+    by_chance = asking.pool.draw(10, (), random_of(asking, 2))
+    assert _drawn(asking, 2) == by_chance
+    wrong = revised(text="When does the train to Rome leave?", accepted=True, label="7")
+    _remember(asking, 1, [wrong], {})
+    drawn = _drawn(asking, 2)
+    assert len(set(drawn)) == 10
+    assert drawn[:7] == asking.pool.draw(7, (), random_of(asking, 2))
+    assert all("train" in text for text in asking.pool.texts(drawn[7:]))
+    asking.config.strategy.selection = "random"
+    assert _drawn(asking, 2) == by_chance
+    asking.pool.close()
 
 
 def test_an_answer_the_pool_knows_is_checked(tmp_path: Path) -> None:
