@@ -370,6 +370,8 @@ def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) 
     revision = sample.revision
     if revision is None:
         return sample.rejected("revision_missing")
+    if not revision.steps:
+        return sample.rejected("no_steps")
     form = _form_of(sample, answers)
     answer = canonical_answer(revision.answer, form, sample.choices)
     if not answer:
@@ -462,10 +464,10 @@ def _revised(session: Session, sample: Sample) -> Sample:
     broken = first_miscalculated(steps[: walk.first_wrong])
     at = walk.first_wrong if broken is None else broken
     verdicts = list(walk.verdicts)
-    if at is None:
+    if at is None and steps:
         revision = Revision(steps=steps, answer=said.label, verdicts=verdicts)
-    else:
-        wrong = steps[at] if at < len(steps) else ""
+    else:  # an answer alone explains nothing, right as it may be
+        wrong = steps[at] if at is not None and at < len(steps) else ""
         own = reviser.correct(question, steps[:at], wrong, *asked)
         revision = _revision(steps[:at], own, verdicts=verdicts, first_wrong=at)
     return sample.model_copy(update={"revision": revision})
@@ -498,7 +500,10 @@ def _beside(
     form: AnswerForm,
     choices: Sequence[str],
 ) -> Revision:
-    """Return the student's explanation as far as the reviser's own bears it out, then that one."""
+    """Return the student's explanation as far as the reviser's own bears it out, then that one.
+
+    An answer alone, without a step, explains nothing.
+    """
     steps = said.steps or []
     walk = reviser.compare(question, steps, own.steps, call)
     agrees = same_answer(said.label, own.answer, form, choices)
@@ -506,7 +511,7 @@ def _beside(
     if at is None:
         verdicts += [agrees] if said.label else []
         at = None if agrees else len(steps)
-    if at is None:
+    if at is None and steps:
         return Revision(steps=steps, answer=said.label, verdicts=verdicts, compared=True)
     kept = steps[:at]
     rest = Correction(tuple(rest_of(own.steps, kept)), own.answer)

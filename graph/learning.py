@@ -362,9 +362,10 @@ def rows_for(
         sure = [one.labeler_confidence or 0.0 for one in taught]
         learned = [replace(row, confidence=c) for row, c in zip(learned, sure, strict=True)]
     gold = [TrainingRow.of(row, config.student.seed_weight) for row in seed]
+    rows = [*gold, *learned]
     if config.task.kind == "reasoning":  # an answer without its explanation teaches none
-        gold = [row for row in gold if row.steps]
-    return [*gold, *learned]
+        rows = [row for row in rows if row.steps]
+    return rows
 
 
 def _training_rows(session: Session, round: int, fresh: Sequence[Sample]) -> list[TrainingRow]:

@@ -31,6 +31,7 @@ from evokd.graph.elad import (
     _without_too_long,
     inspect_revision,
 )
+from evokd.graph.learning import rows_for
 from evokd.graph.pooling import random_of
 from evokd.graph.session import _fill, load_prompts
 from evokd.memory.embeddings import HashEmbedder
@@ -145,6 +146,20 @@ def session(task: Path, teacher: Any, *overrides: str) -> Any:
         answers="number",
         teachers={"reviser": teacher},
     )
+
+
+class _Judge:
+    """A reviser's model that says no to what holds a word."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.asked: list[str] = []
+
+    def choose(self, turns: Any, options: Any, call: Call) -> Choice:
+        asked = turns[-1][1]
+        self.asked.append(asked)
+        last = asked.rsplit("Check the last step:", 1)[-1]
+        return Choice("No" if self.word in last else "Yes", 0.9)
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +370,32 @@ def test_of_a_whole_explanation_only_wrong_sums_are_the_student_s_first_wrong_st
     )
 
 
+class _Agrees(_Judge):
+    """A reviser's model that says yes to anything, and explains with the same words always."""
+
+    def tell(self, turns: Any, form: Lines, read: Callable[[str], Any], call: Call) -> Any:
+        return read("3 + 4 = 7\nAnswer: 7")
+
+
+@pytest.mark.parametrize("annotation", ["clear", "solved"])
+def test_of_an_answer_without_steps_the_reviser_s_explanation_is_taught(
+    sums: Path, annotation: str
+) -> None:
+    asking = session(sums, _Agrees("bad"), f"strategy.annotation={annotation}")
+    said = Prediction(label="7", confidence=0.5, steps=[])
+    one = _revised(asking, revised(prediction=said, revision=None))
+    assert one.revision is not None
+    assert (one.revision.steps, one.revision.first_wrong) == (["3 + 4 = 7"], None)
+
+
+def test_what_has_no_step_is_not_taught(sums: Path) -> None:
+    bare = revised(accepted=True, label="7", revision=Revision(steps=[], answer="7"))
+    assert inspect_revision(bare, "number", check_known=True).reason == "no_steps"
+    told = revised(accepted=True, label="7")
+    rows = rows_for(load_config(sums), [], [bare, told])
+    assert [row.steps for row in rows] == [("3 + 4 = 7",)]
+
+
 def test_comparisons_with_a_solution_are_counted_apart_from_walks(sums: Path) -> None:
     asking = session(sums, _Teller("3 + 4 = 7\nAnswer: 7"), "strategy.annotation=solved")
     one = _revised(asking, revised(revision=None))
@@ -451,20 +492,6 @@ def test_only_what_code_cannot_recompute_goes_to_the_critic() -> None:
     assert not proven.checked
     unproven = revised(revision=Revision(steps=["It is seven."], answer="7"))
     assert inspect_revision(unproven, "number", check_known=True).checked
-
-
-class _Judge:
-    """A reviser's model that says no to what holds a word."""
-
-    def __init__(self, word: str) -> None:
-        self.word = word
-        self.asked: list[str] = []
-
-    def choose(self, turns: Any, options: Any, call: Call) -> Choice:
-        asked = turns[-1][1]
-        self.asked.append(asked)
-        last = asked.rsplit("Check the last step:", 1)[-1]
-        return Choice("No" if self.word in last else "Yes", 0.9)
 
 
 def reviser(judge: _Judge) -> Reviser:
