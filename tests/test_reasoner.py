@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from evokd.config import StudentSection
 from evokd.errors import ConfigError, DataError
 from evokd.tasks.reasoning import Question
-from evokd.tools.causal import check_causal, load_causal
+from evokd.tools.causal import check_causal, load_causal, load_tokenizer
 from evokd.tools.reasoner import (
     Prefix,
     Reasoner,
@@ -196,6 +196,45 @@ def test_quantised_weights_are_refused(tiny_reasoner: Path, tmp_path: Path) -> N
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="quantised weights, which cannot be fine-tuned"):
         check_causal(str(tmp_path))
+
+
+def templated(tiny_reasoner: Path, folder: Path, template: str) -> Path:
+    """Return a copy of the tiny model with a chat template."""
+    for file in tiny_reasoner.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+REFUSES_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "{% for turn in messages %}[{{ turn.role }}] {{ turn.content }}{% endfor %}"
+)
+
+
+def test_a_template_without_a_system_turn_has_all_in_the_user_s(
+    tiny_reasoner: Path, tmp_path: Path
+) -> None:
+    folder = templated(tiny_reasoner, tmp_path, REFUSES_SYSTEM)
+    check_causal(str(folder))
+    tokenizer = load_tokenizer(str(folder))
+    text = tokenizer.decode(prompt_ids(tokenizer, "Add.", QUESTIONS[0]))
+    assert text.startswith("[user] Add.\nExplain")
+    assert text.endswith("\n\nWhat is 0 plus 1?")
+
+
+def test_a_template_that_refuses_every_question_is_named_before_the_start(
+    tiny_reasoner: Path, tmp_path: Path
+) -> None:
+    folder = templated(tiny_reasoner, tmp_path, "{{ raise_exception('never') }}")
+    with pytest.raises(ConfigError, match="refuses a question: never"):
+        check_causal(str(folder))
+
+
+def test_a_model_that_says_no_longest_length_is_asked_whatever_the_length(untrained: Path) -> None:
+    student = Reasoner(untrained)
+    vars(student._model.config).pop("max_position_embeddings")
+    assert student._tokens_of(Prefix(Question("Why " * 400)))
 
 
 def test_a_model_that_is_no_language_model_is_refused(tiny_student: Path, tmp_path: Path) -> None:

@@ -335,6 +335,8 @@ def test_a_students_source_is_a_pack_a_folder_or_a_hub_id(
     assert resolve_student("local:mini", packs) == str(tmp_path)
     assert resolve_student(f"path:{tiny_student}", packs) == str(tiny_student)
     assert resolve_student("someone/model", packs) == "someone/model"
+    (tmp_path / "weights.gguf").touch()
+    assert resolve_student(f"path:{tmp_path}", packs) == str(tmp_path)
 
 
 @pytest.mark.parametrize(

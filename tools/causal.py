@@ -10,6 +10,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from evokd.config import StudentSection
 from evokd.errors import ConfigError
 from evokd.store.files import storage_errors
@@ -49,7 +51,7 @@ def load_tokenizer(source: str) -> Any:
 
 
 def check_causal(source: str) -> None:
-    """Check that a student that reasons can be loaded and trained, without its weights.
+    """Check that a student that reasons can be loaded, asked and trained, without its weights.
 
     Raises:
         ConfigError: it cannot.
@@ -59,7 +61,7 @@ def check_causal(source: str) -> None:
         return
     try:
         config = transformers.AutoConfig.from_pretrained(source)
-        transformers.AutoTokenizer.from_pretrained(source)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise cannot_load(source, error) from None
     if getattr(config, "quantization_config", None):
@@ -72,6 +74,35 @@ def check_causal(source: str) -> None:
             f"student.model: {source} is no causal language model ({config.model_type}); "
             "task.kind reasoning needs one, such as local:smollm2-135m-instruct"
         )
+    try:
+        as_prompt(tokenizer, "Add.", "What is 3 plus 4?")
+    except TemplateError as error:
+        raise ConfigError(
+            f"student.model: the chat template of {source} refuses a question: {error}; give a "
+            "model whose template takes a user's turn"
+        ) from None
+
+
+def as_prompt(tokenizer: Any, told: str, asked: str) -> str:
+    """Return a question as the model's chat template has it, after what the model is told.
+
+    A template that refuses a turn of the system has both in the user's.
+
+    Raises:
+        TemplateError: it refuses that, too.
+    """
+    if not tokenizer.chat_template:
+        return f"{told}\n\n{asked}\n\n"
+    turns = [{"role": "system", "content": told}, {"role": "user", "content": asked}]
+    try:
+        return _rendered(tokenizer, turns)
+    except TemplateError:
+        return _rendered(tokenizer, [{"role": "user", "content": f"{told}\n\n{asked}"}])
+
+
+def _rendered(tokenizer: Any, turns: list[dict[str, str]]) -> str:
+    text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return text
 
 
 def with_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:

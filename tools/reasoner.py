@@ -29,7 +29,13 @@ from evokd.tasks.explanations import (
     write_explanation,
 )
 from evokd.tasks.reasoning import Question
-from evokd.tools.causal import load_causal, load_tokenizer, with_adapter, with_new_adapter
+from evokd.tools.causal import (
+    as_prompt,
+    load_causal,
+    load_tokenizer,
+    with_adapter,
+    with_new_adapter,
+)
 from evokd.tools.student import load_libraries, uses_bf16
 from evokd.tools.training import (
     Lesson,
@@ -45,7 +51,6 @@ ANSWER_TOKENS = 12
 NEW_LINE = "\n"
 BATCH = 48  # questions, or continuations, decoded together
 ABOUT = "reasoner.json"
-TURNS = ("system", "user")
 FORM = f"Explain in short steps, a line each. End with a line: {ANSWER} and the answer."
 
 
@@ -214,8 +219,8 @@ class Reasoner:
         asked = prompt_ids(self._tokenizer, self.instructions, prefix.question)
         steps = [self._ids(f"{step}\n") for step in prefix.steps]
         number = len(asked) + sum(map(len, steps)) + self.max_new_tokens
-        most = self._model.config.max_position_embeddings
-        if number > most:
+        most = getattr(self._model.config, "max_position_embeddings", None)
+        if most is not None and number > most:
             raise DataError(
                 f"the question {prefix.question.text[:60]!r} and an answer to it are {number} "
                 f"tokens, the student reads {most}; shorten it"
@@ -418,15 +423,7 @@ def _batches(trunks: Sequence[list[int]], size: int) -> Iterator[list[list[int]]
 
 def prompt_ids(tokenizer: Any, instructions: str, question: Question) -> list[int]:
     """Return the tokens of a question as the model's chat template has it."""
-    told = f"{instructions}\n{FORM}"
-    if tokenizer.chat_template:
-        turns = [
-            {"role": role, "content": said}
-            for role, said in zip(TURNS, (told, question.asked), strict=True)
-        ]
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    else:
-        text = f"{told}\n\n{question.asked}\n\n"
+    text = as_prompt(tokenizer, f"{instructions}\n{FORM}", question.asked)
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 

@@ -125,8 +125,10 @@ def resolve_student(model: str, pack_folders: dict[str, Path]) -> str:
             raise ConfigError(f"student.model: no model pack {rest!r}{nearest(rest, pack_folders)}")
         return str(pack_folders[rest])
     if colon and kind == "path":
-        if not (Path(rest) / "config.json").exists():
-            raise ConfigError(f"student.model: {rest} holds no config.json; give a model's folder")
+        if not ((Path(rest) / "config.json").exists() or any(Path(rest).glob("*.gguf"))):
+            raise ConfigError(
+                f"student.model: {rest} holds no config.json and no GGUF; give a model's folder"
+            )
         return rest
     return model
 
