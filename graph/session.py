@@ -36,10 +36,11 @@ from evokd.tasks import TaskData, TaskKind, copy_key, kind_of, load_task_data, n
 from evokd.tasks.choices import are_needed, choices_key
 from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.pool import PoolRow, read_pool
-from evokd.tasks.reasoning import read_answer, usual_form
+from evokd.tasks.reasoning import Question, question_of, read_answer, usual_form
 from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions, fewest_words
 from evokd.tools.pack_list import PACKS, find_pack
 from evokd.tools.packs import fetch_pack, gguf_path, installed
+from evokd.tools.reasoner import question_check
 from evokd.tools.server import LocalServer
 from evokd.tools.student import pieces_per_word, resolve_student
 from evokd.tools.students import check_student
@@ -339,12 +340,14 @@ def open_session(
             stack.callback(memory.close)
         student_source = resolve_student(config.student.model, folders)
         check_student(config.task.kind, student_source)
+        can_read = _question_check(config, student_source)
+        _check_lengths(data, can_read)
         pool, warnings = None, list(data.warnings)
         if config.uses_pool:
             pool = Pool(run.pool)
             stack.callback(pool.close)
             with _timed(setup, "pool"):
-                _fill(pool, config, data, emit)
+                _fill(pool, config, data, can_read, emit)
                 # A causal model's pieces tell its own languages, not the task's.
                 exact = config.task.kind != "reasoning"
                 foreign = _foreign(pool, data, student_source) if exact else []
@@ -397,7 +400,32 @@ def asking_session(
         run.unlock()
 
 
-def _fill(pool: Pool, config: Config, data: TaskData, emit: Emit) -> None:
+def _question_check(config: Config, student: str) -> Callable[[Question], bool]:
+    """Return what tells whether the student can read a question; of other tasks it cuts texts."""
+    if config.task.kind != "reasoning":
+        return lambda question: True
+    return question_check(student, config.task.instructions, config.student.max_new_tokens)
+
+
+def _check_lengths(data: TaskData, can_read: Callable[[Question], bool]) -> None:
+    splits = {"seed": data.seed, "validation": data.validation, "test": data.test}
+    for split, rows in splits.items():
+        for row in rows:
+            if not can_read(question_of(row)):
+                raise DataError(
+                    f"{split}: the question {row.text[:60]!r} and an explanation of it are longer "
+                    "than the student reads; shorten or remove it, or make student.max_new_tokens "
+                    "smaller"
+                )
+
+
+def _fill(
+    pool: Pool,
+    config: Config,
+    data: TaskData,
+    can_read: Callable[[Question], bool],
+    emit: Emit,
+) -> None:
     """Take in the texts of `data.pool` that may be asked about; the others are counted.
 
     A gold text is known by `copy_key` and its choices: a copy with other quotes or another end is
@@ -420,6 +448,8 @@ def _fill(pool: Pool, config: Config, data: TaskData, emit: Emit) -> None:
             return "choices_missing"
         if "answer" in row.columns and not read_answer(row.columns["answer"], form, choices):
             return "answer_outside_choices" if choices else "answer_unreadable"
+        if not can_read(Question(row.text, tuple(choices))):
+            return "too_long"
         return known.get((copy_key(row.text), choices_key(choices)), "")
 
     counts = pool.fill(read_pool(data.pool, kind_of(config).pool_columns), drop)

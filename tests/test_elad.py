@@ -33,7 +33,7 @@ from evokd.graph.elad import (
 )
 from evokd.graph.learning import rows_for
 from evokd.graph.pooling import random_of
-from evokd.graph.session import _fill, load_prompts
+from evokd.graph.session import _fill, _question_check, load_prompts
 from evokd.memory.embeddings import HashEmbedder
 from evokd.memory.weakness import InMemoryWeaknesses
 from evokd.planner import estimate
@@ -738,7 +738,8 @@ def filled(task: Path, rows: list[dict[str, Any]]) -> PoolCounts:
     write_rows(task.parent / "pool.jsonl", rows)
     pool = Pool(task.parent / "pool.sqlite")
     config = load_config(task)
-    _fill(pool, config, load_task_data(config), lambda event: None)
+    check = _question_check(config, config.student.model.partition(":")[2])
+    _fill(pool, config, load_task_data(config), check, lambda event: None)
     counts = pool.counts
     pool.close()
     assert counts is not None
@@ -756,6 +757,14 @@ def test_rows_of_the_pool_with_answers_that_cannot_be_met_are_dropped_by_name(su
     counts = filled(sums, rows)
     assert counts.dropped == {"answer_outside_choices": 1, "answer_unreadable": 1}
     assert counts.kept == 2
+
+
+def test_questions_longer_than_the_student_reads_are_found_before_the_start(sums: Path) -> None:
+    long = {"question": "Why " * 240 + "?", "answer": "7"}
+    assert filled(sums, [long, {"question": "Why?"}]).dropped == {"too_long": 1}
+    write_rows(sums.parent / "test.jsonl", [long])
+    with pytest.raises(DataError, match="test: the question 'Why Why .* than the student reads"):
+        run(sums)
 
 
 def test_other_choices_make_another_question(sums: Path) -> None:

@@ -50,6 +50,26 @@ def load_tokenizer(source: str) -> Any:
         raise cannot_load(source, error) from None
 
 
+def longest_read(source: str) -> int | None:
+    """Return how many tokens the model of a hub id or a folder reads; None: it does not say.
+
+    Raises:
+        ConfigError: its config cannot be loaded.
+    """
+    _, transformers = load_libraries()
+    try:
+        config = transformers.AutoConfig.from_pretrained(_loadable(source))
+    except (OSError, ValueError) as error:
+        raise cannot_load(source, error) from None
+    return tokens_read(config)
+
+
+def tokens_read(config: Any) -> int | None:
+    """Return how many tokens a model of this config reads; None: it does not say."""
+    most: int | None = getattr(config, "max_position_embeddings", None)
+    return most
+
+
 def check_causal(source: str) -> None:
     """Check that a student that reasons can be loaded, asked and trained, without its weights.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, takewhile
@@ -33,6 +33,8 @@ from evokd.tools.causal import (
     as_prompt,
     load_causal,
     load_tokenizer,
+    longest_read,
+    tokens_read,
     with_adapter,
     with_new_adapter,
 )
@@ -219,7 +221,7 @@ class Reasoner:
         asked = prompt_ids(self._tokenizer, self.instructions, prefix.question)
         steps = [self._ids(f"{step}\n") for step in prefix.steps]
         number = len(asked) + sum(map(len, steps)) + self.max_new_tokens
-        most = getattr(self._model.config, "max_position_embeddings", None)
+        most = tokens_read(self._model.config)
         if most is not None and number > most:
             raise DataError(
                 f"the question {prefix.question.text[:60]!r} and an answer to it are {number} "
@@ -528,6 +530,29 @@ def _lesson(
     # Batches are balanced by labels elsewhere; answers are no classes.
     plain = [replace(row, label="") for row in rows]
     return Lesson(plain, [len(head) + len(tail) for head, tail in encoded], loss_of)
+
+
+def question_check(
+    source: str, instructions: str, max_new_tokens: int
+) -> Callable[[Question], bool]:
+    """Return what tells whether a student can read a question, and go on after explanations of it.
+
+    Args:
+        max_new_tokens: of an explanation; after one, as many again may be written.
+
+    Raises:
+        ConfigError: its tokenizer or config cannot be loaded.
+    """
+    most, tokenizer = longest_read(source), load_tokenizer(source)
+    told = len(prompt_ids(tokenizer, instructions, Question(""))) + 2 * max_new_tokens
+
+    def can_read(question: Question) -> bool:
+        if most is None or told + len(question.asked.encode()) <= most:  # a token is a byte or more
+            return True
+        asked = prompt_ids(tokenizer, instructions, question)
+        return len(asked) + 2 * max_new_tokens <= most
+
+    return can_read
 
 
 def explanation_tokens(source: str, explanations: Sequence[tuple[Sequence[str], str]]) -> list[int]:
