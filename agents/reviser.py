@@ -70,10 +70,21 @@ class Reviser:
     instructions: str = ""
     solved: Sequence[Example] = ()
 
-    def walk(self, question: str, steps: Sequence[str], answer: str, call: Call) -> Walk:
+    def walk(
+        self,
+        question: str,
+        steps: Sequence[str],
+        answer: str,
+        call: Call,
+        broken: int | None = None,
+    ) -> Walk:
         """Ask of step after step, then of the answer, whether it is right, up to the first no.
 
         An explanation without an answer breaks at its end.
+
+        Args:
+            broken: place of a step that is known to be wrong, whatever is said of it; nothing after
+                it is asked about.
 
         Raises:
             ReplyError, TeacherError: see `Teacher.choose`.
@@ -84,7 +95,7 @@ class Reviser:
                 "step", question=question, steps=numbered(steps[: place + 1]), last=step
             )
             verdicts.append(self._is_right(user, call, f"step {place}"))
-            if not verdicts[-1]:
+            if not verdicts[-1] or place == broken:
                 return Walk(tuple(verdicts), place)
         if not answer:
             return Walk(tuple(verdicts), len(steps))

@@ -23,12 +23,18 @@ def revision_counts(samples: Sequence[Sample]) -> dict[str, Any] | None:
     in which the reviser's first no was to that very step, `asked` those in which it was asked of
     it, `overlooked` those in which it said yes. `compared` counts the explanations that were held
     against a solution of the reviser's, and not walked through. `known` counts those with a known
-    answer.
+    answer; of these, `judged_wrong` those revisions with another answer that the critic judged, and
+    `believed_wrong` those that it accepted.
     """
     revised = [(one, one.revision) for one in samples if one.revision is not None]
     if not revised:
         return None
     known = [one for one in revised if one[0].known_answer]
+    judged_wrong = [
+        one
+        for one, revision in known
+        if one.critic_verdict is not None and not _meets(one, revision.answer)
+    ]
     counts = {
         "revised": len(revised),
         "approved": sum(_is_approved(revision) for _, revision in revised),
@@ -45,20 +51,39 @@ def revision_counts(samples: Sequence[Sample]) -> dict[str, Any] | None:
         "spoiled": sum(
             _meets(one, _said(one)) and not _meets(one, revision.answer) for one, revision in known
         ),
+        "judged_wrong": len(judged_wrong),
+        "believed_wrong": sum(one.critic_verdict == "accept" for one in judged_wrong),
     }
     return counts | _counts_of_walks(revised)
 
 
 def agreement_warning(counts: dict[str, Any] | None) -> list[str]:
-    """Return a warning where the reviser calls steps right whose arithmetic is wrong."""
-    if counts is None or counts["asked"] < FEWEST_JUDGED:
+    """Return a warning for each thing wrong that reviser or critic call right too often.
+
+    Steps whose arithmetic is wrong, and, where answers are known, explanations that end in others.
+    """
+    if counts is None:
         return []
-    if counts["overlooked"] < TOO_AGREEABLE * counts["asked"]:
+    # Held against a solution of the reviser's, a wrong answer is not approved for agreeing.
+    wrong_before = counts["known"] - counts["right_before"] if counts["walked"] else 0
+    reviser = "(agents.reviser.model), or strategy.annotation whole"
+    critic = "(agents.critic.model)"
+    steps = "steps right whose arithmetic is wrong"
+    approved = "explanations right whose answer is not the pool's"
+    believed = "revisions right whose answer is not the pool's"
+    return [
+        *_agreement("reviser", counts["overlooked"], counts["asked"], steps, reviser),
+        *_agreement("reviser", counts["approved_wrong"], wrong_before, approved, reviser),
+        *_agreement("critic", counts["believed_wrong"], counts["judged_wrong"], believed, critic),
+    ]
+
+
+def _agreement(role: str, agreed: int, asked: int, what: str, instead: str) -> list[str]:
+    if asked < FEWEST_JUDGED or agreed < TOO_AGREEABLE * asked:
         return []
     return [
-        f"the reviser called {counts['overlooked']} of {counts['asked']} steps right whose "
-        "arithmetic is wrong: it agrees with nearly everything; take a larger model "
-        "(agents.reviser.model), or strategy.annotation whole"
+        f"the {role} called {agreed} of {asked} {what}: it agrees with nearly everything; take a "
+        f"larger model {instead}"
     ]
 
 

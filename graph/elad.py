@@ -460,10 +460,8 @@ def _revised(session: Session, sample: Sample) -> Sample:
         own = reviser.explain(question, *asked)
         revision = _beside(reviser, question, said, own, *asked)
         return sample.model_copy(update={"revision": revision})
-    walk = reviser.walk(question, steps, said.label, call)
-    broken = first_miscalculated(steps[: walk.first_wrong])
-    at = walk.first_wrong if broken is None else broken
-    verdicts = list(walk.verdicts)
+    walk = reviser.walk(question, steps, said.label, call, first_miscalculated(steps))
+    at, verdicts = walk.first_wrong, list(walk.verdicts)
     if at is None and steps:
         revision = Revision(steps=steps, answer=said.label, verdicts=verdicts)
     else:  # an answer alone explains nothing, right as it may be

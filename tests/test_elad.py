@@ -506,6 +506,16 @@ def test_the_walk_ends_at_the_first_wrong_step() -> None:
     assert "bad two" not in judge.asked[1]
 
 
+def test_after_a_step_that_is_known_to_be_wrong_nothing_is_asked(sums: Path) -> None:
+    judge = _Agrees("bad")
+    steps = ["3 + 4 = 7", "7 + 1 = 9", "9 + 1 = 10"]
+    said = Prediction(label="10", confidence=0.5, steps=steps)
+    one = _revised(session(sums, judge), revised(prediction=said, revision=None))
+    assert one.revision is not None
+    assert (one.revision.first_wrong, one.revision.verdicts) == (1, [True, True])
+    assert len(judge.asked) == 2
+
+
 def test_the_answer_is_the_last_step_of_the_walk() -> None:
     walk = reviser(_Judge("answer: 7")).walk("q", ["good"], "7", Call(1, "x"))
     assert (walk.first_wrong, walk.verdicts) == (1, (True, False))
@@ -678,6 +688,15 @@ def test_a_reviser_that_agrees_with_everything_is_warned_about() -> None:
     careful = [walked([False], ["3 + 4 = 8"], n) for n in range(12)]
     assert agreement_warning(revision_counts(careful)) == []
     assert agreement_warning(revision_counts(agreeable[:3])) == []
+    none = [walked([True, True], ["It is 7."], n) for n in range(12)]
+    assert agreement_warning(revision_counts(none)) == []
+    wrong = [one.model_copy(update={"known_answer": "8"}) for one in none]
+    (told,) = agreement_warning(revision_counts(wrong))
+    assert "the reviser called 12 of 12 explanations right whose answer" in told
+    judged = {"critic_verdict": "accept", "prediction": None}
+    believed = [one.model_copy(update=judged | {"known_answer": "8"}) for one in careful]
+    (told,) = agreement_warning(revision_counts(believed))
+    assert "the critic called 12 of 12 revisions right" in told
     assert revision_counts([]) is None
 
 
