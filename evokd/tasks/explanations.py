@@ -7,11 +7,12 @@ for none. Nothing here raises for any text.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 from typing import Literal, NamedTuple
 
 AnswerForm = Literal["number", "yes_no", "choice", "text"]
@@ -23,7 +24,7 @@ MOST_TOKENS = 60  # of one side of an equation
 MOST_UNITS = 8  # words after a number, such as "apples per day"
 
 _MINUS = "−–-"  # ends a class of characters
-_CURRENCY = r"(?:[$€£¥₹][ ]?)"
+_CURRENCY = r"(?:[$€£¥₹][ ]?|(?<!\w)(?a:USD|EUR|GBP|INR)[ ])"
 _DIGITS = r"(?:(?:\d{1,3}(?:[,'’]\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\w)\.\d+)"
 _START = r"(?<!\w)(?<!\d[.,/])"
 _END = r"(?![.,]?\d)"
@@ -56,6 +57,7 @@ _FRACTIONS = str.maketrans({"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3",
 _FRACTION_AFTER_NUMBER = re.compile(r"(?<=\d)(?=[¼½¾⅓⅔⅛])")
 _SPACE_IN_NUMBER = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")  # as in 10 000
 _ASIDE = re.compile(r"\([^()]*\)")
+_CALCULATOR = re.compile(r"<<[^<>]*>>")  # as GSM8K's solutions have it before a result
 
 # Only ASCII: else "ı" counts as an i, and finds no place in a table.
 _SAYS = r"(?a:yes|no|true|false)"
@@ -101,7 +103,7 @@ _ABOUT = re.compile(
     r"\s*(?:[≈~]|(?:about|approximately|approx|around|roughly|nearly|almost)\b\.?)", re.IGNORECASE
 )
 _FACTORS = {**_SCALES, **dict.fromkeys(("%", "percent", "¢", "cents", "cent"), Fraction(1, 100))}
-_BEFORE_NUMBER = r"(?=\s*[$€£¥₹]?\s?(?:\(|\.?\d))"
+_BEFORE_NUMBER = rf"(?=\s*{_CURRENCY}?(?:\(|\.?\d))"
 _TOKENS = re.compile(
     rf"""
     (?P<mixed>(?<![\w.,])(?P<whole>\d{{1,4}})[ ](?:and[ ])?
@@ -113,17 +115,37 @@ _TOKENS = re.compile(
     |(?P<variable>(?<=\d)(?!x{_BEFORE_NUMBER})[a-z](?![^\W_])|\b(?!x{_BEFORE_NUMBER})[b-hj-z]\b)
     |(?P<clause>\b(?:because|since|so|then|when|which|who)\b)
     |(?P<unit>(?<=[\w)])[ ]?/[ ]?[^\W\d_]{{2,}}|(?<=\d)-[^\W\d_]{{2,}})
-    |(?P<operator>(?<!\*)\*(?!\*)|[+×·∙⋅÷/{_MINUS}]|x{_BEFORE_NUMBER}
+    |(?P<operator>(?<!\*)\*(?!\*)|[+×·∙⋅•÷/{_MINUS}]|x{_BEFORE_NUMBER}
         |\b(?:times|cdot|plus|minus|div|divided[ ]by|multiplied[ ]by)\b{_BEFORE_NUMBER})
     |(?P<of>\bof\b(?:[ ](?:the|all|his|her|their|its|my|your|our|those|these|total|remaining)\b)*
         {_BEFORE_NUMBER})
     |(?P<word>[^\W\d_]\w*(?:['’-][^\W\d_]+)*(?:/[^\W\d_]{{2,}})*)
     |(?P<open>[(\[{{])|(?P<close>[)\]}}])
-    |(?P<mark>[.,;:!?"'“”‘’…—*_$€£¥₹])
+    |(?P<mark>[.,;:!?"'“”‘’…—*_`$€£¥₹])
     |\S
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_DASH_BETWEEN_NUMBERS = re.compile(rf"(?<=\d)([ ]?)—([ ]?)(?={_CURRENCY}?\.?\d)")
+_REMAINDER = re.compile(
+    r"(?:[ ][^\W\d_]+){0,3},?[ ](?:(?:with|and)[ ](?:a[ ]remainder\b|(?:only[ ])?[^\W_]+\b"
+    r"(?:[ ][^\W\d_]+){0,3}[ ](?:left|remaining)\b)|\(?(?:remainder|rem|r)\b|r\d)",
+    re.IGNORECASE,
+)
+_WHOLE = re.compile(r"[ ](?:full|whole|complete|entire)\b", re.IGNORECASE)
+_RANGE = re.compile(
+    r"\b(?:pages?|days?|chapters?|weeks?|years?|numbers?|problems?|questions?|exercises?|lines?|"
+    r"ages?|from)[ ](?:\w+[ ])?$",
+    re.IGNORECASE,
+)
+_CLOCK = {"am", "pm", "o'clock", "o’clock"}
+_MEASURES = {
+    *"second sec minute min hour hr day week month year inch foot yard mile".split(),
+    *"millimeter millimetre mm centimeter centimetre cm meter metre kilometer kilometre".split(),
+    *"km gram kilogram kg ounce oz pound lb milliliter millilitre ml liter litre".split(),
+    *"cup pint quart gallon".split(),
+}
+_MEASURE_FORMS = {"feet": "foot", "ft": "foot", "inches": "inch", "mins": "min", "hrs": "hr"}
 _OVER = "⁄"  # a slash without spaces binds tighter: 10 / 1/2 is 20
 _OPERATORS = {
     "+": "+",
@@ -147,6 +169,8 @@ class Equation:
         computed: what the left side comes to.
         stated: what the right side comes to.
         unit: what one in the last place of a rounded side is worth; None: both are exact.
+        wholes: what else the right side may be: of a division that leaves a remainder, a whole
+            number next to the quotient.
     """
 
     left: str
@@ -154,11 +178,12 @@ class Equation:
     computed: Fraction
     stated: Fraction
     unit: Fraction | None = None
+    wholes: tuple[int, ...] = ()
 
     @property
     def holds(self) -> bool:
         """Whether both sides are equal, or one is the other rounded or cut off."""
-        if self.computed == self.stated:
+        if self.computed == self.stated or self.stated in self.wholes:
             return True
         if self.unit is None:
             return False
@@ -274,11 +299,22 @@ def equations(step: str) -> list[Equation]:
 
     Read are + - * / in many spellings, brackets, percentages, "of" after a share, and units after
     numbers; a chain a = b = c is two equations. Equations with unknowns, powers or nothing to be
-    computed are left out.
+    computed are left out, and so are sums of different measures, clock times and ranges.
     """
     if len(step) > LONGEST_STEP:
         return []
     text = _unnumbered(_spelled(step.replace("\\", "")))
+    found = _equations(text)
+    with_minus = _DASH_BETWEEN_NUMBERS.sub(r"\1-\2", text)
+    if with_minus == text:
+        return found
+    # A dash may be a minus, or part the sentence: what holds is what is meant.
+    read = _equations(with_minus)
+    holds = all(one.holds for one in read)
+    return read if holds or not found or not all(one.holds for one in found) else found
+
+
+def _equations(text: str) -> list[Equation]:
     signs = list(_EQUALS.finditer(text))
     starts = [0, *(sign.end() for sign in signs)]
     ends = [*(sign.start() for sign in signs), len(text)]
@@ -312,7 +348,8 @@ def _fold(text: str) -> str:
 
 def _spelled(text: str) -> str:
     """Return the text on one line, with ½ as 1/2, and with commas for thin spaces in numbers."""
-    text = _FRACTION_AFTER_NUMBER.sub(" ", _SPACE_IN_NUMBER.sub(",", text))
+    text = _SPACE_IN_NUMBER.sub(",", _CALCULATOR.sub("", text))
+    text = _FRACTION_AFTER_NUMBER.sub(" ", text)
     return _one_line(text.translate(_FRACTIONS))
 
 
@@ -474,18 +511,34 @@ class _UnreadableError(Exception):
 
 
 class _Reader:
-    """Evaluates tokens by recursive descent; `scaled`: 5% is 0.05, 2 million 2000000."""
+    """Evaluates tokens by recursive descent.
 
-    def __init__(self, tokens: Sequence[_Token], scaled: bool) -> None:
+    Args:
+        scaled: 5% is 0.05, 2 million 2000000.
+        relative: 50 - 20% is 40.
+    """
+
+    def __init__(self, tokens: Sequence[_Token], scaled: bool, relative: bool) -> None:
         self.tokens = tokens
         self.scaled = scaled
+        self.relative = relative
         self.place = 0
 
     def total(self) -> Fraction:
         value = self.product()
         while sign := self._take("+-"):
-            value = value + self.product() if sign == "+" else value - self.product()
+            first = self.place
+            part = self.product()
+            if self.relative and self._is_share(first):
+                part *= value
+            value = value + part if sign == "+" else value - part
         return value
+
+    def _is_share(self, first: int) -> bool:
+        """Whether what was read since `first` is one percentage, and none stood before it."""
+        numbers = [one for one in self.tokens[first : self.place] if one.kind == "number"]
+        before = any(one.is_percent for one in self.tokens[:first])
+        return len(numbers) == 1 and numbers[0].is_percent and not before
 
     def product(self) -> Fraction:
         value = self.ratio()
@@ -562,19 +615,60 @@ def _equation(
     left, right = _last_sum(before), _first_sum(after)
     if not left or not right or (_is_plain(left) and _is_plain(right)):
         return None
+    if _is_of_measures(text, left, [*right, *after[len(right) :][:1]]):
+        return None
     rights = [right, right[:1]] if runs_on and right[0].kind == "number" else [right]
     found = [
         Equation(
             _written(text, left),
             _written(text, one),
-            _evaluate(left, ours) or Fraction(),
+            _evaluate(left, ours, relative) or Fraction(),
             _evaluate(one, theirs) or Fraction(),
             _last_place(one, theirs, is_about) or _last_place(left, ours, is_about),
+            _wholes(text, left, one, ours),
         )
         for one in rights
+        for relative in (False, True)[: 1 + any(token.is_percent for token in left)]
         for ours, theirs in product(_readings(left), _readings(one))
     ]
-    return next((one for one in found if one.holds), found[0])
+    best = next((one for one in found if one.holds), found[0])
+    return None if _is_range(text, left, best) else best
+
+
+def _is_of_measures(text: str, left: Sequence[_Token], right: Sequence[_Token]) -> bool:
+    """Whether times of a day, or amounts of different measures, are added up: 3 h + 30 min."""
+    if any(one.sign and one.sign not in "+-" for one in left):
+        return False
+    pairs = [*pairwise(left), *pairwise(right)]
+    words = [
+        text[unit.start : unit.end].strip(" .").lower()
+        for number, unit in pairs
+        if number.kind == "number" and _is_word(unit)
+    ]
+    names = {
+        _MEASURE_FORMS.get(one, one if one in _MEASURES else one.removesuffix("s")) for one in words
+    }
+    return bool(names & _CLOCK) or len(names & _MEASURES) > 1
+
+
+def _is_range(text: str, left: Sequence[_Token], found: Equation) -> bool:
+    """Whether the left side is no difference but a range, as in "pages 20-30 = 11 pages"."""
+    is_difference = [one.kind for one in left] == ["number", "operator", "number"]
+    if not is_difference or found.holds or not found.computed < 0 < found.stated:
+        return False
+    return _RANGE.search(text[: left[0].start]) is not None
+
+
+def _wholes(
+    text: str, left: Sequence[_Token], right: Sequence[_Token], scaled: bool
+) -> tuple[int, ...]:
+    """Return the whole numbers that may stand for a quotient, as what follows them says."""
+    if not any(one.sign and one.sign in f"/{_OVER}" for one in left) or not _is_plain(right):
+        return ()
+    value, end = _evaluate(left, scaled) or Fraction(), right[-1].end
+    if _REMAINDER.match(text, end):
+        return (math.floor(value),)
+    return (math.floor(value), math.ceil(value)) if _WHOLE.match(text, end) else ()
 
 
 def _names_a_value(before: Sequence[_Token], *, is_first: bool, is_worded: bool) -> bool:
@@ -635,8 +729,10 @@ def _may_end(tokens: Sequence[_Token], place: int) -> bool:
     return not (after in ("operator", "variable", "unknown", "number") or touches)
 
 
-def _evaluate(tokens: Sequence[_Token], scaled: bool = True) -> Fraction | None:
-    reader = _Reader(tokens, scaled)
+def _evaluate(
+    tokens: Sequence[_Token], scaled: bool = True, relative: bool = False
+) -> Fraction | None:
+    reader = _Reader(tokens, scaled, relative)
     try:
         value = reader.total()
     except (_UnreadableError, ZeroDivisionError):
