@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from langgraph.graph import END, START
@@ -328,6 +329,7 @@ def look_closely(
     ]
     owners = [at for at, one in enumerate(said) for _ in range(max(1, len(one.steps)))]
     sampling: dict[str, Any] = {"temperature": temperature, "random_seed": random_seed}
+    same = [partial(same_answer, form=student.form_of(q), choices=q.choices) for q in questions]
 
     def share_out(answers: Sequence[str], owners: Sequence[int]) -> list[list[str]]:
         shared: list[list[str]] = [[] for _ in questions]
@@ -337,14 +339,14 @@ def look_closely(
 
     if INTRA in kinds:
         shared = share_out(student.answers(prefixes), owners)
-        for row, answers, one in zip(found, shared, said, strict=True):
-            row[INTRA] = disagreement(answers, one.answer)
+        for row, answers, one, is_same in zip(found, shared, said, same, strict=True):
+            row[INTRA] = disagreement(answers, one.answer, is_same)
     if INTER in kinds:
         again = student.go_on(prefixes, samples=samples, **sampling)
         repeated = [owner for owner in owners for _ in range(samples)]
         shared = share_out([one.answer for one in again], repeated)
-        for row, answers, one in zip(found, shared, said, strict=True):
-            row[INTER] = disagreement(answers, one.answer)
+        for row, answers, one, is_same in zip(found, shared, said, same, strict=True):
+            row[INTER] = disagreement(answers, one.answer, is_same)
     if CONFIDENCE in kinds:
         for row, confidence in zip(found, sure, strict=True):
             row[CONFIDENCE] = 1.0 - confidence
@@ -353,8 +355,8 @@ def look_closely(
         again = student.explain(questions, samples=number, **sampling)
         repeated = [at for at in range(len(questions)) for _ in range(number)]
         shared = share_out([one.answer for one in again], repeated)
-        for row, answers in zip(found, shared, strict=True):
-            row[ENTROPY] = answer_entropy(answers)
+        for row, answers, is_same in zip(found, shared, same, strict=True):
+            row[ENTROPY] = answer_entropy(answers, is_same)
     return [Shakiness(row) for row in found]
 
 

@@ -30,6 +30,7 @@ from evokd.graph.elad import (
     _revised,
     _without_too_long,
     inspect_revision,
+    look_closely,
 )
 from evokd.graph.learning import rows_for
 from evokd.graph.pooling import random_of
@@ -49,6 +50,8 @@ from evokd.store.run_dir import RunDirectory
 from evokd.tasks import kind_of, load_task_data
 from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.pool import PoolRow
+from evokd.tasks.reasoning import Question
+from evokd.tools.reasoner import Explained
 
 ROUNDS, EACH = 2, 4
 
@@ -238,6 +241,27 @@ def test_nobody_is_shown_a_known_answer_before_it_is_found(finished: Any) -> Non
 def test_the_shakiest_explanations_are_chosen(finished: Any) -> None:
     for one in samples(finished[0]):
         assert set(one.uncertainty) == {"intra", "inter"}
+
+
+def test_an_answer_in_other_letters_makes_no_explanation_shaky() -> None:
+    again = [Explained((), "paris.", True), Explained((), "Paris", True)]
+    student: Any = SimpleNamespace(
+        answers=lambda prefixes: ["paris"] * len(prefixes),
+        go_on=lambda prefixes, **_: again,
+        explain=lambda questions, **_: again * 2,
+        form_of=lambda question: "text",
+    )
+    (shaky,) = look_closely(
+        student,
+        [Question("Where?")],
+        [Explained(("In France.",), "Paris", True)],
+        [0.5],
+        ["intra", "inter", "answer_entropy"],
+        samples=2,
+        temperature=1.0,
+        random_seed=0,
+    )
+    assert shaky.by_kind == {"intra": 0.0, "inter": 0.0, "answer_entropy": 0.0}
 
 
 def test_wrong_steps_become_weaknesses(finished: Any) -> None:

@@ -93,6 +93,15 @@ STEPS = st.lists(
         ("72 clips (48 + 24)", "72"),
         ("(72)", "72"),
         ("9" * 30, "9" * 30),
+        ("one hundred", "100"),
+        ("a hundred and five", "105"),
+        ("Twenty-five.", "25"),
+        ("two thousand five hundred dollars", "2500"),
+        ("two dozen", "24"),
+        ("seventeen", "17"),
+        ("- 5", "-5"),
+        ("− $5", "-5"),
+        ("- 5 apples", "5"),
     ],
 )
 def test_a_number_has_one_way_to_be_written(text: str, number: str) -> None:
@@ -102,10 +111,30 @@ def test_a_number_has_one_way_to_be_written(text: str, number: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "none", "10 to 12", "5-3", "10:30", "B12", "1e5", "1.2.3", "1,2345", "1/0", "1/2/2020"]
-    + ["seventeen", "9" * 31, "1/" + "3" * 30, "5 apples and 3 pears", "²", "9" * 5000],
+    + ["umpteen", "9" * 31, "1/" + "3" * 30, "5 apples and 3 pears", "²", "9" * 5000],
 )
 def test_what_is_no_number_or_several_is_none(text: str) -> None:
     assert canonical_answer(text, "number") == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["five and a half", "one or two", "two-thirds", "half a dozen", "five six", "twenty ten"]
+    + ["one hundred hundred", "three thousand million", "one hundred and", "hundred", "no one"],
+)
+def test_words_that_are_not_understood_are_no_number(text: str) -> None:
+    assert canonical_answer(text, "number") == ""
+
+
+@given(st.integers(1, 99), st.integers(0, 9))
+def test_hundreds_in_words_are_read(under: int, hundreds: int) -> None:
+    ones = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+    ones += " fifteen sixteen seventeen eighteen nineteen"
+    tens = "x x twenty thirty forty fifty sixty seventy eighty ninety".split()
+    told = ones.split()[under] if under < 20 else tens[under // 10]
+    told += f"-{ones.split()[under % 10]}" if under > 20 and under % 10 else ""
+    whole = f"{ones.split()[hundreds]} hundred {told}" if hundreds else told
+    assert canonical_answer(whole, "number") == str(100 * hundreds + under)
 
 
 @given(DECIMALS)
@@ -158,6 +187,21 @@ def test_yes_and_no_are_read_with_their_punctuation(text: str, answer: str) -> N
 )
 def test_a_choice_is_known_by_its_letter_or_its_text(text: str, option: str) -> None:
     assert canonical_answer(text, "choice", CITIES) == option
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("not red", ""),
+        ("It is not the red.", ""),
+        ("It isn't red.", ""),
+        ("(a) not red", ""),
+        ("not blue at all", "not blue at all"),
+        ("red, I think", "red"),
+    ],
+)
+def test_an_option_that_the_text_says_no_to_is_not_meant(text: str, option: str) -> None:
+    assert canonical_answer(text, "choice", ["red", "blue", "not blue at all"]) == option
 
 
 def test_an_option_that_is_a_letter_or_a_number_is_meant_by_its_text() -> None:
@@ -311,6 +355,14 @@ def test_a_step_is_written_on_one_line() -> None:
         ("He has 3.\nSo he has none.", "number", ""),
         ("He has 3.\nAnswer: unknown", "number", ""),
         ("He has 3.\nAnswer:", "number", "3"),
+        ("He has 3.\nAnswer: The answer is 4.", "number", "4"),
+        ("He has 3.\nAnswer: 20 dollars for 5 books", "number", "20"),
+        ("He has 3.\nAnswer: $20 for 5 books", "number", "20"),
+        ("He has 3.\nAnswer: 5 apples and 3 pears", "number", ""),
+        ("Cats bark.\nAnswer: The answer is no.", "yes_no", "no"),
+        ("Cats bark.\nAnswer: So it is false.", "yes_no", "no"),
+        ("In France.\nAnswer: It must be (a).", "choice", "Paris"),
+        ("In France.\nAnswer: not Paris", "choice", ""),
         ("4", "number", "4"),
         ("4.", "number", "4"),
         ("", "number", ""),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from functools import partial
 
 import pytest
 
 from evokd.config import QUESTION_SELECTIONS
+from evokd.tasks.explanations import same_answer
 from evokd.tools.uncertainty import (
     RANKED_BY,
     Shakiness,
@@ -35,6 +37,15 @@ def test_entropy_of_answers_over_its_largest_value() -> None:
     by_hand = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(4)
     assert answer_entropy(["a", "b", "a", "a"]) == pytest.approx(by_hand)
     assert answer_entropy(["a"]) == 0.0
+
+
+def test_answers_are_compared_as_the_task_does() -> None:
+    same = partial(same_answer, form="text")
+    answers = ["paris", "Paris.", "Rome", "Paris"]
+    assert disagreement(answers, "Paris", same) == pytest.approx(0.25)
+    by_hand = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(4)
+    assert answer_entropy(answers, same) == pytest.approx(by_hand)
+    assert answer_entropy(["", "", "Rome", "Rome"], same) == pytest.approx(0.5)
 
 
 def test_the_shakiest_are_chosen_and_equal_ones_by_chance() -> None:

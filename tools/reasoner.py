@@ -158,7 +158,7 @@ class Reasoner:
         for at, (text, ended) in enumerate(texts):
             prefix = prefixes[at // samples]
             whole = "".join(f"{step}\n" for step in prefix.steps) + text
-            form, choices = self._form(prefix.question), prefix.question.choices
+            form, choices = self.form_of(prefix.question), prefix.question.choices
             answer = extract_answer(whole, form, choices, is_cut=not ended)
             steps = split_steps(whole, is_cut=not ended)
             found.append(Explained(tuple(steps), answer, ended))
@@ -170,7 +170,7 @@ class Reasoner:
         return [
             extract_answer(
                 f"{ANSWER} {text.strip().partition(NEW_LINE)[0]}",
-                self._form(one.question),
+                self.form_of(one.question),
                 one.question.choices,
             )
             for one, (text, _) in zip(prefixes, texts, strict=True)
@@ -201,7 +201,8 @@ class Reasoner:
                 sure[place] = math.exp(min(0.0, float(logs.mean())))
         return sure
 
-    def _form(self, question: Question) -> AnswerForm:
+    def form_of(self, question: Question) -> AnswerForm:
+        """Return the form of the answer to a question."""
         return "choice" if question.choices else self.answer_form
 
     def _autocast(self) -> Any:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import eq
 
+Same = Callable[[str, str], bool]
 INTRA, INTER = "intra", "inter"
 CONFIDENCE, ENTROPY = "least_confidence", "answer_entropy"
 # What each selection ranks by; nothing: by chance.
@@ -34,25 +35,38 @@ class Shakiness:
         return sum(self.by_kind[name] for name in RANKED_BY[selection])
 
 
-def disagreement(answers: Sequence[str], final: str) -> float:
+def disagreement(answers: Sequence[str], final: str, same: Same = eq) -> float:
     """Return the share of answers that are not the final one; 1 where there is none, or no answer.
 
     Over the answers after s_1..s_k, k = 0..n-1, it is U_intra; over those of explanations that
     were sampled after s_1..s_(k-1), k = 1..n, it is U_inter.
+
+    Args:
+        same: whether two answers are the same.
     """
     if not answers or not final:
         return 1.0
-    return sum(one != final for one in answers) / len(answers)
+    return sum(not same(one, final) for one in answers) / len(answers)
 
 
-def answer_entropy(answers: Sequence[str]) -> float:
+def answer_entropy(answers: Sequence[str], same: Same = eq) -> float:
     """Return the entropy of sampled answers over its largest value, in [0, 1].
 
     What holds no answer is an answer of its own.
+
+    Args:
+        same: whether two answers are the same.
     """
     if len(answers) < 2:
         return 0.0
-    shares = [count / len(answers) for count in Counter(answers).values()]
+    groups: list[list[str]] = []
+    for one in answers:
+        group = next((g for g in groups if one == g[0] or same(one, g[0])), None)
+        if group is None:
+            groups.append([one])
+        else:
+            group.append(one)
+    shares = [len(group) / len(answers) for group in groups]
     return abs(sum(p * math.log(p) for p in shares)) / math.log(len(answers))
 
 

@@ -49,10 +49,19 @@ _ONLY_A_NUMBER = re.compile(
     rf"{_NUMBER}[ ]?[%$€£¥₹]?(?!(?:st|nd|rd|th)\b)(?:[ ]?{_UNIT}(?:[ ]{_UNIT}){{0,2}})?\.?",
     re.IGNORECASE,
 )
-_NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
-_A_NUMBER_WORD = re.compile(
-    rf"[\W_]*((?a:{'|'.join(_NUMBER_WORDS)}))(?:\s+[^\W\d_]+){{0,3}}[\W_]*", re.IGNORECASE
-)
+_UNDER_TWENTY = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_NUMBER_WORDS = {word: value for value, word in enumerate(_UNDER_TWENTY)} | {
+    word: 10 * place for place, word in enumerate(_TENS, 2)
+}
+_HYPHEN_IN_NUMBER = re.compile(rf"\b({'|'.join(_TENS)})-(?=(?:{'|'.join(_UNDER_TWENTY[1:10])})\b)")
+_ONLY_WORDS = re.compile(r"[\W_]*([^\W\d_]+(?:\s+[^\W\d_]+){0,12})[\W_]*")
+# What makes another number of the one before it, or two of one.
+_CHANGES_NUMBER = {*"and or to half halves quarter quarters third thirds point plus minus".split()}
+_ANSWER_ALONE = re.compile(rf"([{_MINUS}])\s+(?={_CURRENCY}?{_DIGITS}$)")
 _FRACTIONS = str.maketrans({"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3", "⅛": "1/8"})
 _FRACTION_AFTER_NUMBER = re.compile(r"(?<=\d)(?=[¼½¾⅓⅔⅛])")
 _SPACE_IN_NUMBER = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")  # as in 10 000
@@ -71,6 +80,7 @@ _LETTER = re.compile(
     r"\W*(?:(?:option|choice)\s+)?((?a:[a-z]))(?:[)\].:,]+(?:\s.*|$)|\W*$)",
     re.IGNORECASE | re.DOTALL,
 )
+_DENIED = r"(?:not|never|neither|nor|(?:is|was|are|were|do|does)n['’]t)\s+(?:the\s+|an?\s+)?"
 _LETTER_IN_BRACKETS = re.compile(r"\(((?a:[a-z]))\)", re.IGNORECASE)
 
 _ANSWER_LINE = re.compile(
@@ -82,6 +92,10 @@ _ANSWER_LINE = re.compile(
 _ANSWER_IS = re.compile(
     r"(?:\b(?:so|thus|therefore|hence)\b,? )?\bthe (?:final |correct )?answer is\b ?:? ?"
     r"(?=(.{0,300}))",
+    re.IGNORECASE,
+)
+_BESIDE_ANSWER = re.compile(
+    r"\s(?:for|after|because|since)\b|(?<=[^\W\d_])\s(?:in|per|from|at|over|on|by|each|every)\b",
     re.IGNORECASE,
 )
 _BOXED = re.compile(r"\\boxed\{([^{}\n]*)\}")
@@ -261,7 +275,9 @@ def extract_answer(
     """Return the canonical answer of a whole explanation; '' where there is none.
 
     It is what the first answer line says, else what is boxed or follows "the answer is", else what
-    the explanation ends with: the last number, a yes or no, the only option named.
+    the explanation ends with: the last number, a yes or no, the only option named. An answer line
+    that cannot be read as it stands is looked through in the same way; of "20 dollars for 5 books"
+    the answer is what stands before "for".
 
     Args:
         is_cut: it was cut off; only an answer line counts.
@@ -270,18 +286,18 @@ def extract_answer(
     line = _ANSWER_LINE.search(text)
     if line and line["said"].strip():
         said = line["said"].removesuffix(line["mark"] or "")
-        return canonical_answer(said, form, choices) or canonical_answer(
-            _first_sentence(said), form, choices
+        return (
+            canonical_answer(said, form, choices)
+            or canonical_answer(_first_sentence(said), form, choices)
+            or _marked_answer(said, form, choices)
+            or _main_answer(said, form, choices)
         )
     if is_cut:
         return ""
-    for pattern in (_BOXED, _ANSWER_IS):
-        for match in pattern.finditer(text):
-            said = _first_sentence(match[1]).removesuffix(".")
-            if found := canonical_answer(said, form, choices):
-                return found
     steps = split_steps(text)
-    return _conclusion(steps[-1], form, choices) if steps else ""
+    return _marked_answer(text, form, choices) or (
+        _conclusion(steps[-1], form, choices) if steps else ""
+    )
 
 
 def has_answer_line(text: str) -> bool:
@@ -350,7 +366,9 @@ def _spelled(text: str) -> str:
     """Return the text on one line, with ½ as 1/2, and with commas for thin spaces in numbers."""
     text = _SPACE_IN_NUMBER.sub(",", _CALCULATOR.sub("", text))
     text = _FRACTION_AFTER_NUMBER.sub(" ", text)
-    return _one_line(text.translate(_FRACTIONS))
+    text = _one_line(text.translate(_FRACTIONS))
+    alone = _ANSWER_ALONE.match(text)
+    return alone[1] + text[alone.end() :] if alone else text
 
 
 # Answers
@@ -366,11 +384,48 @@ def _number_in(text: str) -> str:
     found = (list(_NUMBERS.finditer(part)) for part in (_ASIDE.sub("", last), last, text))
     matches = next(filter(None, found), [])
     if not matches:
-        word = _A_NUMBER_WORD.fullmatch(text)
-        return str(_NUMBER_WORDS.index(word[1].lower())) if word else ""
+        return _number_in_words(text)
     values = {_value_of(match) for match in matches}
     value = values.pop()
     return "" if values or value is None else _write_number(value)
+
+
+def _number_in_words(text: str) -> str:
+    """Return a number written in words, perhaps with a unit of up to three; '' for any other."""
+    only = _ONLY_WORDS.fullmatch(_HYPHEN_IN_NUMBER.sub(r"\1 ", text.lower()))
+    words = only[1].split() if only else []
+    if words[:1] == ["a"] and words[1:2] and words[1] in _SCALES:
+        words[0] = "one"
+    total, least, place = 0, math.inf, 0
+    part: int | None = None  # what was read since the last thousand
+    while place < len(words):
+        word = words[place]
+        value, scale = _NUMBER_WORDS.get(word), int(_SCALES.get(word, 0))
+        if value is not None and _goes_on(part, value):
+            part = (part or 0) + value
+        elif part and word == "hundred" and part < 10:
+            part *= 100
+        elif part and (100 < scale < least or (word == "dozen" and not total)):
+            total, part, least = total + part * scale, None, scale
+        elif not (word == "and" and words[place - 1] in _SCALES and _is_number(words, place + 1)):
+            break
+        place += 1
+    unit = words[place:]
+    is_known = not any(one in {*_NUMBER_WORDS, *_SCALES, *_CHANGES_NUMBER} for one in unit)
+    is_number = part is not None or total > 0
+    return str(total + (part or 0)) if is_number and is_known and len(unit) <= 3 else ""
+
+
+def _goes_on(part: int | None, value: int) -> bool:
+    """Whether a number under a hundred may follow what was read: after none, tens or hundreds."""
+    if not part:
+        return part is None
+    tens, ones = divmod(part % 100, 10)
+    return value > 0 and not ones and (tens == 0 or (tens > 1 and value < 10))
+
+
+def _is_number(words: Sequence[str], place: int) -> bool:
+    return place < len(words) and words[place] in _NUMBER_WORDS
 
 
 def _value_of(match: re.Match[str]) -> Fraction | None:
@@ -422,14 +477,36 @@ def _option_of(letter: str, choices: Sequence[str]) -> str:
 
 
 def _options_named(text: str, choices: Sequence[str]) -> list[str]:
-    """Return the options whose text stands in a text, but for those within a longer one."""
+    """Return the options whose text stands in a text, but for those within a longer one.
+
+    One that the text says no to, as in "not red", is ''.
+    """
     options = {_fold(option): option for option in choices if option.strip()}
     if not options:
         return []
     longest_first = "|".join(map(re.escape, sorted(options, key=len, reverse=True)))
-    pattern = rf"(?<!\w)(?<!\d[.,])(?:{longest_first})(?!\w)(?![.,]\d)"
+    option = rf"(?<!\d[.,])(?:{longest_first})(?!\w)(?![.,]\d)"
+    pattern = rf"(?<!\w)(?:(?P<option>{option})|{_DENIED}{option})"
     found = re.finditer(pattern, _fold(text))
-    return list(dict.fromkeys(options[one[0]] for one in found))
+    return list(dict.fromkeys(options[one["option"]] if one["option"] else "" for one in found))
+
+
+def _marked_answer(text: str, form: AnswerForm, choices: Sequence[str]) -> str:
+    """Return what is boxed, or follows "the answer is", and can be read."""
+    for pattern in (_BOXED, _ANSWER_IS):
+        for match in pattern.finditer(text):
+            said = _first_sentence(match[1]).removesuffix(".")
+            if found := canonical_answer(said, form, choices):
+                return found
+    return ""
+
+
+def _main_answer(said: str, form: AnswerForm, choices: Sequence[str]) -> str:
+    """Return what an answer line says beside other things."""
+    said = _first_sentence(said)
+    if form == "number":
+        return canonical_answer(_BESIDE_ANSWER.split(said, 1)[0], form)
+    return _conclusion(said, form, choices) if said else ""
 
 
 def _conclusion(step: str, form: AnswerForm, choices: Sequence[str]) -> str:
