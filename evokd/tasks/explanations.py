@@ -407,7 +407,7 @@ def _number_in_words(text: str) -> str:
             part *= 100
         elif part and (100 < scale < least or (word == "dozen" and not total)):
             total, part, least = total + part * scale, None, scale
-        elif not (word == "and" and words[place - 1] in _SCALES and _is_number(words, place + 1)):
+        elif not (word == "and" and _joins(words, place)):
             break
         place += 1
     unit = words[place:]
@@ -424,8 +424,10 @@ def _goes_on(part: int | None, value: int) -> bool:
     return value > 0 and not ones and (tens == 0 or (tens > 1 and value < 10))
 
 
-def _is_number(words: Sequence[str], place: int) -> bool:
-    return place < len(words) and words[place] in _NUMBER_WORDS
+def _joins(words: Sequence[str], place: int) -> bool:
+    """Whether a word stands between the parts of one number, as in "two hundred and five"."""
+    before, after = words[max(0, place - 1)], words[place + 1 : place + 2]
+    return before in _SCALES and any(one in _NUMBER_WORDS for one in after)
 
 
 def _value_of(match: re.Match[str]) -> Fraction | None:
