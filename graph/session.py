@@ -100,7 +100,7 @@ class Session:
     @property
     def answers(self) -> AnswerForm:
         """What an answer is, where the task is to reason and a question has no choices."""
-        return self.config.task.answers or usual_form(self.data.seed)
+        return answers_of(self.config, self.data)
 
     def room(self, reply_tokens: int) -> int:
         """Return how many characters a message after the card may have in a local model's slot."""
@@ -400,6 +400,11 @@ def asking_session(
         run.unlock()
 
 
+def answers_of(config: Config, data: TaskData) -> AnswerForm:
+    """Return what an answer is to a question without choices."""
+    return config.task.answers or usual_form(data.seed)
+
+
 def _question_check(config: Config, student: str) -> Callable[[Question], bool]:
     """Return what tells whether the student can read a question; of other tasks it cuts texts."""
     if config.task.kind != "reasoning":
@@ -408,8 +413,7 @@ def _question_check(config: Config, student: str) -> Callable[[Question], bool]:
 
 
 def _check_lengths(data: TaskData, can_read: Callable[[Question], bool]) -> None:
-    splits = {"seed": data.seed, "validation": data.validation, "test": data.test}
-    for split, rows in splits.items():
+    for split, rows in data.gold.items():
         for row in rows:
             if not can_read(question_of(row)):
                 raise DataError(
@@ -431,14 +435,13 @@ def _fill(
     A gold text is known by `copy_key` and its choices: a copy with other quotes or another end is
     one, too.
     """
-    splits = {"seed": data.seed, "validation": data.validation, "test": data.test}
     known = {
         (copy_key(row.text), choices_key(row.choices)): split
-        for split, rows in splits.items()
+        for split, rows in data.gold.items()
         for row in rows
     }
     needs_choices = are_needed(config.task.answers, data.seed)
-    form = config.task.answers or usual_form(data.seed)
+    form = answers_of(config, data)
 
     def drop(row: PoolRow) -> str:
         if len(row.text) > config.data.pool_max_chars:

@@ -104,6 +104,17 @@ def test_a_question_longer_than_the_model_reads_is_named(trained: Path) -> None:
         Reasoner(trained).explain([Question("Why " * 400)])
 
 
+def test_what_goes_on_from_steps_ends_where_the_model_reads_no_further(untrained: Path) -> None:
+    student = Reasoner(untrained)
+    (asked, _) = student._tokens_of(Prefix(QUESTIONS[0]))
+    most = len(student._shared) + len(asked) + SETTINGS.max_new_tokens
+    student._model.config.max_position_embeddings = most
+    steps = ("x" * (SETTINGS.max_new_tokens - 6),)
+    ((text, ended),) = student._decode([Prefix(QUESTIONS[0], steps)], SETTINGS.max_new_tokens)
+    assert not ended
+    assert 0 < len(text) <= 6
+
+
 def test_answers_are_asked_for_after_some_of_the_steps(trained: Path) -> None:
     prefixes = [Prefix(one, row.steps) for one, row in zip(QUESTIONS, ROWS, strict=True)]
     assert Reasoner(trained).answers(prefixes) == ["1", "2", "3", "4"]

@@ -217,17 +217,16 @@ class Reasoner:
         """Return a question's tokens after what all prompts begin with, and those of each step.
 
         Raises:
-            DataError: they are more than the model can read.
+            DataError: with an explanation they are more than the model can read.
         """
         asked = prompt_ids(self._tokenizer, self.instructions, prefix.question)
-        steps = [self._ids(f"{step}\n") for step in prefix.steps]
-        number = len(asked) + sum(map(len, steps)) + self.max_new_tokens
-        most = tokens_read(self._model.config)
+        number, most = len(asked) + self.max_new_tokens, tokens_read(self._model.config)
         if most is not None and number > most:
             raise DataError(
                 f"the question {prefix.question.text[:60]!r} and an answer to it are {number} "
                 f"tokens, the student reads {most}; shorten it"
             )
+        steps = [self._ids(f"{step}\n") for step in prefix.steps]
         return asked[len(self._shared) :], steps
 
     @cached_property
@@ -300,7 +299,7 @@ class Reasoner:
         generator: Any,
         lead: str,
     ) -> list[tuple[str, bool]]:
-        """Return what follows the first tokens of heads.
+        """Return what follows the first tokens of heads, at most as long as the model can read.
 
         Args:
             rows: (place in heads, how many of its tokens, anything else) of each reply.
@@ -319,6 +318,7 @@ class Reasoner:
             mask = (torch.arange(mask.shape[1]) < at[:, None]).long()
             written: list[list[int]] = [[] for _ in rows]
             ended = [False] * len(rows)
+            most = tokens_read(self._model.config) or math.inf
             alive = list(range(len(rows)))
             for _ in range(max_new_tokens):
                 width = tokens.shape[1]
@@ -333,14 +333,16 @@ class Reasoner:
                 at = at + width
                 following = self._pick(logits.float(), temperature, generator)
                 going_on = []
-                for row, token in enumerate(following.tolist()):
+                for row, (token, end) in enumerate(
+                    zip(following.tolist(), at.tolist(), strict=True)
+                ):
                     place = alive[row]
                     if token in self._ends:
                         ended[place] = True
                     else:
                         written[place].append(token)
                         ended[place] = self._is_complete(written[place], lead)
-                    if not ended[place]:
+                    if not ended[place] and end < most:
                         going_on.append(row)
                 if not going_on:
                     break
@@ -536,22 +538,21 @@ def _lesson(
 def question_check(
     source: str, instructions: str, max_new_tokens: int
 ) -> Callable[[Question], bool]:
-    """Return what tells whether a student can read a question, and go on after explanations of it.
+    """Return what tells whether a student can read a question with an explanation of it.
 
     Args:
-        max_new_tokens: of an explanation; after one, as many again may be written.
+        max_new_tokens: of an explanation.
 
     Raises:
         ConfigError: its tokenizer or config cannot be loaded.
     """
     most, tokenizer = longest_read(source), load_tokenizer(source)
-    told = len(prompt_ids(tokenizer, instructions, Question(""))) + 2 * max_new_tokens
+    told = len(prompt_ids(tokenizer, instructions, Question(""))) + max_new_tokens
 
     def can_read(question: Question) -> bool:
         if most is None or told + len(question.asked.encode()) <= most:  # a token is a byte or more
             return True
-        asked = prompt_ids(tokenizer, instructions, question)
-        return len(asked) + 2 * max_new_tokens <= most
+        return len(prompt_ids(tokenizer, instructions, question)) + max_new_tokens <= most
 
     return can_read
 

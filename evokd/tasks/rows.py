@@ -46,6 +46,11 @@ class TaskData:
     pool_digest: str = field(default="")
 
     @property
+    def gold(self) -> dict[str, tuple[Example, ...]]:
+        """The rows of every split but train, by its name."""
+        return {"seed": self.seed, "validation": self.validation, "test": self.test}
+
+    @property
     def digest(self) -> str:
         """A hash of all rows, part of the run's fingerprint."""
         rows = [
