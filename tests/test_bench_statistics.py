@@ -160,16 +160,11 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "limit, expected", [(0, (0.5, 0)), (299, (0.5, 0)), (300, (0.7, 300)), (10**6, (0.9, 900))]
+    "limit, expected", [(0, None), (299, None), (300, (0.7, 300)), (10**6, (0.9, 900))]
 )
-def test_score_at_total_counts_prompts(limit: int, expected: tuple[float, int]) -> None:
+def test_score_at_total_counts_prompts(limit: int, expected: tuple[float, int] | None) -> None:
     curve = a_curve((0, 0.5), (100, 0.7), (300, 0.9), prompts=2)
     assert score_at_total(curve, limit) == expected
-
-
-def test_score_at_total_needs_a_point_within() -> None:
-    with pytest.raises(ValueError, match="round -1"):
-        score_at_total(a_curve((10, 0.5)), 9)
 
 
 def test_equal_totals_are_taken_at_the_cheapest_strategys_end() -> None:
@@ -188,9 +183,20 @@ def test_equal_totals_are_taken_at_the_cheapest_strategys_end() -> None:
     assert evokd.spent == pytest.approx((300 + 150) / 2)
 
 
+def test_a_strategy_whose_first_batch_of_some_seed_is_beyond_the_limit_has_no_score() -> None:
+    results = [
+        a_result(a_cell("static"), curve=a_curve((0, 0.5), (100, 0.6))),
+        a_result(a_cell("evokd", 0), curve=a_curve((0, 0.5), (90, 0.7), (200, 0.8))),
+        a_result(a_cell("evokd", 1), curve=a_curve((0, 0.5), (101, 0.9), (200, 0.9))),
+    ]
+    _, evokd = equal_total_rows(results)
+    assert (evokd.mean, evokd.spent, evokd.first_batch) == (None, None, 101)
+
+
 def test_one_strategy_alone_has_no_equal_totals() -> None:
     failed = CellResult(cell=a_cell("static"), error="no teacher")
-    assert equal_total_rows([a_result(a_cell("evokd"), curve=a_curve((0, 0.5))), failed]) == []
+    alone = a_result(a_cell("evokd"), curve=a_curve((0, 0.5), (9, 0.6)))
+    assert equal_total_rows([alone, failed]) == []
 
 
 # ------------------------------------------------------------------------------------------ rows

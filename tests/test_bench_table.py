@@ -179,12 +179,24 @@ def test_failed_cells_are_listed_with_their_error() -> None:
 def test_equal_totals_have_a_table_only_if_there_are_any() -> None:
     equal = EqualTotalRow(
         set="trec", shots=1, strategy="static", total_tokens=9000, mean=0.876, spent=8765.4,
-        seeds=[0, 1],
+        first_batch=1200, seeds=[0, 1],
     )  # fmt: skip
     text = markdown(a_suite(STATIC, equal_total=[equal]))
     assert "| trec 1-shot | static | 87.6 | 9,000 | 8,765 | 0, 1 |" in text
     assert text.index("#### banking8") < text.index("#### At equal total tokens")
     assert "equal total" not in markdown(a_suite(STATIC))
+
+
+def test_a_strategy_without_a_student_at_equal_totals_says_what_its_first_batch_needs() -> None:
+    equal = EqualTotalRow(
+        set="trec", shots=1, strategy="evokd", total_tokens=9000, mean=None, spent=None,
+        first_batch=43210, seeds=[0, 1],
+    )  # fmt: skip
+    text = markdown(a_suite(STATIC, equal_total=[equal]))
+    assert (
+        "| trec 1-shot | evokd | none within the limit; its first batch needs 43,210 tokens "
+        "| 9,000 | – | 0, 1 |"
+    ) in text
 
 
 def test_an_empty_suite_says_so() -> None:

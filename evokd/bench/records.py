@@ -176,8 +176,9 @@ class EqualTotalRow(BenchRecord):
     shots: int
     strategy: str
     total_tokens: int = Field(description="the limit, equal for all strategies of the set")
-    mean: float
-    spent: float = Field(description="total tokens behind the score, mean over the seeds")
+    mean: float | None = Field(description="None: no trained student of some seed is within it")
+    spent: float | None = Field(description="total tokens behind the score, mean over the seeds")
+    first_batch: int = Field(description="what the first trained student cost, the dearest seed's")
     seeds: list[int]
 
 

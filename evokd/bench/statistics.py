@@ -144,29 +144,33 @@ def mean_curve(curves: Sequence[Sequence[CurvePoint]]) -> list[tuple[float, floa
     return [(float(count), _mean(_score_at(curve, count) for curve in known)) for count in places]
 
 
-def score_at_total(curve: Sequence[CurvePoint], total_tokens: int) -> tuple[float, int]:
-    """Return score and input + output tokens of the last point within a number of total tokens.
+def score_at_total(curve: Sequence[CurvePoint], total_tokens: int) -> tuple[float, int] | None:
+    """Return score and input + output tokens of the last taught student within a limit.
 
-    Raises:
-        ValueError: there is no such point; the point of round -1 costs nothing.
+    None if its first batch alone costs more: the student on the seeds alone says nothing of a
+    strategy.
     """
-    within = [point for point in curve if _total(point) <= total_tokens]
-    if not within:
-        raise ValueError(f"no point within {total_tokens} tokens; expected one of round -1")
-    return within[-1].score, _total(within[-1])
+    within = [point for point in _taught(curve) if _total(point) <= total_tokens]
+    return (within[-1].score, _total(within[-1])) if within else None
 
 
 def equal_total_rows(results: Sequence[CellResult]) -> list[EqualTotalRow]:
     """Compare the strategies that ask a teacher where they had spent as many tokens in total.
 
     The limit of a set is what the cheapest strategy's dearest seed had spent at the end, input +
-    output tokens, so that this strategy counts with all it learned. Variants are left out, and so
-    is a set with one strategy.
+    output tokens, so that this strategy counts with all it learned. A strategy some seed of which
+    has no taught student within the limit has no score. Variants are left out, and so is a set with
+    one strategy.
     """
     groups: dict[tuple[str, int], dict[str, list[CellResult]]] = {}
     for one in results:
         cell = one.cell
-        if one.curve and _is_scored(one) and cell.strategy in BUDGETED and not cell.variant:
+        if (
+            _taught(one.curve)
+            and _is_scored(one)
+            and cell.strategy in BUDGETED
+            and not cell.variant
+        ):
             strategies = groups.setdefault((cell.set, cell.shots), {})
             strategies.setdefault(cell.strategy, []).append(one)
     rows = []
@@ -181,16 +185,23 @@ def equal_total_rows(results: Sequence[CellResult]) -> list[EqualTotalRow]:
 
 def _equal_total(results: Sequence[CellResult], limit: int) -> EqualTotalRow:
     cell = results[0].cell
-    reached = [score_at_total(one.curve, limit) for one in results]
+    reached = [found for one in results if (found := score_at_total(one.curve, limit))]
+    complete = len(reached) == len(results)
     return EqualTotalRow(
         set=cell.set,
         shots=cell.shots,
         strategy=cell.strategy,
         total_tokens=limit,
-        mean=_mean(score for score, _ in reached),
-        spent=_mean(spent for _, spent in reached),
+        mean=_mean(score for score, _ in reached) if complete else None,
+        spent=_mean(spent for _, spent in reached) if complete else None,
+        first_batch=max(_total(_taught(one.curve)[0]) for one in results),
         seeds=sorted(one.cell.seed for one in results),
     )
+
+
+def _taught(curve: Sequence[CurvePoint]) -> Sequence[CurvePoint]:
+    """Return the points of a curve without the student on the seeds alone."""
+    return [point for point in curve if point.round >= 0]
 
 
 def _total(point: CurvePoint) -> int:

@@ -31,8 +31,9 @@ LEGEND = (
 )
 INCOMPLETE = "not every random seed of the suite has a score; the row is over those that have."
 EQUAL_TOTAL = (
-    "The score of the last student within the limit, prompts and written tokens together. The "
-    "limit of a set is what the dearest random seed of its cheapest strategy spent."
+    "The score of the last taught student within the limit, prompts and written tokens together. "
+    "The limit of a set is what the dearest random seed of its cheapest strategy spent. A strategy "
+    "whose first batch costs more, for some random seed, has no score."
 )
 EMPTY = "There are no results yet."
 
@@ -159,7 +160,7 @@ def equal_total_table(rows: Sequence[EqualTotalRow]) -> Table:
             (
                 group_title((row.set, row.shots)),
                 words(row.strategy),
-                f"{100 * row.mean:.1f}",
+                _equal_total_text(row),
                 count(row.total_tokens),
                 count(row.spent),
                 _seeds(row.seeds),
@@ -168,6 +169,12 @@ def equal_total_table(rows: Sequence[EqualTotalRow]) -> Table:
         ],
         notes=[EQUAL_TOTAL],
     )
+
+
+def _equal_total_text(row: EqualTotalRow) -> str:
+    if row.mean is not None:
+        return f"{100 * row.mean:.1f}"
+    return f"none within the limit; its first batch needs {count(row.first_batch)} tokens"
 
 
 def _set_line(row: Row) -> tuple[str, ...]:
