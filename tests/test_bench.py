@@ -23,6 +23,7 @@ from evokd.cli import app
 from evokd.errors import ConfigError, DataError
 from evokd.records import Sample
 from evokd.store.files import write_text as write_file
+from evokd.store.run_dir import RunDirectory
 from evokd.tasks.explanations import equations
 
 BUDGET = 900
@@ -533,6 +534,21 @@ def test_a_run_killed_before_it_started_is_no_obstacle(toy_set: Path) -> None:
     (leftover / "calls.sqlite").write_bytes(b"")
     failed, _ = bench(toy_set, strategies=["static"])
     assert not failed
+
+
+@pytest.mark.parametrize("strategy", ["static", "teacher_one_shot"])
+def test_a_cell_that_runs_elsewhere_is_left_to_it(toy_set: Path, strategy: str) -> None:
+    run = RunDirectory(toy_set.parent / "work" / "runs" / toy_cell(strategy).id)
+    run.lock()
+    write_file(run.prepared, "{}")
+    failed, said = bench(toy_set, strategies=[strategy, "fewshot"])
+    run.unlock()
+    assert not failed
+    assert "  running elsewhere" in said
+    assert run.prepared.exists()
+    results = toy_set.parent / "results"
+    assert read_cell(results, toy_cell(strategy)) is None
+    assert read_cell(results, toy_cell("fewshot")) is not None
 
 
 def test_a_budget_that_pays_for_no_sample_is_told(toy_set: Path, llm: FakeLLM) -> None:

@@ -13,7 +13,7 @@ from evokd.bench.records import Cell, CellResult, SuiteResult
 from evokd.bench.sets import load_set
 from evokd.bench.statistics import build_rows, equal_total_rows, mean_curve
 from evokd.bench.suites import ASKING, PEERS, SETFIT
-from evokd.errors import DataError, EvokdError
+from evokd.errors import DataError, EvokdError, RunInUseError
 from evokd.graph.session import Emit
 from evokd.store.files import write_text
 
@@ -31,6 +31,7 @@ def run_grid(
 ) -> SuiteResult:
     """Run what is missing of `cells`; a failed cell says why and the others go on.
 
+    One that another process runs is left to it.
     The tables of the cells `shown` are written after every cell.
     """
     _check_sets(cells, places)
@@ -39,7 +40,11 @@ def run_grid(
         if known is not None and (known.score is not None or known.broken):
             continue
         say(f"cell {number} of {len(cells)}: {cell.id}")
-        result = _try(cell, places, command, emit)
+        try:
+            result = _try(cell, places, command, emit)
+        except RunInUseError:
+            say("  running elsewhere")
+            continue
         say(f"  {result.error}" if result.error else f"  score {result.score:.3f}")
         write_text(cell_file(places.results, cell), result.model_dump_json(indent=1) + "\n")
         write_tables(name, shown, places, command)
@@ -122,6 +127,11 @@ def _check_sets(cells: Sequence[Cell], places: Places) -> None:
 
 
 def _try(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult:
+    """Return a cell's result, or the error that stopped it.
+
+    Raises:
+        RunInUseError: another process runs it.
+    """
     try:
         if cell.strategy == SETFIT:
             return peers.run_setfit(cell, places, command)
@@ -133,6 +143,8 @@ def _try(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult:
         if cell.strategy in ASKING:
             archive.keep(cell, places, load_set(cell.set, places.data))
         return result
+    except RunInUseError:
+        raise
     except EvokdError as error:
         return stamped(CellResult(cell=cell, error=str(error)), command)
     except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:  # a library's own
