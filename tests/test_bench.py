@@ -17,7 +17,7 @@ from evokd.bench.archive import calls_file
 from evokd.bench.cell import commit
 from evokd.bench.command import BenchOptions, run_bench
 from evokd.bench.grid import cell_file, read_cell
-from evokd.bench.records import Cell
+from evokd.bench.records import Cell, CellResult
 from evokd.bench.suites import ABLATIONS, SUITES, WHOLE_POOL, Choice, cells_of, suite_name
 from evokd.cli import app
 from evokd.errors import ConfigError, DataError
@@ -379,12 +379,28 @@ def test_a_broken_result_file_is_told_and_left_alone(toy_set: Path) -> None:
     bench(toy_set, strategies=["fewshot"])
     path = cell_file(toy_set.parent / "results", toy_cell("fewshot"))
     path.write_text("{half")
-    failed, _ = bench(toy_set, strategies=["fewshot", "static"])
+    failed, said = bench(toy_set, strategies=["fewshot", "static"])
     assert failed
+    assert any("is broken" in text for text in said)
     assert path.read_text() == "{half"
     rows = {row["strategy"]: row for row in read_suite(toy_set)["rows"]}
     assert "is broken" in rows["fewshot"]["errors"][0]
     assert rows["static"]["mean"] is not None
+
+
+@pytest.mark.parametrize("only", [{}, {"table_only": True}])
+def test_the_exit_code_is_about_the_cells_that_were_asked_for(
+    toy_set: Path, only: dict[str, bool]
+) -> None:
+    other = toy_cell("fewshot").model_copy(update={"seed": 1})
+    failure = CellResult(cell=other, error="no room").model_dump_json()
+    write_file(cell_file(toy_set.parent / "results", other), failure)
+    failed, said = bench(toy_set, strategies=["fewshot"], **only)
+    assert not failed, said
+    if only:
+        failed, said = bench(toy_set, strategies=["fewshot"], seeds=[1], **only)
+        assert failed
+        assert f"{other.id}: no room" in said
 
 
 def test_scores_can_be_recomputed_from_the_samples_without_a_teacher(
@@ -406,15 +422,36 @@ def test_the_teachers_own_score_is_read_from_its_kept_answers(toy_set: Path) -> 
     cell = toy_cell("teacher_one_shot")
     was = read_cell(toy_set.parent / "results", cell)
     (toy_set.parent / "work").rename(toy_set.parent / "gone")
-    _, said = bench(toy_set, strategies=strategies, from_samples=True)
+    failed, said = bench(toy_set, strategies=strategies, from_samples=True)
+    assert not failed
     assert [text for text in said if "recomputed" in text and "differs" not in text]
     kept = calls_file(toy_set.parent / "results", cell)
     calls = [json.loads(line) for line in gzip.decompress(kept.read_bytes()).splitlines()]
     lines = [json.dumps(one | {"reply": '"no label"'}) for one in calls]
     kept.write_bytes(gzip.compress("\n".join(lines).encode()))
-    _, said = bench(toy_set, strategies=strategies, from_samples=True)
+    failed, said = bench(toy_set, strategies=strategies, from_samples=True)
+    assert failed
     assert was is not None and was.score
     assert [text for text in said if "recomputed 0.0000  differs" in text]
+
+
+def test_a_missing_set_and_a_broken_cell_do_not_end_the_recomputation_of_others(
+    toy_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both: dict[str, Any] = {"sets": ["trec", "banking8"], "strategies": ["fewshot", "fullshot"]}
+    bench(toy_set, **both | {"strategies": ["fewshot"]})
+    file = sets._set_file("any")
+    gone = file.model_copy(update={"source": "classification/gone"})
+    monkeypatch.setattr(sets, "_set_file", lambda name: gone if name == "trec" else file)
+    sets.load_set.cache_clear()
+    broken = toy_cell("fullshot")
+    write_file(cell_file(toy_set.parent / "results", broken), "{half")
+    failed, said = bench(toy_set, **both, from_samples=True)
+    assert failed
+    assert any(text.startswith("trec-1shot-fewshot") and "gone" in text for text in said)
+    assert any(text.startswith(broken.id) and "is broken" in text for text in said)
+    again = [text for text in said if text.startswith(toy_cell("fewshot").id)]
+    assert again and "recomputed" in again[0]
 
 
 def test_texts_that_may_not_be_copied_are_in_no_kept_file(toy_set: Path, llm: FakeLLM) -> None:
