@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from fake_llm import FILLERS, WORDS, FakeLLM, write_text
+from safetensors import SafetensorError
 from typer.testing import CliRunner
 
-from evokd.bench import archive, cell, sets
+from evokd.bench import archive, cell, grid, sets
 from evokd.bench.archive import calls_file
 from evokd.bench.cell import commit
 from evokd.bench.command import BenchOptions, run_bench
@@ -500,6 +501,27 @@ def test_entities_are_scored_by_f1_and_recomputed_from_what_is_kept(toy_entities
     told = [text for text in said if "recomputed" in text]
     assert len(told) == len(strategies) - 1  # the teacher's answers quote rows: they are not kept
     assert not [text for text in told if "differs" in text]
+
+
+def test_a_damaged_file_fails_its_cell_alone_which_keeps_kind_and_metric(
+    toy_entities: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cell = grid.run_cell
+
+    def damaged(cell: Cell, *rest: Any) -> CellResult:
+        if cell.strategy == "fullshot":
+            raise SafetensorError("header too small")
+        return run_cell(cell, *rest)
+
+    monkeypatch.setattr(grid, "run_cell", damaged)
+    options: dict[str, Any] = {"suite": "ner", "sets": ["wikigold"], "budget": None}
+    failed, said = bench(toy_entities, **options, strategies=["fullshot", "fewshot"])
+    assert failed
+    assert "  SafetensorError: header too small" in said
+    cells = cells_of("ner", Choice(("wikigold",), ("fullshot", "fewshot"), seeds=(0,)))
+    results = [read_cell(toy_entities.parent / "results", cell) for cell in cells]
+    assert [(one.kind, one.metric) for one in results if one] == [("ner", "strict F1")] * 2
+    assert sorted(one.score is None for one in results if one) == [False, True]
 
 
 def test_entities_of_a_hidden_text_are_found_again_in_the_sets_spelling(

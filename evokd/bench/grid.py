@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from evokd.bench import archive, peers, table
 from evokd.bench.cell import Places, run_cell, stamped
 from evokd.bench.records import Cell, CellResult, SuiteResult
-from evokd.bench.sets import load_set
+from evokd.bench.sets import kind_of_set, load_set
 from evokd.bench.statistics import build_rows, equal_total_rows, mean_curve
 from evokd.bench.suites import ASKING, PEERS, SETFIT
 from evokd.errors import DataError, EvokdError, RunInUseError
@@ -130,12 +131,19 @@ def read_cell(results: Path, cell: Cell) -> CellResult | None:
     try:
         return CellResult.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError):
-        return CellResult(
-            cell=cell,
+        return failure(
+            cell,
+            f"the result file {path.name} is broken; restore it, or delete it to run the cell "
+            "again",
             broken=True,
-            error=f"the result file {path.name} is broken; restore it, or delete it to run "
-            "the cell again",
         )
+
+
+def failure(cell: Cell, error: str, *, broken: bool = False) -> CellResult:
+    """Return the result of a cell that has no score."""
+    kind = kind_of_set(cell.set)
+    about: dict[str, Any] = {"kind": kind.name, "metric": kind.metric}
+    return CellResult(cell=cell, **about, error=error, broken=broken)
 
 
 def _check_sets(cells: Sequence[Cell], places: Places) -> None:
@@ -165,7 +173,7 @@ def _attempt(cell: Cell, command: str, work: Callable[[], CellResult]) -> CellRe
         text = str(error)
     except Exception as error:  # noqa: BLE001 - one damaged file must not end the grid
         text = f"{type(error).__name__}: {error}"
-    return stamped(CellResult(cell=cell, error=text), command)
+    return stamped(failure(cell, text), command)
 
 
 def _run(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult:

@@ -271,7 +271,7 @@ class Ledger:
         return int(cursor.lastrowid or 0)
 
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with self._lock:
+        with storage_errors(self.path), self._lock:
             return self._db.execute(sql, values).fetchall()
 
 
