@@ -12,7 +12,7 @@ from evokd.planner import Estimate, estimate
 from evokd.records import Example, Prediction
 from evokd.runner import RunResult, read_run_config, resume_run, start_run
 from evokd.store.run_dir import find_run
-from evokd.tasks import kind_of
+from evokd.tasks import is_unicode, kind_of
 from evokd.tools.students import open_student
 
 __all__ = ["Estimate", "RunResult", "distill", "plan", "predict", "resume"]
@@ -84,8 +84,11 @@ def predict(run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs") ->
     """Return the kept student's answers.
 
     Raises:
-        ResumeError: no such run. DataError: it has no student yet.
+        ResumeError: no such run. DataError: it has no student yet, or a text is no Unicode.
     """
+    for number, text in enumerate(texts, 1):
+        if not is_unicode(text):
+            raise DataError(f"text {number} holds half a surrogate pair; write it as UTF-8")
     directory = find_run(run, Path(runs_dir))
     if not (directory.student / "config.json").exists():
         raise DataError(
