@@ -120,7 +120,7 @@ class StudentSection(Settings):
     """The student and its training schedule (all ours; see docs/methods.md)."""
 
     model: str = DEFAULT_EMBEDDER
-    max_length: int = Field(64, ge=8, le=8192, description="tokens")
+    max_length: int = Field(64, ge=8, le=8192, description="tokens, as many as the model reads")
     pooling: Literal["mean", "own"] = Field(
         "mean",
         description="what a text classifier reads: all tokens' mean; own: as the model's does",

@@ -330,7 +330,7 @@ def open_session(
             memory = open_memory(config.memory, run.run_id, run.memory, embedder)
             stack.callback(memory.close)
         student_source = resolve_student(config.student.model, folders)
-        check_student(config.task.kind, student_source)
+        check_student(config.task.kind, student_source, config.student.max_length)
         pool, warnings = None, list(data.warnings)
         if config.uses_pool:
             pool = Pool(run.pool)

@@ -194,7 +194,13 @@ def test_quantised_weights_are_refused(tiny_reasoner: Path, tmp_path: Path) -> N
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="quantised weights, which cannot be fine-tuned"):
-        check_causal(str(tmp_path))
+        check_causal(str(tmp_path), 64)
+
+
+def test_a_student_that_reads_fewer_tokens_is_refused(tiny_reasoner: Path) -> None:
+    check_causal(str(tiny_reasoner), 1024)
+    with pytest.raises(ConfigError, match=r"max_length: found 1025, .* reads 1024 tokens at most"):
+        check_causal(str(tiny_reasoner), 1025)
 
 
 def test_a_model_that_is_no_language_model_is_refused(tiny_student: Path, tmp_path: Path) -> None:
@@ -202,6 +208,6 @@ def test_a_model_that_is_no_language_model_is_refused(tiny_student: Path, tmp_pa
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "vit"}))
     with pytest.raises(ConfigError, match="student.model"):
-        check_causal(str(folder))
+        check_causal(str(folder), 64)
     with pytest.raises(ConfigError, match="student.model"):
-        check_causal("no/such-model")
+        check_causal("no/such-model", 64)

@@ -14,7 +14,7 @@ from evokd.config import StudentSection
 from evokd.errors import ConfigError
 from evokd.store.files import storage_errors
 from evokd.tools.student import load_libraries
-from evokd.tools.training import cannot_load, save_model
+from evokd.tools.training import cannot_load, check_length, save_model
 
 CONVERTED = "float16"
 
@@ -35,11 +35,11 @@ def load_causal(source: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def check_causal(source: str) -> None:
+def check_causal(source: str, max_length: int) -> None:
     """Check that a student that reasons can be loaded and trained, without its weights.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or it does not read texts of `max_length` tokens.
     """
     _, transformers = load_libraries()
     if _gguf_in(Path(source)):
@@ -59,6 +59,7 @@ def check_causal(source: str) -> None:
             f"student.model: {source} is no causal language model ({config.model_type}); "
             "task.kind reasoning needs one, such as local:smollm2-135m-instruct"
         )
+    check_length(config, source, max_length)
 
 
 def with_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:

@@ -34,6 +34,7 @@ OWN_LEARNING_RATE = 1e-4  # of one whose head begins at random
 MANY_ROWS = 256
 LARGE_BATCH_FACTOR = 4
 BATCHES_DRAWN_TOGETHER = 8
+LATE_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")  # behind the padding token's
 
 
 @dataclass(frozen=True)
@@ -335,18 +336,42 @@ def logits_of(model: Any, inputs: Mapping[str, Any], settings: StudentSection) -
     return logits.float()
 
 
-def check_pretrained(model_folder: str) -> None:
+def check_pretrained(model_folder: str, max_length: int) -> None:
     """Check that a student's architecture can be loaded, without its weights.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or it does not read texts of `max_length` tokens.
     """
     _, transformers = load_libraries()
     try:
-        transformers.AutoConfig.from_pretrained(model_folder)
+        config = transformers.AutoConfig.from_pretrained(model_folder)
         transformers.AutoTokenizer.from_pretrained(model_folder)
     except (OSError, ValueError) as error:
         raise cannot_load(model_folder, error) from None
+    check_length(config, model_folder, max_length)
+
+
+def check_length(config: Any, model_folder: str, max_length: int) -> None:
+    """Check that a model has positions for `max_length` tokens, if its config says how many.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    _, transformers = load_libraries()
+    from evokd.tools.mean_pooling import MeanPoolingConfig
+
+    if isinstance(config, MeanPoolingConfig):
+        config = transformers.AutoConfig.for_model(**config.encoder)
+    most = getattr(config, "max_position_embeddings", None)
+    if not most or most < 0:
+        return
+    if config.model_type in LATE_POSITIONS:
+        most -= config.pad_token_id + 1
+    if max_length > most:
+        raise ConfigError(
+            f"student.max_length: found {max_length}, but {model_folder} reads {most} tokens at "
+            "most; give that many or fewer, or a student.model that reads longer texts"
+        )
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
