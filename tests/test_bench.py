@@ -230,6 +230,7 @@ def test_another_budget_teacher_or_split_has_files_of_its_own() -> None:
         ("core", Choice(strategies=["evkd"]), "unknown strategy 'evkd', did you mean 'evokd'"),
         ("core", Choice(budget=40), "40 tokens is too small"),
         ("core", Choice(seeds=[77]), "no cell"),
+        ("ner", Choice(quick=True), "ner has no quick grid; suites with one: core, wide"),
     ],
 )
 def test_what_does_not_exist_is_refused(suite: str, choice: Choice, message: str) -> None:
