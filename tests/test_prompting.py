@@ -555,6 +555,28 @@ def test_the_analyst_sees_confusions_right_related_scores_and_open_weaknesses() 
         assert part in user
 
 
+@pytest.mark.parametrize(
+    ("label", "predicted", "error", "told"),
+    [
+        ("place", "none", "missed", "is place, student missed it (0.50)"),
+        ("none", "place", "spurious", "is no entity, student said place (0.50)"),
+        ("place", "person", "wrong type", "is place, student said person (0.50)"),
+        (
+            "place",
+            "place",
+            "wrong boundary",
+            "is place, student found it too short or too long (0.50)",
+        ),
+    ],
+)
+def test_related_mistakes_in_entities_say_their_kind(
+    label: str, predicted: str, error: str, told: str
+) -> None:
+    related = [Shown("in New York", label, predicted, 0.5, error, "York")]
+    user = analyzed(Findings(wrong=[ROW], right=[], related=related))[1].user
+    assert f'- "in New York": "York" {told}' in user
+
+
 def test_what_is_not_known_yet_is_said() -> None:
     user = analyzed(Findings(wrong=[ROW], right=[]))[1].user
     assert user.count("(none)") == 3
