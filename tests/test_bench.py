@@ -543,6 +543,32 @@ def test_entities_of_a_hidden_text_are_found_again_in_the_sets_spelling(
     assert (shown.text, found.start, found.end) == (row.text, gold.start, gold.end)
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_entities_of_a_hidden_text_keep_the_marks_at_their_ends(
+    toy_entities: Path, old: bool
+) -> None:
+    rows = [
+        {"tokens": ["In", "the", "U.S.", word], "tags": ["O", "O", f"B-{label}", "O"]}
+        for label in WORDS
+        for word in WORDS[label]
+    ]
+    write_set(toy_entities, rows[::2], rows[1::2])
+    sets.load_set.cache_clear()
+    bench_set = sets.load_set("wikigold", toy_entities)
+    row = next(iter(bench_set.train.values()))
+    said = [one.model_dump() | {"confidence": 1.0} for one in row.entities]
+    sample = Sample(
+        id="a", text=row.text, round=0, call="c", intended_label=row.label, entities=said
+    )
+    hidden = archive._hide_sample(sample.model_dump(), bench_set)
+    assert hidden["text"] == ""
+    if old:  # as files were written that know counts of letters and digits only
+        del hidden["exact"]
+        hidden["entities"][0] |= {"start": 5, "end": 7}
+    (found,) = archive._show_sample(hidden, bench_set).entities
+    assert row.text[found.start : found.end] == ("U.S" if old else "U.S.")
+
+
 def test_answers_that_quote_a_set_that_may_not_be_copied_are_not_kept(toy_entities: Path) -> None:
     options: dict[str, Any] = {
         "suite": "ner",
