@@ -234,7 +234,8 @@ class StrategySection(Settings):
     noise: Literal["none", "mixture"] = Field(
         "none",
         description="llkd: mixture: halfway through a training, rows whose loss says that their "
-        "label is likely wrong are left out (two-component mixture)",
+        "label is likely wrong are left out (two-component mixture); task.kind ner, any strategy: "
+        "so are single tokens of generated texts",
     )
     show_seeds: bool = Field(
         True,
@@ -438,6 +439,12 @@ class Config(Settings):
             raise ValueError(
                 "strategy.show_seeds is off, but without examples of a type nobody finds entities; "
                 "it is for task.kind classification"
+            )
+        has_noise = self.task.kind == "ner" or self.strategy.name == "llkd"
+        if self.strategy.noise != "none" and not has_noise:
+            raise ValueError(
+                f"strategy.noise {self.strategy.noise} is for task.kind ner and for the strategy "
+                f"llkd, not for {self.strategy.name} with task.kind {self.task.kind}; make it none"
             )
         if self.task.kind != "ner" and self.strategy.empty_share is not None:
             raise ValueError(

@@ -125,6 +125,7 @@ def write_round(
             seconds=session.ledger.split_seconds(union_of(span)),
             trained=trained["trained"],
             kept_rows=trained["kept_rows"],
+            ignored_tokens=trained.get("ignored_tokens"),
         )
     )
     session.round_ended()
@@ -320,13 +321,14 @@ def _seed_rows(session: Session) -> list[TrainingRow]:
 
 
 def row_choice(config: Config) -> dict[str, str] | None:
-    """Return how a training chooses among the rows of a pool, see `RowChoice`; None: it does not.
+    """Return how a training chooses among the rows of a pool, or the tokens of generated texts.
 
-    In the budgeted mode they were chosen before.
+    See `RowChoice`; None: it does not. In the budgeted mode rows were chosen before.
     """
     strategy = config.strategy
     selection = strategy.selection if selects_in_steps(config) else "random"
-    if not strategy_of(config).labels_only or (selection, strategy.noise) == ("random", "none"):
+    chooses = strategy_of(config).labels_only or config.task.kind == "ner"
+    if not chooses or (selection, strategy.noise) == ("random", "none"):
         return None
     return {"selection": selection, "weighting": strategy.weighting, "noise": strategy.noise}
 
@@ -431,6 +433,7 @@ def train_and_measure(
         "samples_per_second": result.get("samples_per_second"),
         "loss": result.get("loss"),
         "kept_rows": result.get("kept_rows"),
+        "ignored_tokens": result.get("ignored_tokens"),
     }
 
 

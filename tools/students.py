@@ -87,7 +87,7 @@ def train_kind(
     """Train the student of a kind of task; see `training.train`.
 
     Args:
-        choice: the fields of a `RowChoice`; only rows of texts have a confidence.
+        choice: the fields of a `RowChoice`; rows without a confidence are learnt in any case.
         instructions: what a student that reasons is told before every question.
         answers: what form its answers have.
     """

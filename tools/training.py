@@ -81,7 +81,8 @@ class RowChoice:
     Args:
         selection: what a step keeps, by the names of the task file; "random": everything.
         weighting: what a kept row counts for.
-        noise: "mixture": halfway, rows that are likely mislabelled are left out.
+        noise: "mixture": halfway, rows, or of entities tokens, that are likely mislabelled are
+            left out.
     """
 
     selection: str = "llkd"
@@ -100,6 +101,7 @@ class Lesson:
         halfway: called when half of the steps are taken.
         kept: the selectable rows that were kept in at least one step, or, where only noise leaves
             rows out, to the end; None: there are none.
+        ignored: (row, word) of the tokens that noise leaves out; None: it is not looked for.
     """
 
     rows: Sequence[TrainingRow]
@@ -107,6 +109,7 @@ class Lesson:
     loss_of: Callable[[list[int]], Any]
     halfway: Callable[[], None] | None = None
     kept: set[int] | None = None
+    ignored: set[tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,8 @@ class TrainingResult:
     loss: float
     kept_rows: int | None = None
     """How many rows a selection kept in at least one step; None: there was none."""
+    ignored_tokens: int | None = None
+    """How many tokens were left out halfway as likely mislabelled; None: nobody looked."""
 
 
 def write_training_rows(rows: Sequence[TrainingRow], path: Path) -> None:
@@ -325,6 +330,7 @@ def fit_lesson(
         precision="bf16" if uses_bf16(settings.precision) else "fp32",
         loss=loss,
         kept_rows=None if lesson.kept is None else len(lesson.kept),
+        ignored_tokens=None if lesson.ignored is None else len(lesson.ignored),
     )
 
 
