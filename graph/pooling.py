@@ -197,7 +197,7 @@ def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -
     if sample.labeler_label is None:
         return sample.rejected("label_unusable_reply")
     confidence = sample.labeler_confidence or 0.0
-    if threshold and confidence < threshold.of(sample.labeler_label):
+    if threshold and not threshold.is_reached(confidence, sample.labeler_label):
         return sample.rejected("label_unsure")
     said = sample.prediction
     contested = (

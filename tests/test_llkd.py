@@ -244,10 +244,10 @@ def test_labels_come_level() -> None:
 
 
 def test_a_row_below_its_labels_threshold_is_rejected() -> None:
-    read = [row(1, labeler_label="fruit", labeler_confidence=0.9)]
+    read = [row(1, labeler_label="fruit", labeler_confidence=c) for c in (0.8, 0.9)]
     threshold = confidence_threshold(["fruit", "metal"], read)
-    # fruit: 0.9 · 0.5 + 0.1 · 0.9 = 0.54 of all and of its own, the largest
-    low, high = (row(labeler_label="fruit", labeler_confidence=c) for c in (0.53, 0.55))
+    # fruit: 0.85 of all and of its own, the largest
+    low, high = (row(labeler_label="fruit", labeler_confidence=c) for c in (0.84, 0.86))
     assert settle_row(low, threshold, 0.8).reason == "label_unsure"
     assert settle_row(high, threshold, 0.8).label == "fruit"
     assert settle_row(row(), threshold, 0.8).reason == "label_unusable_reply"
