@@ -231,6 +231,13 @@ class StrategySection(Settings):
         description="mode paper: what a row counts for in a step: the teacher's confidence times "
         "the student's uncertainty, their sum, or one; m-raru: one",
     )
+    surest_share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="mode paper, selections llkd and confidence: the share of each label's rows, "
+        "those the teacher is surest of, that the steps choose among",
+    )
     noise: Literal["none", "mixture"] = Field(
         "none",
         description="llkd: mixture: halfway through a training, rows whose loss says that their "

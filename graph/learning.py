@@ -28,8 +28,10 @@ from evokd.store.files import storage_errors
 from evokd.store.ledger import FIT, union_of
 from evokd.tasks import Mistake, Row
 from evokd.tasks.ner import NOTHING
+from evokd.tools.selection import LOOKS_AT_TEACHER
 from evokd.tools.student import Student
 from evokd.tools.students import AnyStudent, keep_student, open_student, train_student
+from evokd.tools.thresholds import surest
 from evokd.tools.training import TrainingRow, write_training_rows
 
 BASELINE = -1
@@ -339,6 +341,10 @@ def rows_for(
     if row_choice(config):
         sure = [one.labeler_confidence or 0.0 for one in taught]
         learned = [replace(row, confidence=c) for row, c in zip(learned, sure, strict=True)]
+        if selects_in_steps(config) and config.strategy.selection in LOOKS_AT_TEACHER:
+            labels = [row.label for row in learned]
+            eligible = surest(sure, labels, config.strategy.surest_share)
+            learned = [row for place, row in enumerate(learned) if place in eligible]
     gold = [TrainingRow.of(row, config.student.seed_weight) for row in seed]
     if config.task.kind == "reasoning":  # an answer without its explanation teaches none
         gold = [row for row in gold if row.steps]

@@ -12,6 +12,7 @@ from evokd.tools.thresholds import (
     ThresholdSelection,
     normalized_entropy,
     step_selection,
+    surest,
 )
 
 
@@ -74,6 +75,18 @@ def test_a_lopsided_teacher_still_keeps_rows_of_the_label_it_is_unsure_of() -> N
     kept = selection.weigh(sure, unsure, ["a"] * 6 + ["b"] * 2)
     assert kept[6] > 0  # a cut at 0.8 would leave no row of b
     assert kept[7] == 0
+
+
+def test_the_surest_rows_are_a_share_of_every_label() -> None:
+    confidences = [0.9, 0.99, 0.8, 0.95, 0.5, 0.4, 0.3]
+    labels = ["a", "a", "a", "a", "b", "b", "c"]
+    assert surest(confidences, labels, 0.5) == {1, 3, 4, 6}
+    assert surest(confidences, labels, 0.25) == {1, 4, 6}
+    assert surest(confidences, labels, 1.0) == set(range(7))
+
+
+def test_of_rows_that_are_equally_sure_a_share_is_kept_too() -> None:
+    assert surest([1.0] * 8, ["a"] * 8, 0.25) == {0, 1}
 
 
 @pytest.mark.parametrize(("weighting", "weight"), [("product", 0.45), ("sum", 1.4), ("one", 1.0)])

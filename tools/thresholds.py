@@ -51,6 +51,27 @@ def normalized_entropy(probabilities: Sequence[float]) -> float:
     return min(1.0, max(0.0, entropy / math.log(len(probabilities))))
 
 
+def surest(confidences: Sequence[float], labels: Sequence[str], share: float) -> set[int]:
+    """Return the places of a share of each label's rows, those the teacher is surest of.
+
+    One row a label at least. A share of each label, not a cut at one confidence: a teacher is
+    surer of some labels than of others, and such a cut leaves few rows of the others.
+
+    Args:
+        confidences: the teacher's, in its label, shape (rows,).
+        labels: the teacher's.
+        share: in (0, 1].
+    """
+    places: dict[str, list[int]] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(label, []).append(place)
+    return {
+        place
+        for own in places.values()
+        for place in sorted(own, key=lambda at: -confidences[at])[: max(1, int(share * len(own)))]
+    }
+
+
 class MovingMean:
     """A moving average whose start is divided out (Kingma & Ba, 2015, section 3).
 
