@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import random
+import tempfile
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evokd.errors import DataError, StorageError
 from evokd.store.pool import Pool, Scored
-from evokd.tasks.pool import BrokenRow, PoolRow, digest_of_pool, read_pool
+from evokd.tasks.pool import MOST_LINES, BrokenRow, PoolRow, digest_of_pool, read_pool
 
 
 def texts(path: Path) -> list[str]:
@@ -99,6 +103,58 @@ def test_a_csv_row_that_is_not_utf8_or_too_short_is_broken(tmp_path: Path) -> No
     path.write_bytes(b"label,text\na,\xff\nb\nc,fine\n")
     assert texts(path) == ["fine"]
     assert [place for place, _ in broken(path)] == ["pool.csv:2", "pool.csv:3"]
+
+
+@given(st.lists(st.text('ab,"\n é', min_size=1).filter(str.strip), min_size=1))
+def test_whatever_csv_can_hold_is_read(rows: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pool.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([["id", "text"], *enumerate(rows)])
+        assert texts(path) == rows
+        assert not broken(path)
+
+
+def test_a_csv_row_with_too_many_or_too_few_fields_is_broken(tmp_path: Path) -> None:
+    path = tmp_path / "pool.csv"
+    path.write_text("text\nfine\n\nmy card, which I ordered, is lost\nfine, too\nlast\n")
+    assert texts(path) == ["fine", "last"]
+    assert broken(path) == [
+        ("pool.csv:4", "3 fields where the header has 1"),
+        ("pool.csv:5", "2 fields where the header has 1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        'after it\n"two\nlines"\n"a ""quote"""\n',
+        'he said "yes"\nafter it\n',
+        "".join(f"row {place}\n" for place in range(MOST_LINES + 5)),
+        "",
+    ],
+)
+def test_an_unclosed_quote_costs_its_own_line_only(tmp_path: Path, rest: str) -> None:
+    path = tmp_path / "pool.csv"
+    path.write_text(f"text\n{rest}")
+    others = texts(path)
+    path.write_text(f'text\nfirst\n"never closed\n{rest}')
+    assert texts(path) == ["first", *others]
+    ((place, why),) = broken(path)
+    assert place == "pool.csv:3"
+    assert "a quote that is not closed" in why
+
+
+def test_an_unclosed_quote_holds_no_more_than_so_many_lines_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "pool.csv"
+    path.write_text('text\n"never closed\n' + "".join(f"row {n}\n" for n in range(200_000)))
+    rows = read_pool(path)
+    tracemalloc.start()
+    assert isinstance(next(rows), BrokenRow)
+    assert isinstance(next(rows), PoolRow)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 20
 
 
 def test_a_csv_without_the_column_is_refused(tmp_path: Path) -> None:

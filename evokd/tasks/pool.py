@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ SAVED_DATASET = ("dataset_info.json", "dataset_dict.json")
 NOT_UTF8 = "not UTF-8"
 Rows = Iterator[tuple[str, "dict[Any, Any] | str"]]  # place, and its columns or why it has none
 LARGEST_FIELD = 1 << 27  # csv's own limit makes an error of a text of 130,000 characters
+MOST_LINES = 1000  # of a CSV record; a quote that swallows more was not meant to
 
 
 @dataclass(frozen=True)
@@ -177,23 +179,56 @@ def _plain_lines(path: Path, file: IO[bytes], columns: Sequence[str]) -> Rows:
 
 
 def _csv_rows(path: Path, file: IO[bytes], columns: Sequence[str]) -> Rows:
-    csv.field_size_limit(LARGEST_FIELD)
     # What is no UTF-8 becomes half surrogates, which `_checked` refuses row by row.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.DictReader(text)
-    if columns[0] not in (reader.fieldnames or ()):
-        raise DataError(
-            f"{path}: the header is {list(reader.fieldnames or ())}, expected a column {columns[0]}"
-        )
+    records = _csv_records(text)
+    _, header = next(records, (1, []))
+    if columns[0] not in header or isinstance(header, str):
+        raise DataError(f"{path}: the header is {header}, expected a column {columns[0]}")
+    for number, fields in records:
+        place = f"{path.name}:{number}"
+        if isinstance(fields, str):
+            yield place, fields
+        elif len(fields) != len(header):
+            yield place, f"{len(fields)} fields where the header has {len(header)}"
+        else:
+            yield place, dict(zip(header, fields, strict=True))
+
+
+def _csv_records(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield (number of its first line, fields or why there are none) of every record.
+
+    Only the first line of a record that cannot be read is given up: what an unclosed quote has
+    swallowed are records of their own.
+    """
+    csv.field_size_limit(LARGEST_FIELD)
+    waiting: deque[str] = deque()
+    record: list[str] = []
+    number = 1
     while True:
         try:
-            row = next(reader)
-        except StopIteration:
-            return
+            for fields in csv.reader(_put_down(waiting, lines, record), strict=True):
+                if fields:  # no empty line
+                    yield number, fields
+                number += len(record)
+                record.clear()
         except csv.Error as error:
-            yield f"{path.name}:{reader.line_num}", str(error)
+            yield number, f"not valid CSV, such as a quote that is not closed: {error}"
+            waiting.extendleft(reversed(record[1:]))
+            number += 1
+            record.clear()
         else:
-            yield f"{path.name}:{reader.line_num}", row
+            return
+
+
+def _put_down(waiting: deque[str], lines: Iterator[str], record: list[str]) -> Iterator[str]:
+    """Yield waiting lines, then others, and put them down in `record` until it has too many."""
+    while len(record) < MOST_LINES:
+        line = waiting.popleft() if waiting else next(lines, None)
+        if line is None:
+            return
+        record.append(line)
+        yield line
 
 
 def _text_files(path: Path, columns: Sequence[str]) -> Rows:
