@@ -155,7 +155,7 @@ def settle_pool(session: Session, round: int, drafts: Sequence[Sample]) -> list[
 
     Selections that do not look at the teacher keep all, and so does the paper mode, where every
     training step chooses anew; there nothing is contested either, for the student knows the seeds
-    only.
+    only. Held-out texts are never chosen by confidence.
     """
     if session.pool is None:
         return list(drafts)
@@ -190,12 +190,16 @@ def confidence_threshold(labels: Sequence[str], samples: Sequence[Sample]) -> Mo
 def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -> Sample:
     """Return a row that the labeler has read with its label, or rejected.
 
+    A held-out row keeps its label however sure anybody is: chosen by confidence it would be easy.
+
     Args:
         threshold: on the labeler's confidence; None: whatever it is.
         sure: from this confidence on teacher and student are sure.
     """
     if sample.labeler_label is None:
         return sample.rejected("label_unusable_reply")
+    if sample.split == "probe":
+        return sample.model_copy(update={"label": sample.labeler_label, "checked": False})
     confidence = sample.labeler_confidence or 0.0
     if threshold and not threshold.is_reached(confidence, sample.labeler_label):
         return sample.rejected("label_unsure")

@@ -29,6 +29,7 @@ from evokd.store.run_dir import RunDirectory
 from evokd.tools.selection import SELECTIONS, Wanted
 from evokd.tools.thresholds import MovingThreshold
 
+SURE = {"labeler_label": "fruit", "labeler_confidence": 0.9}
 STRATEGY = {"name": "llkd", "rounds": 2, "samples_per_round": 10}
 
 
@@ -252,6 +253,20 @@ def test_a_row_below_its_labels_threshold_is_rejected() -> None:
     low, high = (row(labeler_label="fruit", labeler_confidence=c) for c in (0.84, 0.86))
     assert settle_row(low, threshold, 0.8).reason == "label_unsure"
     assert settle_row(high, threshold, 0.8).label == "fruit"
+    assert settle_row(row(), threshold, 0.8).reason == "label_unusable_reply"
+
+
+@pytest.mark.parametrize("confidence", [0.01, 0.99])
+def test_a_held_out_row_is_neither_below_a_threshold_nor_contested(confidence: float) -> None:
+    one = row(
+        labeler_label="fruit",
+        labeler_confidence=confidence,
+        prediction=Prediction(label="metal", confidence=0.9),
+        split="probe",
+    )
+    threshold = confidence_threshold(["fruit", "metal"], [row(2, **SURE)])
+    settled = settle_row(one, threshold, 0.8)
+    assert (settled.accepted, settled.label, settled.checked) == (None, "fruit", False)
     assert settle_row(row(), threshold, 0.8).reason == "label_unusable_reply"
 
 
