@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import Counter
 from importlib import import_module
@@ -382,7 +383,7 @@ def test_the_labelers_confidence_is_calibrated_on_gold_rows_it_does_not_see(
     )
     plan = {one.role: one.calls for one in api.plan(result.path / "config.yaml").roles}
     asked = [one for one in purposes(RunDirectory(result.path).calls) if "calibrate" in one]
-    assert plan["labeler"] == (20 + 60) // together
+    assert plan["labeler"] == 2 * math.ceil(10 / together) + 60 // together
     assert len(asked) == 60 // together * (1 if logprobs else 3)
 
 
@@ -576,10 +577,19 @@ def test_several_texts_a_call_get_the_labels_of_their_own(
     assert all(one.labeler_label == true_label(one.text) for one in rows)
     assert all(0 < (one.labeler_confidence or 0) <= 1 for one in rows)
     several = [one for one in llm.requests if "t1: " in json.dumps(one["messages"])]
-    assert 0 < len(several) < len(rows) * (1 if logprobs else 3)
-    plan = {one.role: one.calls for one in api.plan(pool_task).roles}
-    more = api.plan(pool_task, overrides=["strategy.texts_per_label=5"])
-    assert {one.role: one.calls for one in more.roles}["labeler"] == plan["labeler"] / 5
+    assert len(several) == 2 * 2 * (1 if logprobs else 3)
+
+
+@pytest.mark.parametrize("together", [1, 4, 7, 20])
+def test_a_call_has_as_many_texts_as_it_may_however_many_calls_are_open(
+    pool_task: Path, together: int
+) -> None:
+    several = f"strategy.texts_per_label={together}"
+    result = run(pool_task, several, "strategy.critic=false", "agents.labeler.max_concurrency=4")
+    asked = [one for one in purposes(RunDirectory(result.path).calls) if one.startswith("label")]
+    assert len(asked) == 2 * math.ceil(10 / together)
+    plan = {one.role: one.calls for one in api.plan(pool_task, overrides=[several]).roles}
+    assert plan["labeler"] == len(asked)
 
 
 def test_where_a_reply_on_several_texts_is_of_no_use_each_is_asked_alone(
