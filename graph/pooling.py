@@ -12,7 +12,13 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from evokd.graph import learning
-from evokd.graph.failures import RELATED_OF, failures_of, last_answers, related_failures
+from evokd.graph.failures import (
+    RELATED_OF,
+    failures_of,
+    last_answers,
+    open_failures,
+    related_failures,
+)
 from evokd.graph.quotas import still_wanted
 from evokd.graph.session import Session
 from evokd.graph.strategies import selects_in_steps
@@ -261,13 +267,17 @@ def last_failures(session: Session, round: int) -> list[Failure]:
 
 
 def near_failures(session: Session, round: int, wrong: Sequence[Failure]) -> list[Near]:
-    """Return the worst failures and those like them in memory, but those of closed weaknesses."""
+    """Return the worst failures and those like them in memory, but those of closed weaknesses.
+
+    Where the student got nothing wrong, what is open in memory.
+    """
     if session.memory is None:
         return []
     known = session.memory.weaknesses(session.run.run_id)
     open_ = {tuple(one.labels) for one in known if one.status != "closed"}
     closed = {tuple(one.labels) for one in known} - open_
     found = [*wrong[:RELATED_OF], *related_failures(session, round, wrong)]
+    found = found or open_failures(session, round)
     labels = set(session.labels)  # a shared memory may hold failures of other tasks
     return [
         Near(one.text, (one.label, one.predicted))

@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,14 +16,22 @@ from conftest import write_task
 from fake_llm import WORDS, FakeLLM, true_label, write_text
 
 from evokd import api, distill
-from evokd.config import load_config
+from evokd.config import MemorySection, load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ReplyError
 from evokd.graph import reading
 from evokd.graph.llkd import aims_of, balanced_shares
-from evokd.graph.pooling import asked_numbers, confidence_threshold, settle_row, with_weakness
+from evokd.graph.pooling import (
+    asked_numbers,
+    confidence_threshold,
+    near_failures,
+    settle_row,
+    with_weakness,
+)
 from evokd.graph.quotas import still_wanted
-from evokd.records import POOL, Failure, Prediction, Sample
+from evokd.memory.embeddings import HashEmbedder
+from evokd.memory.weakness import InMemoryWeaknesses, MemoryRows
+from evokd.records import POOL, Failure, Prediction, Sample, Weakness, WeaknessStatus
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
 from evokd.store.pool import Scored
@@ -481,6 +490,52 @@ def test_what_the_student_confuses_is_remembered_and_steers_the_next_round(
     without = run(pool_task, "strategy.memory=false", run_id="without")
     assert without.report["status"] == "finished"
     assert not seen[-1].near
+
+
+def test_where_the_last_batch_holds_no_mistake_what_is_open_in_memory_steers() -> None:
+    rows = MemoryRows()
+    other = InMemoryWeaknesses(HashEmbedder(64), "other", rows)
+    ours = InMemoryWeaknesses(HashEmbedder(64), "r", rows)
+
+    def weakness(name: str, label: str, predicted: str, status: WeaknessStatus) -> Weakness:
+        told = {"name": name, "description": "", "labels": [label, predicted], "round": 1}
+        return Weakness(id=name, status=status, **told)
+
+    def wrong(name: str, label: str, predicted: str, **told: Any) -> Failure:
+        known = {"text": f"text {name}", "confidence": 0.5, "round": 1, "run": "other"}
+        return Failure(id=name, label=label, predicted=predicted, **known | told)
+
+    other.put_weaknesses(
+        [
+            weakness("open", "fruit", "metal", "open"),
+            weakness("back", "metal", "river", "returned"),
+            weakness("done", "river", "fruit", "closed"),
+            weakness("foreign", "refund", "card", "open"),
+        ]
+    )
+    ours.put_weaknesses([weakness("shut", "metal", "fruit", "closed")])
+    other.add_failures(
+        [
+            wrong("1", "fruit", "metal"),
+            wrong("2", "metal", "river", confidence=0.9),
+            wrong("3", "river", "fruit"),  # closed
+            wrong("4", "river", "metal"),  # of no weakness
+            wrong("5", "river", "metal", weakness="open"),
+            wrong("6", "refund", "card"),  # of another task
+            wrong("7", "fruit", "metal", text="text 1"),
+        ]
+    )
+    session: Any = SimpleNamespace(
+        memory=ours,
+        labels=tuple(WORDS),
+        run=SimpleNamespace(run_id="r"),
+        config=SimpleNamespace(memory=MemorySection(related=4)),
+        accepted=lambda: [],
+    )
+    near = near_failures(session, 1, [])
+    assert [one.text for one in near] == ["text 2", "text 1", "text 5"]
+    session.config.memory.related = 2
+    assert [one.text for one in near_failures(session, 1, [])] == ["text 2", "text 1"]
 
 
 def test_an_order_in_a_text_is_not_shown_to_the_labeler_and_stands_in_the_report(
