@@ -32,6 +32,7 @@ from evokd.graph.quotas import still_wanted
 from evokd.memory.embeddings import HashEmbedder
 from evokd.memory.weakness import InMemoryWeaknesses, MemoryRows
 from evokd.records import POOL, Failure, Prediction, Sample, Weakness, WeaknessStatus
+from evokd.report import lopsided
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
 from evokd.store.pool import Scored
@@ -565,6 +566,28 @@ def test_a_pool_of_one_label_or_of_another_language_is_warned_of(
     assert [one for one in warnings if "the student calls" in one]
     told = list(check_task(load_config(pool_task)))
     assert any(line.startswith("warning: data.pool: a word has 2.0") for line in told)
+
+
+@pytest.mark.parametrize(
+    ("labels", "warned"),
+    [
+        (["fruit"] * 39 + ["metal"], True),
+        (["fruit"] * 36 + ["metal"] * 4, False),
+        (["fruit"] * 19, False),
+    ],
+)
+def test_where_the_student_did_not_score_the_pool_the_labelers_word_on_it_counts(
+    labels: list[str], warned: bool
+) -> None:
+    unscored: Any = SimpleNamespace(pool=SimpleNamespace(labels=dict))
+    read = [row(place, labeler_label=label) for place, label in enumerate(labels)]
+    written = [row(place, role="generator", labeler_label="river") for place in range(40)]
+    warnings = lopsided(unscored, [*read, *written, row(99)])
+    assert ["data.pool: the labeler calls 39 of 40 texts 'fruit'" in one for one in warnings] == [
+        True
+    ] * warned
+    scored: Any = SimpleNamespace(pool=SimpleNamespace(labels=lambda: {"metal": 5, "fruit": 5}))
+    assert not lopsided(scored, read)
 
 
 def test_an_ordinary_pool_is_not_warned_of(pool_task: Path) -> None:
