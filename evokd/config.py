@@ -103,8 +103,8 @@ class DataSection(Settings):
     train: str | None = Field(None, description="all gold rows; only `fullshot` learns from them")
     pool: str | None = Field(
         None,
-        description="unlabelled texts, for `llkd`: JSONL, CSV or a text a line (.gz too), a folder "
-        "of .txt files, or one that datasets saved",
+        description="unlabelled texts, for `llkd`: JSONL, CSV or a text a line (.gz too), Parquet, "
+        "a folder of such tables or of .txt files, or one that datasets saved",
     )
     pool_max_chars: int = Field(
         4000, ge=1, description="longer texts of the pool are dropped and counted"
