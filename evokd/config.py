@@ -279,7 +279,9 @@ class StrategySection(Settings):
     memory: bool = True
     easy: bool = True
     correct: bool = Field(True, description="the analyst also sees what was right")
-    review: bool = Field(True, description="earlier batches stay in training")
+    review: bool = Field(
+        True, description="earlier batches stay in training; the mode paper needs it"
+    )
     repeat: bool = Field(True, description="a batch is trained on more than once")
     texts_per_label: int = Field(
         1,
@@ -465,6 +467,11 @@ class Config(Settings):
         if not self.strategy.separation:
             raise ValueError(
                 "strategy.separation is off, but only the labeler knows the labels of a pool"
+            )
+        if self.strategy.mode == "paper" and not self.strategy.review:
+            raise ValueError(
+                "strategy.review is off, but strategy.mode paper trains once, on all that the "
+                "teacher has labelled in its batches; leave it on"
             )
         if self.strategy.mode == "paper" and self.strategy.selection == "k-centre":
             raise ValueError(

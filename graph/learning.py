@@ -417,9 +417,9 @@ def train_and_measure(
         accepted: this round's samples, with what the last student says of them.
     """
     rows = _training_rows(session, round, accepted)
-    unlearnt = any(one.split == "train" for one in accepted)
-    # In llkd's paper mode a last batch may bring nothing, and all before it was never learnt.
-    trains = unlearnt or (last == BASELINE and len(rows) > len(session.data.seed))
+    # In llkd's paper mode a last batch may bring nothing, and those before it were never learnt.
+    written = [*session.accepted(before=round), *accepted]
+    trains = any(one.split == "train" and one.round > last for one in written)
     result = fit_student(session, rows, round) if trains else {}
     student = student_of(session, round if trains else last)
     held_out = _held_out(session, round, accepted)

@@ -181,24 +181,48 @@ def test_in_the_paper_mode_a_budget_ends_the_labelling_and_what_there_is_is_lear
     assert report["scores"]["best_round"] == report["rounds"][-1]["round"]
 
 
+def make_unusable(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
+    """Let the labeler's replies of a round be of no use."""
+    ask = reading.label_text
+
+    def listen(*arguments: Any) -> Any:
+        *_, call = arguments
+        if call.round == round:
+            raise ReplyError("labeler", "scripted", "no label", "the sea")
+        return ask(*arguments)
+
+    monkeypatch.setattr(reading, "label_text", listen)
+
+
 def test_in_the_paper_mode_an_unusable_last_reply_does_not_lose_the_run(
     pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evokd.graph.llkd.LABELLED_TOGETHER", 15)
-    ask = reading.label_text
-
-    def last_is_unusable(*arguments: Any) -> Any:
-        *_, call = arguments
-        if call.round == 3:
-            raise ReplyError("labeler", "scripted", "no label", "the sea")
-        return ask(*arguments)
-
-    monkeypatch.setattr(reading, "label_text", last_is_unusable)
+    make_unusable(monkeypatch, round=3)
     report = run(pool_task, "strategy.mode=paper", "strategy.surest_share=1").report
     assert [one["trained"] for one in report["rounds"]] == [False, False, True]
     assert report["rounds"][-1]["accepted"] == 0
     assert report["scores"]["best_round"] == 3
     assert report["rounds"][-1]["train_rows"] == 30 + 3
+
+
+def test_in_the_paper_mode_a_resumed_run_learns_what_the_last_student_did_not_see(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evokd.graph.llkd.LABELLED_TOGETHER", 15)
+    cut = run(pool_task, "strategy.mode=paper", "budget.output_tokens=140")
+    assert [one["trained"] for one in cut.report["rounds"]] == [True]
+    make_unusable(monkeypatch, round=3)
+    directory, more = RunDirectory(cut.path), ["budget.output_tokens=100000"]
+    report = resume_run(directory, overrides=more, emit=lambda event: None).report
+    first, second, last = report["rounds"]
+    assert (second["trained"], last["trained"], last["accepted"]) == (False, True, 0)
+    assert last["train_rows"] == first["accepted"] + second["accepted"] + 3  # and the seeds
+
+
+def test_the_paper_mode_without_review_is_refused(pool_task: Path) -> None:
+    with pytest.raises(ConfigError, match=r"strategy\.review is off, but strategy\.mode paper"):
+        run(pool_task, "strategy.mode=paper", "strategy.review=false")
 
 
 @pytest.mark.parametrize("tokens", [40, 100, 150, 300])
