@@ -25,7 +25,14 @@ from evokd.graph.strategies import selects_in_steps
 from evokd.records import POOL, Failure, Sample, Weakness
 from evokd.store.pool import Pool, Scored
 from evokd.tools.calibration import with_temperature
-from evokd.tools.selection import LOOKS_AT_TEACHER, SELECTIONS, Near, Wanted
+from evokd.tools.selection import (
+    LOOKS_AT_FAILURES,
+    LOOKS_AT_KNOWN,
+    LOOKS_AT_TEACHER,
+    SELECTIONS,
+    Near,
+    Wanted,
+)
 from evokd.tools.student import Student
 from evokd.tools.thresholds import MovingThreshold, normalized_entropy
 
@@ -73,17 +80,23 @@ def choose_texts(
         selection: a strategy of choosing; None: the task file's.
     """
     pool = pool_of(session)
-    wrong = last_failures(session, round)
+    name = selection or session.config.strategy.selection
+    known: list[str] = []
+    if name in LOOKS_AT_KNOWN:
+        known = [*(row.text for row in session.data.seed), *pool.texts(sorted(asked))]
+    near: list[Near] = []
+    if name in LOOKS_AT_FAILURES:
+        near = near_failures(session, round, last_failures(session, round))
     wanted = Wanted(
         pool=pool,
         asked=frozenset({*asked, *held_out}),
         by_label=by_label,
         embed=lambda texts: _vectors(session, texts),
-        known=[*(row.text for row in session.data.seed), *pool.texts(sorted(asked))],
+        known=known,
         rng=random_of(session, round),
-        near=near_failures(session, round, wrong),
+        near=near,
     )
-    return SELECTIONS[selection or session.config.strategy.selection](wanted)
+    return SELECTIONS[name](wanted)
 
 
 def draw_by_chance(session: Session, round: int, asked: AbstractSet[int], number: int) -> list[int]:

@@ -23,6 +23,7 @@ from evokd.graph import reading
 from evokd.graph.llkd import aims_of, balanced_shares
 from evokd.graph.pooling import (
     asked_numbers,
+    choose_texts,
     confidence_threshold,
     near_failures,
     settle_row,
@@ -35,8 +36,9 @@ from evokd.records import POOL, Failure, Prediction, Sample, Weakness, WeaknessS
 from evokd.report import lopsided
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
-from evokd.store.pool import Scored
+from evokd.store.pool import Pool, Scored
 from evokd.store.run_dir import RunDirectory
+from evokd.tasks.pool import PoolRow
 from evokd.tools.selection import SELECTIONS, Wanted
 from evokd.tools.thresholds import MovingThreshold
 
@@ -515,6 +517,32 @@ def test_what_the_student_confuses_is_remembered_and_steers_the_next_round(
     without = run(pool_task, "strategy.memory=false", run_id="without")
     assert without.report["status"] == "finished"
     assert not seen[-1].near
+
+
+@pytest.mark.parametrize("name", list(SELECTIONS))
+def test_texts_are_read_for_the_selections_that_look_at_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pool = Pool(tmp_path / "pool.sqlite")
+    pool.fill((PoolRow(str(place), f"text {place}") for place in range(20)), lambda text: "")
+    pool.write_scores([[Scored(id=one, label="fruit", uncertainty=0.5) for one in range(1, 21)]])
+    read: list[int] = []
+    texts = Pool.texts
+    monkeypatch.setattr(Pool, "texts", lambda self, ids: read.extend(ids) or texts(self, ids))
+    session: Any = SimpleNamespace(
+        pool=pool,
+        memory=None,
+        data=SimpleNamespace(seed=[]),
+        embedder=HashEmbedder(64),
+        config=SimpleNamespace(random_seed=0, strategy=SimpleNamespace(selection=name)),
+        accepted=lambda: [],
+    )
+    chosen = choose_texts(session, 1, {1, 2, 3}, {"fruit": 4}, [4])
+    assert len(chosen) == 4
+    assert not {1, 2, 3, 4} & set(chosen)
+    assert ({1, 2, 3} <= set(read)) is (name in ("llkd", "k-centre"))
+    assert bool(read) is (name in ("llkd", "k-centre"))
+    pool.close()
 
 
 def test_where_the_last_batch_holds_no_mistake_what_is_open_in_memory_steers() -> None:
