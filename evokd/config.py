@@ -430,8 +430,6 @@ class Config(Settings):
                 f"unknown strategy.selection {self.strategy.selection!r}{near}; "
                 f"known: {', '.join(known)}"
             )
-        if self.strategy.name == "elad" and self.strategy.mode == "paper":
-            raise ValueError("strategy.mode paper is for the strategy llkd; elad has one mode")
         if self.strategy.name in ("llkd", "elad") and not self.data.pool:
             raise ValueError(
                 f"the strategy {self.strategy.name} chooses from unlabelled texts: give them in "
@@ -462,6 +460,13 @@ class Config(Settings):
         return bool(self.data.pool) and self.strategy.name in POOL_STRATEGIES
 
     def _is_fit_for_a_pool(self) -> None:
+        name, strategy = self.strategy.name, self.strategy
+        if name != "llkd" and strategy.mode == "paper":
+            raise ValueError(f"strategy.mode paper is for the strategy llkd; {name} has one mode")
+        if name != "llkd" and strategy.noise != "none":
+            raise ValueError(
+                f"strategy.noise {strategy.noise} is for the strategy llkd; {name} drops no row"
+            )
         if self.task.kind == "ner":
             raise ValueError("data.pool is for task.kind classification and reasoning, not ner")
         if not self.strategy.separation:

@@ -564,7 +564,11 @@ def _right_in_the_end(session: Session) -> dict[int, list[bool]]:
 def best_round_rule(session: Session) -> str:
     """Return in words how the best round is chosen."""
     strategy = strategy_of(session.config)
-    if not (strategy.teaches or strategy.labels_only or session.data.validation):
-        return "the last round; this strategy holds nothing out"
+    in_steps = selects_in_steps(session.config)
+    holds_out = strategy.teaches or (strategy.labels_only and not in_steps)
+    if not (holds_out or session.data.validation):
+        return (
+            f"the last round; {'the mode paper' if in_steps else 'this strategy'} holds nothing out"
+        )
     what = "the validation rows" if session.data.validation else "the run's held-out probe set"
     return BEST_ROUND_RULE.format(what=what, level=CLEARLY)

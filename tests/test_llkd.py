@@ -169,6 +169,7 @@ def test_in_the_paper_mode_all_is_labelled_and_one_student_chooses_in_every_step
     assert last["train_rows"] == surest + 3  # and the seeds
     assert 0 < last["kept_rows"] <= len(rows)
     assert result.report["scores"]["best_round"] == 3
+    assert result.report["best_round_rule"] == "the last round; the mode paper holds nothing out"
     assert result.report["stop_reason"] == "every text of the pool was asked"
 
 
@@ -689,6 +690,14 @@ def test_a_pool_without_a_labeler_or_of_entities_is_refused(pool_task: Path, llm
         evokd_on(pool_task, llm, "strategy.separation=false")
     with pytest.raises(ConfigError, match=r"data\.pool is for task\.kind classification"):
         evokd_on(pool_task, llm, "task.kind=ner")
+
+
+@pytest.mark.parametrize("setting", ["mode=paper", "noise=mixture"])
+def test_evokd_with_a_pool_refuses_what_is_for_llkd(
+    pool_task: Path, llm: FakeLLM, setting: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"{setting.replace('=', ' ')} is for the strategy llkd"):
+        evokd_on(pool_task, llm, f"strategy.{setting}")
 
 
 def test_only_what_the_pool_lacks_is_to_be_written() -> None:
