@@ -331,11 +331,14 @@ def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, floa
     call = Call(round, f"critique:{sample.id}")
     critic = _critic(session)
     try:
+        if sample.role == POOL:  # what somebody wrote is neither bad nor rewritten
+            shown, _ = _shown(session, sample)
+            return _judged(sample, critic.judge_label(shown, label, sample.intended_label, call))
         # The types of entities do not exclude each other, so that no other one speaks against it.
         alone = is_outvoted(sample) or not session.kind.exclusive
         settled = label if alone else sample.intended_label
-        verdict = critic.judge(_shown(session, sample)[0], label, settled, call)
-        if not verdict.repairable or sample.role == POOL:  # what somebody wrote is not rewritten
+        verdict = critic.judge(sample.text, label, settled, call)
+        if not verdict.repairable:
             return _judged(sample, verdict)
         text = critic.repair(sample.text, verdict.verdict, label, call)
         repaired = sample.model_copy(

@@ -16,6 +16,7 @@ from conftest import write_task
 from fake_llm import WORDS, FakeLLM, true_label, write_text
 
 from evokd import api, distill
+from evokd.agents.critic import ACCEPT, WRONG_LABEL
 from evokd.config import MemorySection, load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ReplyError
@@ -590,6 +591,23 @@ def test_where_the_last_batch_holds_no_mistake_what_is_open_in_memory_steers() -
     assert [one.text for one in near] == ["text 2", "text 1", "text 5"]
     session.config.memory.related = 2
     assert [one.text for one in near_failures(session, 1, [])] == ["text 2", "text 1"]
+
+
+def test_the_critic_is_asked_which_label_fits_a_contested_text_and_nothing_else(
+    pool_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "evokd.graph.pooling.settle_row",
+        lambda one, threshold, sure: one.model_copy(
+            update={"label": one.labeler_label, "checked": one.intended_label != one.labeler_label}
+        ),
+    )
+    result = run(pool_task, "strategy.rounds=1")
+    contested = [one for one in samples(result) if one.checked]
+    assert contested
+    assert {one.critic_verdict for one in contested} <= {ACCEPT, WRONG_LABEL}
+    asked = [one for one in purposes(RunDirectory(result.path).calls) if "critique" in one]
+    assert sorted(asked) == sorted(f"critique:{one.id}:label" for one in contested)
 
 
 def test_an_order_in_a_text_is_not_shown_to_the_labeler_and_stands_in_the_report(
