@@ -6,6 +6,7 @@ What came out stands in the run's `calibration.json`; the temperature travels in
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from langgraph.runtime import Runtime
 
 from evokd.agents.card import examples_of
 from evokd.config import Config
-from evokd.graph.reading import label_group, label_groups
+from evokd.graph.reading import label_call, label_group, label_groups
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState
 from evokd.records import Example, Sample
@@ -29,7 +30,7 @@ from evokd.tools.calibration import (
 
 ASKED = 200  # gold rows at most
 MOST_OF_BUDGET = 0.1  # that may go into it
-PURPOSE = "calibrate"
+PHASE = PURPOSE = "calibrate"
 
 Answer = tuple[Example, str, dict[str, float]]  # the labeler's label, and what it gave all of them
 
@@ -37,12 +38,11 @@ Answer = tuple[Example, str, dict[str, float]]  # the labeler's label, and what 
 def calibrate_labeler(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Fit a temperature on what the labeler says of gold rows; 1 where they are too few."""
     session = session_of(state, runtime)
-    with session.phase("calibrate", 0):
+    with session.phase(PHASE, 0):
         gold = unseen_gold(session.config, session.data)
-        before = session.spent()
+        start = time.time()
         found = {"gold": len(gold)} | measure(_ask(session, gold))
-        spent = session.spent()
-        found["spent"] = {name: spent[name] - before[name] for name in spent}
+        found["spent"] = _spent(session, start)
         session.run.write_json(session.run.calibration, found)
     return {"temperature": found["temperature"]}
 
@@ -104,6 +104,17 @@ def in_words(found: Mapping[str, Any]) -> str:
     )
 
 
+def _spent(session: Session, start: float) -> dict[str, float]:
+    """Return what calibration has cost, by the budget's keys, that of a killed try included.
+
+    Args:
+        start: when this try began, epoch seconds.
+    """
+    earlier = session.ledger.phase_intervals(PHASE)
+    seconds = time.time() - start + sum(end - begin for begin, end in earlier)
+    return {**session.ledger.budget_spent(f"{PURPOSE}:"), "minutes": seconds / 60}
+
+
 def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
     """Return what the labeler says of the rows; those it gave no usable answer to are left out.
 
@@ -126,7 +137,7 @@ def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
     ]
 
     def ask(group: Sequence[Sample]) -> list[Sample]:
-        if session.budget_reached(share=MOST_OF_BUDGET):
+        if not session.pays_for("labeler", label_call(group, 0, PURPOSE), MOST_OF_BUDGET):
             return []
         return label_group(session, group, 0, PURPOSE)
 

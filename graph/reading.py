@@ -247,13 +247,18 @@ def label_groups(session: Session, samples: Sequence[Sample]) -> list[list[Sampl
     return groups
 
 
+def label_call(group: Sequence[Sample], round: int, purpose: str) -> Call:
+    """Return the call that asks for the labels of some texts."""
+    return Call(round, f"{purpose}:{' '.join(one.id for one in group)}")
+
+
 def label_group(
     session: Session, group: Sequence[Sample], round: int, purpose: str = "label"
 ) -> list[Sample]:
     """Label the texts of one call; those its reply does not tell about, one by one."""
-    if len(group) == 1 or session.budget_reached():
+    call = label_call(group, round, purpose)
+    if len(group) == 1 or not session.pays_for("labeler", call):
         return [_label(session, one, round, purpose) for one in group]
-    call = Call(round, f"{purpose}:{' '.join(one.id for one in group)}")
     shown = [_shown(session, one) for one in group]
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card
     found: list[Choice | None] = [None] * len(group)
@@ -268,9 +273,9 @@ def label_group(
 
 
 def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
-    if session.budget_reached():
+    call = label_call([sample], round, purpose)
+    if not session.pays_for("labeler", call):
         return _out_of_budget(session, sample)
-    call = Call(round, f"{purpose}:{sample.id}")
     try:
         if session.kind.exclusive:
             return _label_text(session, sample, call)

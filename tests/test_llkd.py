@@ -797,3 +797,41 @@ def test_a_run_that_dies_in_a_node_goes_on_and_asks_nothing_twice(
     paid = [one for one in purposes(directory.calls, cached=False) if one != "probe"]
     read = [one for one in paid if one.split(":")[0] in ("calibrate", "label")]
     assert len(read) == len(set(read)) == 60 + 20
+
+
+@pytest.mark.parametrize(
+    ("where", "tokens"),
+    [("evokd.graph.calibrating.measure", 5500), ("evokd.graph.reading.by_id", 60)],
+)
+def test_a_run_that_dies_near_its_budget_keeps_what_it_paid_for(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch, where: str, tokens: int
+) -> None:
+    module, _, name = where.rpartition(".")
+    real, died = getattr(import_module(module), name), list[bool]()
+
+    def dies_once(*arguments: Any) -> Any:
+        if not died:
+            died.append(True)
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(where, dies_once)
+    changes = [f"budget.output_tokens={tokens}", "agents.labeler.max_concurrency=1"]
+    if calibrates := where.endswith("measure"):
+        give_gold(pool_task)
+        changes.append("data.validation=validation.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        run(pool_task, *changes)
+    directory = RunDirectory(pool_task.parent / "runs" / "r")
+    bought = [one for one in purposes(directory.calls) if one != "probe"]
+    assert bought
+    again = resume_run(directory, emit=lambda event: None)
+    if calibrates:
+        found = again.report["reliability"]
+        assert found["rows"] == len(bought) > 50  # a tenth of the budget
+        assert found["spent"]["output_tokens"] == 10 * len(bought)
+    else:
+        labelled = {f"label:{one.id}" for one in samples(again) if one.labeler_label}
+        assert set(bought) <= labelled
+    paid = purposes(directory.calls, cached=False)
+    assert len(paid) == len(set(paid))
