@@ -263,6 +263,13 @@ def test_a_folder_that_is_no_pool_is_refused_with_what_it_holds(tmp_path: Path) 
     found = r"holds 1 \.arrow, 1 \.json \(dataset_info\.json without state\.json.*expected \.jsonl"
     with pytest.raises(DataError, match=found):
         texts(tmp_path)
+    for number in range(50):
+        (tmp_path / f"a.{number}").touch()
+    with pytest.raises(DataError, match=r"data\.pool") as told:
+        texts(tmp_path)
+    assert len(str(told.value)) < 500
+    for number in range(50):
+        (tmp_path / f"a.{number}").unlink()
     (tmp_path / "a.txt").write_text("one")
     (tmp_path / "b.csv").write_text("text\ntwo\n")
     with pytest.raises(DataError, match=r"1 \.csv, 1 \.json, 1 \.txt.*name the folder or the file"):

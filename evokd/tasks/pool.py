@@ -37,6 +37,7 @@ FORMS = (
     ".jsonl, .csv or .txt (.gz too) or .parquet, a folder of .jsonl, .csv or .parquet files, a "
     "folder of .txt files, each one text, or one that datasets saved"
 )
+NAMED_FORMS = 6  # of a folder's
 NOT_UTF8 = "not UTF-8"
 NOT_GZIP = "not a complete gzip file"
 BATCH = 1000  # rows of Parquet
@@ -123,9 +124,10 @@ def _form(name: str) -> str:
     return Path(name.removesuffix(".gz")).suffix
 
 
-def _in_words(forms: Mapping[str, int]) -> str:
-    """Say what files a folder holds: '2 .arrow, 1 .json'."""
-    return ", ".join(f"{forms[one]} {one or 'other'}" for one in sorted(forms)) or "no file"
+def _in_words(forms: Counter[str]) -> str:
+    """Say what files a folder holds most of: '2 .arrow, 1 .json'."""
+    most = sorted(forms.most_common(NAMED_FORMS))
+    return ", ".join(f"{number} {form or 'other'}" for form, number in most) or "no file"
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
