@@ -214,7 +214,8 @@ def test_in_the_paper_mode_a_resumed_run_learns_what_the_last_student_did_not_se
     pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evokd.graph.llkd.LABELLED_TOGETHER", 15)
-    cut = run(pool_task, "strategy.mode=paper", "budget.output_tokens=140")
+    all_ = "strategy.surest_share=1"
+    cut = run(pool_task, "strategy.mode=paper", "budget.output_tokens=140", all_)
     assert [one["trained"] for one in cut.report["rounds"]] == [True]
     make_unusable(monkeypatch, round=3)
     directory, more = RunDirectory(cut.path), ["budget.output_tokens=100000"]
