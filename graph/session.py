@@ -19,7 +19,7 @@ from evokd.agents.card import render_card, render_solved
 from evokd.agents.critic import read_bad_examples
 from evokd.agents.models import LocalEndpoint, chat_model, resolve_endpoint, split_model
 from evokd.agents.prompting import Prompt, load_prompt
-from evokd.agents.teacher import CallLog, Capabilities, Teacher
+from evokd.agents.teacher import Call, CallLog, Capabilities, Teacher
 from evokd.config import Config, role_settings
 from evokd.errors import ConfigError, DataError
 from evokd.graph.state import RunInput, RunOutput, RunState
@@ -139,6 +139,16 @@ class Session:
             if spent[name] + pending.get(name, 0) + kept_back >= share * limit:
                 return f"budget: {name} {limit}"
         return ""
+
+    def pays_for(self, role: str, call: Call, share: float = 1.0) -> bool:
+        """Whether the budget pays for a call, or has: what was answered before a kill is there.
+
+        Args:
+            share: of the budget that may be used, in (0, 1].
+        """
+        if not self.budget_reached(share=share):
+            return True
+        return self.ledger.holds_reply(role, call.round, call.purpose)
 
     def writing_ends(self) -> bool:
         """Whether what is left of the budget is needed to read a round's texts.

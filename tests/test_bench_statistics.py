@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost
+from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost, TokensSaved
 from evokd.bench.statistics import (
     build_rows,
     equal_total_rows,
@@ -15,6 +15,7 @@ from evokd.bench.statistics import (
     paired_difference,
     row_interval,
     score_at_total,
+    tokens_saved,
 )
 
 
@@ -197,6 +198,57 @@ def test_one_strategy_alone_has_no_equal_totals() -> None:
     failed = CellResult(cell=a_cell("static"), error="no teacher")
     alone = a_result(a_cell("evokd"), curve=a_curve((0, 0.5), (9, 0.6)))
     assert equal_total_rows([alone, failed]) == []
+
+
+def pool_result(variant: str, *points: tuple[int, float], seed: int = 0) -> CellResult:
+    """Return a cell of a pool, its curve with a last point that is refitted: high, at 10,000."""
+    curve = a_curve(*points, (10_000, 1.0))
+    return a_result(a_cell("llkd", seed, variant), curve=curve)
+
+
+@pytest.mark.parametrize(
+    ("points", "share"),
+    [
+        (((0, 0.2), (100, 0.5), (200, 0.7), (400, 0.8)), 0.5),
+        (((0, 0.2), (100, 0.5), (200, 0.6), (400, 0.6)), None),  # but for the refitted student
+        (((0, 0.2), (100, 0.5), (200, 0.6), (600, 0.7)), 1.5),
+        (((0, 0.7), (100, 0.1)), 0.0),
+    ],
+)
+def test_tokens_saved_are_those_at_which_the_last_score_by_chance_is_reached(
+    points: tuple[tuple[int, float], ...], share: float | None
+) -> None:
+    chance = pool_result("random", (0, 0.2), (200, 0.4), (400, 0.7))
+    found = tokens_saved([pool_result("", *points)], [chance])
+    assert found == TokensSaved(goal=0.7, tokens=400, share=share, seeds=[0])
+
+
+def test_tokens_saved_are_of_mean_curves_over_the_seeds_of_both() -> None:
+    chosen = [
+        pool_result("", (0, 0.2), (100, 0.7), (200, 0.8)),
+        pool_result("", (0, 0.2), (150, 0.5), (200, 0.6), seed=1),
+        pool_result("", (0, 0.9), (200, 0.9), seed=2),
+    ]
+    chance = [
+        pool_result("random", (0, 0.2), (300, 0.5)),
+        pool_result("random", (0, 0.2), (300, 0.7), seed=1),
+    ]
+    found = tokens_saved(chosen, chance)  # at 150: the mean of 0.7 and 0.5
+    assert found == TokensSaved(goal=0.6, tokens=300, share=0.5, seeds=[0, 1])
+
+
+def test_without_a_common_seed_or_a_curve_nothing_is_said_of_tokens_saved() -> None:
+    chance = pool_result("random", (0, 0.2), (300, 0.5))
+    assert tokens_saved([pool_result("", (0, 0.2), (300, 0.5), seed=1)], [chance]) is None
+    assert tokens_saved([a_result(a_cell("llkd"))], [chance]) is None
+    assert tokens_saved([pool_result("", (0, 0.5))], [pool_result("random", (0, 0.5))]) is None
+
+
+def test_the_row_of_llkd_alone_says_what_it_saves() -> None:
+    wanted = [a_cell("llkd"), a_cell("llkd", 0, "random"), a_cell("llkd", 0, "uncertainty")]
+    results = [pool_result(cell.variant, (0, 0.2), (100, 0.5), (200, 0.5)) for cell in wanted]
+    saved = [row.tokens_saved for row in build_rows(results, wanted)]
+    assert saved == [TokensSaved(goal=0.5, tokens=200, share=0.5, seeds=[0]), None, None]
 
 
 # ------------------------------------------------------------------------------------------ rows

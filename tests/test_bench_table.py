@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evokd.bench.records import Difference, EqualTotalRow, Row, SuiteResult
+from evokd.bench.records import Difference, EqualTotalRow, Row, SuiteResult, TokensSaved
 from evokd.bench.table import (
     FRAME,
     chart,
@@ -17,6 +17,7 @@ from evokd.bench.table import (
     markdown,
     replace_block,
     score_text,
+    set_table,
     spread,
     stepped,
     summary_lines,
@@ -103,6 +104,21 @@ class Page(HTMLParser):
 
 
 # -------------------------------------------------------------------------------------- Markdown
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.625, "reached with 62% of them"), (None, "not reached")]
+)
+def test_the_pools_table_says_how_many_teacher_tokens_are_saved(
+    share: float | None, said: str
+) -> None:
+    saved = TokensSaved(goal=0.871, tokens=2400.4, share=share, seeds=[0, 1])
+    rows = [a_row("llkd", tokens_saved=saved), a_row("llkd", variant="random")]
+    (note,) = [one for one in set_table(rows, "test").notes if "saved" in one]
+    assert note == (
+        "Teacher tokens saved: 87.1, where random ends with 2,400 tokens written, is "
+        f"{said} (seeds 0, 1; students before the last round)"
+    )
 
 
 def test_markdown_shows_every_number_of_a_row() -> None:

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evokd.bench.records import Cell, CellResult, CurvePoint, Difference, EqualTotalRow, Row
+from evokd.bench.records import (
+    Cell,
+    CellResult,
+    CurvePoint,
+    Difference,
+    EqualTotalRow,
+    Row,
+    TokensSaved,
+)
 from evokd.bench.suites import (
     BUDGETED,
     ELAD,
@@ -29,6 +37,7 @@ RESAMPLES = 2000
 RANDOM_SEED = 0
 PERCENTILES = (2.5, 97.5)
 CURVE_POINTS = 60
+ROUNDING = 1e-9  # means of equal scores may differ by as much
 
 Key = tuple[str, int, str, str]  # set, shots, strategy, variant
 
@@ -199,6 +208,28 @@ def _equal_total(results: Sequence[CellResult], limit: int) -> EqualTotalRow:
     )
 
 
+def tokens_saved(
+    chosen: Sequence[CellResult], by_chance: Sequence[CellResult]
+) -> TokensSaved | None:
+    """Return where the mean curve of a way to choose reaches what choosing by chance ends with.
+
+    Over the random seeds of both. The last point of every curve is left out: its student has
+    learnt the held-out texts, too, those of the points before it have not.
+
+    Returns:
+        None if they share no seed, or if there is no curve by chance that cost anything.
+    """
+    curves = [{one.cell.seed: one.curve[:-1] for one in part} for part in (chosen, by_chance)]
+    seeds = sorted(curves[0].keys() & curves[1].keys())
+    ours, theirs = (mean_curve([part[seed] for seed in seeds]) for part in curves)
+    if not ours or not theirs or not theirs[-1][0]:
+        return None
+    tokens, goal = theirs[-1]
+    reached = next((at for at, score in ours if score >= goal - ROUNDING), None)
+    share = None if reached is None else reached / tokens
+    return TokensSaved(goal=goal, tokens=tokens, share=share, seeds=seeds)
+
+
 def _taught(curve: Sequence[CurvePoint]) -> Sequence[CurvePoint]:
     """Return the points of a curve without the student on the seeds alone."""
     return [point for point in curve if point.round >= 0]
@@ -242,7 +273,7 @@ def build_rows(results: Sequence[CellResult], wanted: Sequence[Cell]) -> list[Ro
 def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResult]]) -> Row:
     name, shots, strategy, variant = key
     results = sorted(done[key], key=lambda one: one.cell.seed)
-    scored = [one for one in results if _is_scored(one)]
+    scored = _scored(results)
     seeds = [one.cell.seed for one in scored]
     return Row(
         set=name,
@@ -258,6 +289,9 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
             key, (name, shots, strategy, _compared_with(strategy, variant)), done
         )
         if strategy in (POOL, ELAD)
+        else None,
+        tokens_saved=tokens_saved(scored, _scored(done.get((name, shots, POOL, "random"))))
+        if (strategy, variant) == (POOL, "")
         else None,
         seeds=seeds,
         errors=[f"seed {one.cell.seed}: {one.error}" for one in results if one.error],
@@ -277,6 +311,10 @@ def _compared_with(strategy: str, variant: str) -> str:
     return WHOLE_POOL if variant.startswith("paper") else "random"
 
 
+def _scored(results: Sequence[CellResult] | None) -> list[CellResult]:
+    return [one for one in results or () if _is_scored(one)]
+
+
 def _is_scored(result: CellResult) -> bool:
     return result.error is None and result.score is not None
 
@@ -292,7 +330,7 @@ def _difference(
 
 
 def _marks_by_seed(results: Sequence[CellResult] | None) -> dict[int, str]:
-    return {one.cell.seed: one.marks for one in results or () if _is_scored(one) and one.marks}
+    return {one.cell.seed: one.marks for one in _scored(results) if one.marks}
 
 
 def _scores(scored: Sequence[CellResult]) -> dict[str, Any]:
