@@ -11,9 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from evokd.agents.card import shorten
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
+from evokd.tasks.ner import BOUNDARY, MISSED, SPURIOUS, WRONG_TYPE
 
 SHOWN_CHARS = 110
 SHOWN_PER_CONFUSION = 3
+ENTITY_MISTAKES = {
+    MISSED: "{label}, student missed it",
+    SPURIOUS: "no entity, student said {predicted}",
+    WRONG_TYPE: "{label}, student said {predicted}",
+    BOUNDARY: "{label}, student found it too short or too long",
+}
 
 
 @dataclass(frozen=True)
@@ -166,15 +173,15 @@ def _quoted(rows: Sequence[Shown]) -> str:
 
 
 def _lines(rows: Sequence[Shown]) -> str:
-    return "\n".join(
-        f"- {_text(row)} is {row.label}"
-        + (
-            f" ({row.confidence:.2f})"
-            if row.predicted == row.label and not row.part
-            else f", student said {row.predicted} ({row.confidence:.2f})"
-        )
-        for row in rows
-    )
+    return "\n".join(f"- {_text(row)} is {_told(row)} ({row.confidence:.2f})" for row in rows)
+
+
+def _told(row: Shown) -> str:
+    """Return what a text, or the part of it, is, and what the student made of it."""
+    if row.error in ENTITY_MISTAKES:
+        return ENTITY_MISTAKES[row.error].format(label=row.label, predicted=row.predicted)
+    said = f", student said {row.predicted}" if row.predicted != row.label else ""
+    return f"{row.label}{said}"
 
 
 def _text(row: Shown) -> str:

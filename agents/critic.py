@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.agents.card import shorten
 from evokd.agents.prompting import Prompt
-from evokd.agents.teacher import Call, Message, Teacher, probability_of_yes
+from evokd.agents.teacher import Call, Choice, Message, Teacher, probability_of_yes
 from evokd.errors import ConfigError
 
 ACCEPT = "accept"
@@ -91,9 +91,20 @@ class Critic:
         if good < self.min_confidence:
             fault = max(FAULTS, key=answer.probability)
             return Verdict(fault, good, good >= self.min_confidence - REPAIR_BELOW)
-        if label != intended and not self._prefers(text, label, intended, call):
+        if label != intended and self._preferred(text, label, intended, call).option != label:
             return Verdict(WRONG_LABEL, good)
         return Verdict(ACCEPT, good)
+
+    def judge_label(self, text: str, label: str, other: str, call: Call) -> Verdict:
+        """Return whether `label` fits better than `other`, and nothing on the form of the text.
+
+        The confidence is the probability of `label`.
+
+        Raises:
+            ReplyError, TeacherError: see `Teacher.choose`.
+        """
+        answer = self._preferred(text, label, other, call)
+        return Verdict(ACCEPT if answer.option == label else WRONG_LABEL, answer.probability(label))
 
     def repair(self, text: str, fault: str, label: str, call: Call) -> str:
         """Return `text` said anew without its fault, for `label`.
@@ -110,8 +121,8 @@ class Critic:
         call = Call(call.round, call.purpose + ":repair")
         return shorten(self.teacher.ask(messages, Repaired, call).text, MAX_CHARS)
 
-    def _prefers(self, text: str, label: str, other: str, call: Call) -> bool:
-        """Whether `label` fits better than `other`, which is named first.
+    def _preferred(self, text: str, label: str, other: str, call: Call) -> Choice:
+        """Return which fits better, `label` or `other`, which is named first.
 
         A small model leans to the option it reads first, so this leans to the intended label.
         """
@@ -124,7 +135,7 @@ class Critic:
         )
         turns: list[Message] = [*self._judge_turns(text), ("assistant", YES), ("user", user)]
         which = Call(call.round, call.purpose + ":label")
-        return self.teacher.choose(turns, [other, label], which).option == label
+        return self.teacher.choose(turns, [other, label], which)
 
     def _judge_turns(self, text: str) -> list[Message]:
         shown = self._shown_turns()

@@ -9,7 +9,10 @@ from typing import Any
 
 
 def option_probabilities(
-    tokens: Sequence[dict[str, Any]], answer: str, options: Sequence[str]
+    tokens: Sequence[dict[str, Any]],
+    answer: str,
+    options: Sequence[str],
+    start: int | None = None,
 ) -> dict[str, float] | None:
     """Return the probability of every option, renormalised over the options; they add up to 1.
 
@@ -23,12 +26,14 @@ def option_probabilities(
         tokens: one dict a token of the reply: `token`, `logprob`, `top` {token: logprob}.
         answer: the option the reply holds.
         options: all options.
+        start: where in the reply the answer stands; None: where it stands last.
 
     Returns:
         Option → probability in [0, 1], or None where the tokens do not spell the answer.
     """
     text = "".join(token["token"] for token in tokens)
-    start = text.rfind(answer)
+    if start is None:
+        start = text.rfind(answer)
     if start < 0:
         return None
     alive = set(options)
@@ -107,7 +112,7 @@ def label_probabilities(
             found.append(None)
             continue
         place = start + len(label)
-        found.append(option_probabilities(_covering(tokens, start, place), label, labels))
+        found.append(option_probabilities(tokens, label, labels, start))
     return found
 
 

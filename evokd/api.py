@@ -12,7 +12,7 @@ from evokd.planner import Estimate, estimate
 from evokd.records import Example, Prediction
 from evokd.runner import RunResult, read_run_config, resume_run, start_run
 from evokd.store.run_dir import find_run
-from evokd.tasks import kind_of
+from evokd.tasks import is_unicode, kind_of
 from evokd.tasks.reasoning import Reasoning, read_question
 from evokd.tools.students import open_student
 
@@ -89,8 +89,11 @@ def predict(run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs") ->
             `choices`.
 
     Raises:
-        ResumeError: no such run. DataError: it has no student yet, or a row is broken.
+        ResumeError: no such run. DataError: it has no student yet, or a text cannot be read.
     """
+    for number, text in enumerate(texts, 1):
+        if not is_unicode(text):
+            raise DataError(f"text {number} holds half a surrogate pair; write it as UTF-8")
     directory = find_run(run, Path(runs_dir))
     if not (directory.student / "config.json").exists():
         raise DataError(

@@ -3,6 +3,7 @@ Ctrl-C."""
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -137,7 +138,9 @@ def report(run: Run, runs_dir: RunsDir = Path("runs"), json_: Json = False) -> N
 @app.command()
 def predict(
     run: Run,
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; '-' reads lines.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; '-' reads lines, in UTF-8.")
+    ] = None,
     runs_dir: RunsDir = Path("runs"),
     json_: Json = False,
 ) -> None:
@@ -151,7 +154,7 @@ def predict(
 
     asked = list(texts or ["-"])
     if asked == ["-"]:
-        asked = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        asked = _stdin_lines()
     for text, answer in zip(asked, api.predict(run, asked, runs_dir=runs_dir), strict=True):
         if json_:
             said = answer.model_dump(exclude_none=True)
@@ -351,6 +354,29 @@ def main() -> None:
 
 def _overrides(strategy: str | None, set_: list[str] | None) -> list[str]:
     return [*(set_ or []), *([f"strategy.name={strategy}"] if strategy else [])]
+
+
+def _stdin_lines() -> list[str]:
+    """Return the lines of the standard input that hold something.
+
+    Raises:
+        DataError: one is not UTF-8.
+    """
+    from evokd.errors import DataError
+    from evokd.tasks import is_unicode
+
+    lines = []
+    # What is no UTF-8 becomes half surrogates.
+    stdin = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="surrogateescape")
+    for number, line in enumerate(stdin, 1):
+        if not is_unicode(line):
+            raise DataError(
+                f"line {number} of the standard input is not UTF-8; convert it to UTF-8 and try "
+                "again"
+            )
+        if line.strip():
+            lines.append(line.rstrip("\n"))
+    return lines
 
 
 def _end(result: Any, json_: bool) -> None:

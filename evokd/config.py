@@ -103,8 +103,8 @@ class DataSection(Settings):
     train: str | None = Field(None, description="all gold rows; only `fullshot` learns from them")
     pool: str | None = Field(
         None,
-        description="unlabelled texts, for `llkd`: JSONL, CSV or a text a line (.gz too), a folder "
-        "of .txt files, or one that datasets saved",
+        description="unlabelled texts, for `llkd`: JSONL, CSV or a text a line (.gz too), Parquet, "
+        "a folder of such tables or of .txt files, or one that datasets saved",
     )
     pool_max_chars: int = Field(
         4000, ge=1, description="longer texts of the pool are dropped and counted"
@@ -120,7 +120,7 @@ class StudentSection(Settings):
     """The student and its training schedule (all ours; see docs/methods.md)."""
 
     model: str = DEFAULT_EMBEDDER
-    max_length: int = Field(64, ge=8, le=8192, description="tokens")
+    max_length: int = Field(64, ge=8, le=8192, description="tokens, as many as the model reads")
     pooling: Literal["mean", "own"] = Field(
         "mean",
         description="what a text classifier reads: all tokens' mean; own: as the model's does",
@@ -231,10 +231,18 @@ class StrategySection(Settings):
         description="mode paper: what a row counts for in a step: the teacher's confidence times "
         "the student's uncertainty, their sum, or one; m-raru: one",
     )
+    surest_share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="mode paper, selections llkd and confidence: the share of each label's rows, "
+        "those the teacher is surest of, that the steps choose among",
+    )
     noise: Literal["none", "mixture"] = Field(
         "none",
         description="llkd: mixture: halfway through a training, rows whose loss says that their "
-        "label is likely wrong are left out (two-component mixture)",
+        "label is likely wrong are left out (two-component mixture); task.kind ner, any strategy: "
+        "so are single tokens of generated texts",
     )
     show_seeds: bool = Field(
         True,
@@ -272,7 +280,9 @@ class StrategySection(Settings):
     memory: bool = True
     easy: bool = True
     correct: bool = Field(True, description="the analyst also sees what was right")
-    review: bool = Field(True, description="earlier batches stay in training")
+    review: bool = Field(
+        True, description="earlier batches stay in training; the mode paper needs it"
+    )
     repeat: bool = Field(True, description="a batch is trained on more than once")
     texts_per_label: int = Field(
         1,
@@ -421,8 +431,6 @@ class Config(Settings):
                 f"unknown strategy.selection {self.strategy.selection!r}{near}; "
                 f"known: {', '.join(known)}"
             )
-        if self.strategy.name == "elad" and self.strategy.mode == "paper":
-            raise ValueError("strategy.mode paper is for the strategy llkd; elad has one mode")
         if self.strategy.name in ("llkd", "elad") and not self.data.pool:
             raise ValueError(
                 f"the strategy {self.strategy.name} chooses from unlabelled texts: give them in "
@@ -439,6 +447,12 @@ class Config(Settings):
                 "strategy.show_seeds is off, but without examples of a type nobody finds entities; "
                 "it is for task.kind classification"
             )
+        has_noise = self.task.kind == "ner" or self.strategy.name == "llkd"
+        if self.strategy.noise != "none" and not has_noise:
+            raise ValueError(
+                f"strategy.noise {self.strategy.noise} is for task.kind ner and for the strategy "
+                f"llkd, not for {self.strategy.name} with task.kind {self.task.kind}; make it none"
+            )
         if self.task.kind != "ner" and self.strategy.empty_share is not None:
             raise ValueError(
                 "strategy.empty_share is for task.kind ner; a text of this task has a label always"
@@ -453,11 +467,23 @@ class Config(Settings):
         return bool(self.data.pool) and self.strategy.name in POOL_STRATEGIES
 
     def _is_fit_for_a_pool(self) -> None:
+        name, strategy = self.strategy.name, self.strategy
+        if name != "llkd" and strategy.mode == "paper":
+            raise ValueError(f"strategy.mode paper is for the strategy llkd; {name} has one mode")
+        if name != "llkd" and strategy.noise != "none":
+            raise ValueError(
+                f"strategy.noise {strategy.noise} is for the strategy llkd; {name} drops no row"
+            )
         if self.task.kind == "ner":
             raise ValueError("data.pool is for task.kind classification and reasoning, not ner")
         if not self.strategy.separation:
             raise ValueError(
                 "strategy.separation is off, but only the labeler knows the labels of a pool"
+            )
+        if self.strategy.mode == "paper" and not self.strategy.review:
+            raise ValueError(
+                "strategy.review is off, but strategy.mode paper trains once, on all that the "
+                "teacher has labelled in its batches; leave it on"
             )
         if self.strategy.mode == "paper" and self.strategy.selection == "k-centre":
             raise ValueError(

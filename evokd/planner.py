@@ -27,8 +27,9 @@ from evokd.graph.planning import (
     with_examples,
     with_topics,
 )
-from evokd.graph.session import load_prompts, task_card
+from evokd.graph.session import TOKENS_PER_VERDICT, load_prompts, task_card
 from evokd.graph.strategies import (
+    LABELLED_TOGETHER,
     first_round,
     selects_in_steps,
     strategy_of,
@@ -45,7 +46,6 @@ TOKENS_PER_WEAKNESS = 70
 TOKENS_PER_ATTRIBUTE = 6
 TOKENS_PER_LABEL = 5
 TOKENS_PER_ENTITIES = 30  # of a text
-TOKENS_PER_VERDICT = 3
 DOUBTFUL_SHARE = 0.3  # of the texts that are not held out
 CONTESTED_SHARE = 0.05  # of the texts of a pool
 TOKENS_PER_QUESTION = 150  # with what the student wrote
@@ -112,11 +112,18 @@ def estimate(config: Config) -> Estimate:
 
 
 def _samples(config: Config, data: TaskData) -> int:
+    return sum(_batches(config, data))
+
+
+def _batches(config: Config, data: TaskData) -> list[int]:
+    """Return how many samples each round has."""
     strategy = config.strategy
     if selects_in_steps(config):  # the whole pool is labelled
-        return sum(isinstance(row, PoolRow) for row in read_pool(data.pool))
-    first = strategy.init_samples if first_round(config) == 0 else 0
-    return first + strategy.rounds * strategy.samples_per_round
+        texts = sum(isinstance(row, PoolRow) for row in read_pool(data.pool))
+        whole, rest = divmod(texts, LABELLED_TOGETHER)
+        return [LABELLED_TOGETHER] * whole + [rest] * bool(rest)
+    first = [strategy.init_samples] if first_round(config) == 0 else []
+    return [*first, *[strategy.samples_per_round] * strategy.rounds]
 
 
 def _planned_calls(config: Config, data: TaskData) -> list[list[PlannedCall]]:
@@ -149,15 +156,15 @@ def _role_calls(
     # What is in a text, if anything, only the labeler knows.
     everything = strategy.check == "all" or not kind_of(config).exclusive
     read = _read(planned, everything)
-    labelled = read
+    labelled = [_read(calls, everything) for calls in rounds]
     if config.uses_pool:  # the generator's calls are then the most there may be
-        labelled = _samples(config, data)
-        read = round(CONTESTED_SHARE * labelled)
+        labelled = _batches(config, data)
+        read = round(CONTESTED_SHARE * sum(labelled))
         gold = unseen_gold(config, data)
         if strategy_of(config).labels_only and len(gold) >= FEWEST_GOLD:
-            labelled += len(gold)
+            labelled.append(len(gold))
     elif strategy.calibrate:  # the first batch is read in full
-        labelled = _texts(rounds[0]) + sum(_read(calls, everything) for calls in rounds[1:])
+        labelled[0] = _texts(rounds[0])
     shown = [*(row.text for row in data.seed[:SHOWN_GOOD])]
     shown += [text for text, _ in read_bad_examples(prompts["critic"])[: len(shown)]]
     examples = sum(_tokens(text) + 2 * TURN for text in shown)
@@ -212,15 +219,20 @@ def _generator(
     return _Calls(len(calls), round(tokens_in / number), round(tokens_out / number))
 
 
-def _labeler(config: Config, data: TaskData, card: int, texts: int) -> _Calls:
-    """Return the labeler's calls: a label a text, or all entities of it, after gold examples."""
+def _labeler(config: Config, data: TaskData, card: int, batches: list[int]) -> _Calls:
+    """Return the labeler's calls: a label a text, or all entities of it, after gold examples.
+
+    Args:
+        batches: how many texts it is asked about at a time; no call is about two of them.
+    """
     if kind_of(config).exclusive:
         together = config.strategy.texts_per_label
-        calls = math.ceil(texts / together)
+        calls = sum(math.ceil(texts / together) for texts in batches)
+        together = min(together, max(batches, default=1))
         one = TOKENS_PER_LABEL + (TOKENS_PER_LIST if together > 1 else 0)
         return _Calls(calls, card + 20 + TOKENS_PER_TEXT * together, one * together)
     shown = sum(_tokens(row.text) + 2 * TURN + TOKENS_PER_ENTITIES for row in shown_gold(data.seed))
-    return _Calls(texts, card + 60 + shown, TOKENS_PER_ENTITIES)
+    return _Calls(sum(batches), card + 60 + shown, TOKENS_PER_ENTITIES)
 
 
 def _read(calls: list[PlannedCall], everything: bool) -> int:

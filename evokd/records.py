@@ -204,6 +204,9 @@ class RoundRecord(Record):
     kept_rows: int | None = Field(
         None, description="rows that `llkd` in its paper mode kept in at least one step"
     )
+    ignored_tokens: int | None = Field(
+        None, description="tokens of generated texts left out as likely mislabelled"
+    )
 
 
 class Embedder(Protocol):

@@ -17,7 +17,7 @@ from evokd.graph.learning import BASELINE, best_round_rule, predict, texts_refit
 from evokd.graph.reading import labeler_bias
 from evokd.graph.session import Session
 from evokd.memory.weakness import count_statuses
-from evokd.records import Example, Prediction, RoundRecord, Sample, Weakness
+from evokd.records import POOL, Example, Prediction, RoundRecord, Sample, Weakness
 from evokd.report_explanations import agreement_warning, explained, revision_counts
 from evokd.report_html import render_html
 from evokd.store.files import write_text
@@ -42,6 +42,7 @@ SHOWN_PER_WEAKNESS = 4
 SHOWN_REJECTED = 12
 SHOWN_MARKED = 24
 LOPSIDED = 0.95  # of a pool's texts
+FEWEST_READ = 20  # of them by the labeler, for a word on the pool
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def build_report(
         "explained": explained(session, samples) if revisions else [],
         "packs": _packs(session),
         "cpu_flags": cpu_flags(),
-        "warnings": [*session.warnings, *_lopsided(session), *agreement_warning(revisions)],
+        "warnings": [*session.warnings, *lopsided(session, samples), *agreement_warning(revisions)],
         "graph_mermaid": None,
         "verdict": None,
     }
@@ -163,15 +164,21 @@ def _pool(session: Session) -> dict[str, Any] | None:
     return counts.model_dump() | {"in_words": counts.in_words, "labels": session.pool.labels()}
 
 
-def _lopsided(session: Session) -> list[str]:
-    """Return a warning where the student calls nearly all of a pool by one label."""
-    said = session.pool.labels() if session.pool else {}
-    label, number = next(iter(said.items()), ("", 0))
-    if number < LOPSIDED * sum(said.values()) or not said:
+def lopsided(session: Session, samples: Sequence[Sample]) -> list[str]:
+    """Return a warning where nearly all of a pool is called by one label.
+
+    By the student or, where it was not asked about the pool, by the labeler about what it read.
+    """
+    who, said = "student", session.pool.labels() if session.pool else {}
+    if not said:
+        read = [one.labeler_label for one in samples if one.role == POOL and one.labeler_label]
+        who, said = "labeler", dict(Counter(read if len(read) >= FEWEST_READ else []))
+    label = max(said, key=lambda name: said[name], default="")
+    if not said or said[label] < LOPSIDED * sum(said.values()):
         return []
     return [
-        f"data.pool: the student calls {number} of {sum(said.values())} texts {label!r}: the pool "
-        "may lack the other labels; give texts of all of them"
+        f"data.pool: the {who} calls {said[label]} of {sum(said.values())} texts {label!r}: the "
+        "pool may lack the other labels; give texts of all of them"
     ]
 
 

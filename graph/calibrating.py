@@ -6,6 +6,7 @@ What came out stands in the run's `calibration.json`; the temperature travels in
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from langgraph.runtime import Runtime
 
 from evokd.agents.card import examples_of
 from evokd.config import Config
-from evokd.graph.reading import label_group, label_groups
+from evokd.graph.reading import label_call, label_group, label_groups
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState
 from evokd.records import Example, Sample
@@ -29,20 +30,19 @@ from evokd.tools.calibration import (
 
 ASKED = 200  # gold rows at most
 MOST_OF_BUDGET = 0.1  # that may go into it
-PURPOSE = "calibrate"
+PHASE = PURPOSE = "calibrate"
 
-Answer = tuple[Example, dict[str, float]]  # and what the labeler gave every label
+Answer = tuple[Example, str, dict[str, float]]  # the labeler's label, and what it gave all of them
 
 
 def calibrate_labeler(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Fit a temperature on what the labeler says of gold rows; 1 where they are too few."""
     session = session_of(state, runtime)
-    with session.phase("calibrate", 0):
+    with session.phase(PHASE, 0):
         gold = unseen_gold(session.config, session.data)
-        before = session.spent()
+        start = time.time()
         found = {"gold": len(gold)} | measure(_ask(session, gold))
-        spent = session.spent()
-        found["spent"] = {name: spent[name] - before[name] for name in spent}
+        found["spent"] = _spent(session, start)
         session.run.write_json(session.run.calibration, found)
     return {"temperature": found["temperature"]}
 
@@ -60,18 +60,18 @@ def unseen_gold(config: Config, data: TaskData) -> list[Example]:
 def measure(answers: Sequence[Answer]) -> dict[str, Any]:
     """Return the temperature, and how reliable the confidence is with and without it.
 
-    The calibrated confidence of a row is by a temperature that it had no part in.
+    Confidence and accuracy are those of the label that would be learnt: what the labeler wrote. The
+    calibrated confidence of a row is by a temperature that it had no part in.
     """
-    rows = [row for _, row in answers]
-    gold = [example.label for example, _ in answers]
-    right = [
-        max(row, key=lambda name: row[name]) == label for row, label in zip(rows, gold, strict=True)
-    ]
+    gold = [example.label or "" for example, _, _ in answers]
+    said = [label for _, label, _ in answers]
+    rows = [row for _, _, row in answers]
+    right = [label == true for label, true in zip(said, gold, strict=True)]
     told: dict[str, Any] = {"rows": len(rows), "temperature": 1.0}
     if len(rows) < FEWEST_GOLD:
         return told
-    raw = reliability([max(row.values()) for row in rows], right)
-    calibrated = reliability(calibrated_apart(rows, gold), right)
+    raw = reliability([row[label] for row, label in zip(rows, said, strict=True)], right)
+    calibrated = reliability(calibrated_apart(rows, gold, said), right)
     return told | {
         "temperature": fit_temperature(rows, gold),
         "accuracy": sum(right) / len(right),
@@ -104,8 +104,19 @@ def in_words(found: Mapping[str, Any]) -> str:
     )
 
 
+def _spent(session: Session, start: float) -> dict[str, float]:
+    """Return what calibration has cost, by the budget's keys, that of a killed try included.
+
+    Args:
+        start: when this try began, epoch seconds.
+    """
+    earlier = session.ledger.phase_intervals(PHASE)
+    seconds = time.time() - start + sum(end - begin for begin, end in earlier)
+    return {**session.ledger.budget_spent(f"{PURPOSE}:"), "minutes": seconds / 60}
+
+
 def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
-    """Return the labeler's probabilities; rows it gave no usable answer to are left out.
+    """Return what the labeler says of the rows; those it gave no usable answer to are left out.
 
     It is asked as it is asked later, so many texts a call, and only while a tenth of the budget
     lasts.
@@ -126,7 +137,7 @@ def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
     ]
 
     def ask(group: Sequence[Sample]) -> list[Sample]:
-        if session.budget_reached(share=MOST_OF_BUDGET):
+        if not session.pays_for("labeler", label_call(group, 0, PURPOSE), MOST_OF_BUDGET):
             return []
         return label_group(session, group, 0, PURPOSE)
 
@@ -134,7 +145,7 @@ def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
     with ContextThreadPoolExecutor(width) as threads:
         read = [one for part in threads.map(ask, label_groups(session, rows)) for one in part]
     return [
-        (by_id[one.id], {name: given.get(name, 0.0) for name in session.labels})
+        (by_id[one.id], one.labeler_label, {name: given.get(name, 0.0) for name in session.labels})
         for one in read
-        if (given := one.labeler_probabilities)
+        if one.labeler_label and (given := one.labeler_probabilities)
     ]

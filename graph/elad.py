@@ -29,7 +29,7 @@ from evokd.errors import ReplyError
 from evokd.graph import learning
 from evokd.graph.failures import RELATED_OF, failure_of, related_failures
 from evokd.graph.pooling import asked_numbers, draw_near, pool_of, random_of
-from evokd.graph.reading import send_in_batches
+from evokd.graph.reading import each_alone, send_in_batches
 from evokd.graph.session import RunContext, Session, new_builder, session_of, shown_seed
 from evokd.graph.state import (
     ReadTask,
@@ -198,7 +198,8 @@ def send_to_reviser(
 ) -> list[Send] | Literal["inspect"]:
     """Send the chosen questions to the reviser."""
     session = session_of(state, runtime)
-    return send_in_batches("revise", state, read_drafts(state), session, "reviser") or "inspect"
+    drafts = each_alone(read_drafts(state))
+    return send_in_batches("revise", state, drafts, session, "reviser") or "inspect"
 
 
 def revise(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -245,7 +246,7 @@ def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] 
     """Send the critic what code cannot recompute."""
     session = session_of(state, runtime)
     doubtful = [one for one in read_drafts(state) if one.accepted is None and one.checked]
-    return send_in_batches("critique", state, doubtful, session, "critic") or "keep"
+    return send_in_batches("critique", state, each_alone(doubtful), session, "critic") or "keep"
 
 
 def critique(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from evokd.graph.session import Session
-from evokd.records import Failure, Sample
+from evokd.records import Failure, Sample, Weakness
 from evokd.tasks import Mistake, TaskKind
 
 RELATED_OF = 6  # of the worst failures are looked up in memory
@@ -37,14 +37,46 @@ def related_failures(
     k = session.config.memory.related
     if session.memory is None or not wrong or not k:
         return []
-    kept_back = {
+    texts = [one.text for one in wrong[:RELATED_OF]]
+    return session.memory.related_failures(texts, k, exclude=_kept_back(session, round))
+
+
+def open_failures(session: Session, round: int) -> list[Failure]:
+    """Return failures of any run's open or returned weaknesses, the most confident ones first.
+
+    For a round whose last batch holds no mistake, or that has none before it: the memory may be
+    shared. Labels of other tasks and held-out texts are left out.
+    """
+    memory, labels = session.memory, set(session.labels)
+    if memory is None:
+        return []
+    kept_back = _kept_back(session, round)
+    found: dict[str, Failure] = {}
+    for run in memory.runs():
+        weaknesses = memory.open_weaknesses(run)
+        for one in memory.failures(run) if weaknesses else ():
+            held_out = run == session.run.run_id and one.id in kept_back
+            of_task = {one.label, one.predicted} <= labels
+            if of_task and not held_out and any(_is_of(one, weakness) for weakness in weaknesses):
+                found.setdefault(one.text, one)
+    worst = sorted(found.values(), key=lambda one: -one.confidence)
+    return worst[: session.config.memory.related]
+
+
+def _is_of(failure: Failure, weakness: Weakness) -> bool:
+    """Whether a failure shows a weakness of its run: found for it, or the same labels confused."""
+    confused = [failure.label] == weakness.labels[:1] and failure.predicted in weakness.labels[1:]
+    return failure.weakness == weakness.id or confused
+
+
+def _kept_back(session: Session, round: int) -> set[str]:
+    """Return the ids of this run's failures that are left out: the last batch's, held-out ones."""
+    return {
         failure.id
         for one in session.accepted()
         if one.round == round - 1 or one.split == "probe"
         for failure in failures_of(session.kind, one, "")
     }
-    texts = [one.text for one in wrong[:RELATED_OF]]
-    return session.memory.related_failures(texts, k, exclude=kept_back)
 
 
 def failures_of(kind: TaskKind, sample: Sample, run: str) -> list[Failure]:

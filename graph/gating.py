@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from langgraph.runtime import Runtime
@@ -16,7 +16,7 @@ from evokd.graph.reading import known_rows, screen_drafts
 from evokd.graph.session import RunContext, session_of
 from evokd.graph.state import RunState, accept_pending, by_id, count_decisions, read_drafts
 from evokd.records import POOL, Sample
-from evokd.tools.gates import balance, is_outvoted, reject_worn_entities, settle_label
+from evokd.tools.gates import EntityUses, balance, is_outvoted, settle_label
 
 
 def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -39,15 +39,20 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             else one
             for one in (screened.get(one.id, one) for one in drafts)
         ]
-        earlier = known_rows(session, state["round"], [], [])
-        fresh = reject_worn_entities(settled, earlier, session.config.gates.max_entity_uses)
         wanted, probes = quotas_of(session, state)
         weaknesses = [Aim(**one).weakness for one in state["weaknesses"]]
         # What the teacher was asked about a pool is paid for; what was written makes up for it.
-        real = accept_pending(one for one in fresh if one.role == POOL)
+        real = accept_pending(one for one in settled if one.role == POOL)
         about = {one.id: with_weakness(one, weaknesses) for one in real}
-        capped = _balance_parts([about.get(one.id, one) for one in fresh], wanted, probes)
-        final = accept_pending(capped)
+        fresh = [about.get(one.id, one) for one in settled]
+        uses = EntityUses(
+            [
+                *known_rows(session, state["round"], [], []),
+                *(one for one in fresh if one.accepted),
+            ],
+            session.config.gates.max_entity_uses,
+        )
+        final = accept_pending(balance(fresh, _caps(fresh, wanted, probes), uses))
     session.emit({"kind": "gate", "round": state["round"], **count_decisions(final)})
     return {"drafts": by_id(final)}
 
@@ -66,17 +71,21 @@ def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["
     return "refill" if starved or blind or few else "train"
 
 
-def _balance_parts(
-    samples: list[Sample], wanted: Mapping[str, int], probes: Mapping[str, int]
-) -> list[Sample]:
-    """Cap training and held-out samples apart; half beyond the share, or two, is welcome."""
-    capped: dict[str, Sample] = {}
-    for split, caps in (("train", wanted), ("probe", probes)):
-        part = [one for one in samples if one.split == split]
-        taken = Counter(one.label for one in part if one.accepted)
-        left = {name: _cap(count) - taken[name] for name, count in caps.items()}
-        capped.update({one.id: one for one in balance(part, left)})
-    return [capped.get(one.id, one) for one in samples]
+def _caps(
+    samples: Iterable[Sample], wanted: Mapping[str, int], probes: Mapping[str, int]
+) -> dict[tuple[str, str], int]:
+    """Return how many more samples of a split and label may stay.
+
+    Half beyond the share, or two, is welcome.
+    """
+    taken: Counter[tuple[str, str | None]] = Counter(
+        (one.split, one.label) for one in samples if one.accepted
+    )
+    return {
+        (split, label): _cap(count) - taken[split, label]
+        for split, shares in (("train", wanted), ("probe", probes))
+        for label, count in shares.items()
+    }
 
 
 def _cap(count: int) -> int:

@@ -28,8 +28,10 @@ from evokd.store.files import storage_errors
 from evokd.store.ledger import FIT, union_of
 from evokd.tasks import Mistake, Row
 from evokd.tasks.ner import NOTHING
+from evokd.tools.selection import LOOKS_AT_TEACHER
 from evokd.tools.student import Student
 from evokd.tools.students import AnyStudent, keep_student, open_student, train_student
+from evokd.tools.thresholds import surest
 from evokd.tools.training import TrainingRow, write_training_rows
 
 BASELINE = -1
@@ -126,6 +128,7 @@ def write_round(
             seconds=session.ledger.split_seconds(union_of(span)),
             trained=trained["trained"],
             kept_rows=trained["kept_rows"],
+            ignored_tokens=trained.get("ignored_tokens"),
         )
     )
     session.round_ended()
@@ -342,13 +345,14 @@ def _seed_rows(session: Session) -> list[TrainingRow]:
 
 
 def row_choice(config: Config) -> dict[str, str] | None:
-    """Return how a training chooses among the rows of a pool, see `RowChoice`; None: it does not.
+    """Return how a training chooses among the rows of a pool, or the tokens of generated texts.
 
-    In the budgeted mode they were chosen before.
+    See `RowChoice`; None: it does not. In the budgeted mode rows were chosen before.
     """
     strategy = config.strategy
     selection = strategy.selection if selects_in_steps(config) else "random"
-    if not strategy_of(config).labels_only or (selection, strategy.noise) == ("random", "none"):
+    chooses = strategy_of(config).labels_only or config.task.kind == "ner"
+    if not chooses or (selection, strategy.noise) == ("random", "none"):
         return None
     return {"selection": selection, "weighting": strategy.weighting, "noise": strategy.noise}
 
@@ -361,6 +365,10 @@ def rows_for(
     if row_choice(config):
         sure = [one.labeler_confidence or 0.0 for one in taught]
         learned = [replace(row, confidence=c) for row, c in zip(learned, sure, strict=True)]
+        if selects_in_steps(config) and config.strategy.selection in LOOKS_AT_TEACHER:
+            labels = [row.label for row in learned]
+            eligible = surest(sure, labels, config.strategy.surest_share)
+            learned = [row for place, row in enumerate(learned) if place in eligible]
     gold = [TrainingRow.of(row, config.student.seed_weight) for row in seed]
     rows = [*gold, *learned]
     if config.task.kind == "reasoning":  # an answer without its explanation teaches none
@@ -434,9 +442,9 @@ def train_and_measure(
         accepted: this round's samples, with what the last student says of them.
     """
     rows = _training_rows(session, round, accepted)
-    unlearnt = any(one.split == "train" for one in accepted)
-    # In llkd's paper mode a last batch may bring nothing, and all before it was never learnt.
-    trains = unlearnt or (last == BASELINE and len(rows) > len(session.data.seed))
+    # In llkd's paper mode a last batch may bring nothing, and those before it were never learnt.
+    written = [*session.accepted(before=round), *accepted]
+    trains = any(one.split == "train" and one.round > last for one in written)
     result = fit_student(session, rows, round) if trains else {}
     student = student_of(session, round if trains else last)
     held_out = _held_out(session, round, accepted)
@@ -454,6 +462,7 @@ def train_and_measure(
         "samples_per_second": result.get("samples_per_second"),
         "loss": result.get("loss"),
         "kept_rows": result.get("kept_rows"),
+        "ignored_tokens": result.get("ignored_tokens"),
     }
 
 
@@ -581,7 +590,11 @@ def _right_in_the_end(session: Session) -> dict[int, list[bool]]:
 def best_round_rule(session: Session) -> str:
     """Return in words how the best round is chosen."""
     strategy = strategy_of(session.config)
-    if not (strategy.teaches or strategy.labels_only or session.data.validation):
-        return "the last round; this strategy holds nothing out"
+    in_steps = selects_in_steps(session.config)
+    holds_out = strategy.teaches or (strategy.labels_only and not in_steps)
+    if not (holds_out or session.data.validation):
+        return (
+            f"the last round; {'the mode paper' if in_steps else 'this strategy'} holds nothing out"
+        )
     what = "the validation rows" if session.data.validation else "the run's held-out probe set"
     return BEST_ROUND_RULE.format(what=what, level=CLEARLY)

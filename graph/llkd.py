@@ -48,7 +48,7 @@ from evokd.graph.state import (
     count_decisions,
     read_drafts,
 )
-from evokd.graph.strategies import selects_in_steps
+from evokd.graph.strategies import LABELLED_TOGETHER, selects_in_steps
 from evokd.records import Failure, Weakness
 from evokd.tools.selection import LOOKS_AT_STUDENT
 
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
-LABELLED_TOGETHER = 200  # texts a round of the paper mode, for a round's texts travel in the state
 ALL_ASKED = "every text of the pool was asked"
 NOT_TRAINED: dict[str, Any] = {
     "trained": False,

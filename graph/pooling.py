@@ -12,14 +12,28 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from evokd.graph import learning
-from evokd.graph.failures import RELATED_OF, failures_of, last_answers, related_failures
+from evokd.graph.failures import (
+    RELATED_OF,
+    failures_of,
+    last_answers,
+    open_failures,
+    related_failures,
+)
 from evokd.graph.quotas import still_wanted
 from evokd.graph.session import Session
 from evokd.graph.strategies import selects_in_steps
 from evokd.records import POOL, Failure, Sample, Weakness
 from evokd.store.pool import Pool, Scored
 from evokd.tools.calibration import with_temperature
-from evokd.tools.selection import CANDIDATES, LOOKS_AT_TEACHER, SELECTIONS, Near, Wanted
+from evokd.tools.selection import (
+    CANDIDATES,
+    LOOKS_AT_FAILURES,
+    LOOKS_AT_KNOWN,
+    LOOKS_AT_TEACHER,
+    SELECTIONS,
+    Near,
+    Wanted,
+)
 from evokd.tools.student import Student
 from evokd.tools.thresholds import MovingThreshold, normalized_entropy
 
@@ -67,17 +81,23 @@ def choose_texts(
         selection: a strategy of choosing; None: the task file's.
     """
     pool = pool_of(session)
-    wrong = last_failures(session, round)
+    name = selection or session.config.strategy.selection
+    known: list[str] = []
+    if name in LOOKS_AT_KNOWN:
+        known = [*(row.text for row in session.data.seed), *pool.texts(sorted(asked))]
+    near: list[Near] = []
+    if name in LOOKS_AT_FAILURES:
+        near = near_failures(session, round, last_failures(session, round))
     wanted = Wanted(
         pool=pool,
         asked=frozenset({*asked, *held_out}),
         by_label=by_label,
         embed=lambda texts: _vectors(session, texts),
-        known=[*(row.text for row in session.data.seed), *pool.texts(sorted(asked))],
+        known=known,
         rng=random_of(session, round),
-        near=near_failures(session, round, wrong),
+        near=near,
     )
-    return SELECTIONS[selection or session.config.strategy.selection](wanted)
+    return SELECTIONS[name](wanted)
 
 
 def draw_by_chance(session: Session, round: int, asked: AbstractSet[int], number: int) -> list[int]:
@@ -170,7 +190,7 @@ def settle_pool(session: Session, round: int, drafts: Sequence[Sample]) -> list[
 
     Selections that do not look at the teacher keep all, and so does the paper mode, where every
     training step chooses anew; there nothing is contested either, for the student knows the seeds
-    only.
+    only. Held-out texts are never chosen by confidence.
     """
     if session.pool is None:
         return list(drafts)
@@ -205,14 +225,18 @@ def confidence_threshold(labels: Sequence[str], samples: Sequence[Sample]) -> Mo
 def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -> Sample:
     """Return a row that the labeler has read with its label, or rejected.
 
+    A held-out row keeps its label however sure anybody is: chosen by confidence it would be easy.
+
     Args:
         threshold: on the labeler's confidence; None: whatever it is.
         sure: from this confidence on teacher and student are sure.
     """
     if sample.labeler_label is None:
         return sample.rejected("label_unusable_reply")
+    if sample.split == "probe":
+        return sample.model_copy(update={"label": sample.labeler_label, "checked": False})
     confidence = sample.labeler_confidence or 0.0
-    if threshold and confidence < threshold.of(sample.labeler_label):
+    if threshold and not threshold.is_reached(confidence, sample.labeler_label):
         return sample.rejected("label_unsure")
     said = sample.prediction
     contested = (
@@ -272,13 +296,17 @@ def last_failures(session: Session, round: int) -> list[Failure]:
 
 
 def near_failures(session: Session, round: int, wrong: Sequence[Failure]) -> list[Near]:
-    """Return the worst failures and those like them in memory, but those of closed weaknesses."""
+    """Return the worst failures and those like them in memory, but those of closed weaknesses.
+
+    Where the student got nothing wrong, what is open in memory.
+    """
     if session.memory is None:
         return []
     known = session.memory.weaknesses(session.run.run_id)
     open_ = {tuple(one.labels) for one in known if one.status != "closed"}
     closed = {tuple(one.labels) for one in known} - open_
     found = [*wrong[:RELATED_OF], *related_failures(session, round, wrong)]
+    found = found or open_failures(session, round)
     labels = set(session.labels)  # a shared memory may hold failures of other tasks
     return [
         Near(one.text, (one.label, one.predicted))

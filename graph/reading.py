@@ -59,12 +59,13 @@ def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def send_to_labeler(
     state: RunState, runtime: Runtime[RunContext]
 ) -> list[Send] | Literal["settle"]:
-    """A few texts a branch; without separation nobody is asked."""
+    """A few calls a branch; without separation nobody is asked."""
     session = session_of(state, runtime)
     waiting = [one for one in read_drafts(state) if one.accepted is None and one.label is None]
     if not session.config.strategy.separation:
         return "settle"
-    return send_in_batches("label", state, waiting, session, "labeler") or "settle"
+    groups = label_groups(session, waiting)
+    return send_in_batches("label", state, groups, session, "labeler") or "settle"
 
 
 def label(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] 
         for one in read_drafts(state)
         if one.checked and one.accepted is None and one.critic_verdict is None
     ]
-    return send_in_batches("critique", state, waiting, session, "critic") or "gate"
+    return send_in_batches("critique", state, each_alone(waiting), session, "critic") or "gate"
 
 
 def critique(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -229,7 +230,10 @@ def _unbiased(sample: Sample, bias: Mapping[str, float]) -> Sample:
 
 
 def label_groups(session: Session, samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Return what each labeler call is asked about: as many texts as may be, and as have room."""
+    """Return what each labeler call is asked about: as many texts as may be, and as have room.
+
+    Of the texts of some of these groups, in their order, it makes the same groups again.
+    """
     most = session.config.strategy.texts_per_label if session.kind.exclusive else 1
     room = session.room(LABEL_REPLY_TOKENS)
     groups: list[list[Sample]] = []
@@ -243,13 +247,18 @@ def label_groups(session: Session, samples: Sequence[Sample]) -> list[list[Sampl
     return groups
 
 
+def label_call(group: Sequence[Sample], round: int, purpose: str) -> Call:
+    """Return the call that asks for the labels of some texts."""
+    return Call(round, f"{purpose}:{' '.join(one.id for one in group)}")
+
+
 def label_group(
     session: Session, group: Sequence[Sample], round: int, purpose: str = "label"
 ) -> list[Sample]:
     """Label the texts of one call; those its reply does not tell about, one by one."""
-    if len(group) == 1 or session.budget_reached():
+    call = label_call(group, round, purpose)
+    if len(group) == 1 or not session.pays_for("labeler", call):
         return [_label(session, one, round, purpose) for one in group]
-    call = Call(round, f"{purpose}:{' '.join(one.id for one in group)}")
     shown = [_shown(session, one) for one in group]
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card
     found: list[Choice | None] = [None] * len(group)
@@ -264,9 +273,9 @@ def label_group(
 
 
 def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
-    if session.budget_reached():
+    call = label_call([sample], round, purpose)
+    if not session.pays_for("labeler", call):
         return _out_of_budget(session, sample)
-    call = Call(round, f"{purpose}:{sample.id}")
     try:
         if session.kind.exclusive:
             return _label_text(session, sample, call)
@@ -327,11 +336,14 @@ def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, floa
     call = Call(round, f"critique:{sample.id}")
     critic = _critic(session)
     try:
+        if sample.role == POOL:  # what somebody wrote is neither bad nor rewritten
+            shown, _ = _shown(session, sample)
+            return _judged(sample, critic.judge_label(shown, label, sample.intended_label, call))
         # The types of entities do not exclude each other, so that no other one speaks against it.
         alone = is_outvoted(sample) or not session.kind.exclusive
         settled = label if alone else sample.intended_label
-        verdict = critic.judge(_shown(session, sample)[0], label, settled, call)
-        if not verdict.repairable or sample.role == POOL:  # what somebody wrote is not rewritten
+        verdict = critic.judge(sample.text, label, settled, call)
+        if not verdict.repairable:
             return _judged(sample, verdict)
         text = critic.repair(sample.text, verdict.verdict, label, call)
         repaired = sample.model_copy(
@@ -376,23 +388,32 @@ def _relabel(session: Session, sample: Sample, round: int, bias: Mapping[str, fl
     return again
 
 
+def each_alone(samples: Iterable[Sample]) -> list[list[Sample]]:
+    """Return samples as groups of one."""
+    return [[one] for one in samples]
+
+
 def send_in_batches(
-    node: str, state: RunState, samples: list[Sample], session: Session, role: str
+    node: str, state: RunState, groups: Sequence[Sequence[Sample]], session: Session, role: str
 ) -> list[Send]:
-    """Split samples into at most two batches for each call that may be open at once."""
+    """Split groups of samples into at most two batches for each call that may be open at once.
+
+    Args:
+        groups: what a call is about; none is torn apart.
+    """
     width = session.teachers[role].settings.max_concurrency or 1
-    size = max(1, math.ceil(len(samples) / (2 * width)))
+    size = max(1, math.ceil(len(groups) / (2 * width)))
     branch = branch_of(state)
     return [
         Send(
             node,
             ReadTask(
-                samples=[one.model_dump() for one in samples[start : start + size]],
+                samples=[one.model_dump() for group in batch for one in group],
                 labeler_bias=state.get("labeler_bias", {}),
                 **branch,
             ),
         )
-        for start in range(0, len(samples), size)
+        for batch in (groups[start : start + size] for start in range(0, len(groups), size))
     ]
 
 

@@ -19,7 +19,7 @@ from evokd.agents.card import render_card, render_solved
 from evokd.agents.critic import read_bad_examples
 from evokd.agents.models import LocalEndpoint, chat_model, resolve_endpoint, split_model
 from evokd.agents.prompting import Prompt, load_prompt
-from evokd.agents.teacher import CallLog, Capabilities, Teacher
+from evokd.agents.teacher import Call, CallLog, Capabilities, Teacher
 from evokd.config import Config, role_settings
 from evokd.errors import ConfigError, DataError
 from evokd.graph.state import RunInput, RunOutput, RunState
@@ -57,6 +57,7 @@ INSTRUCTION_WORDS = 5  # of the prompt in a row are no chance
 FOREIGN_SAMPLE, FOREIGN_CHARS = 300, 500  # texts of a pool, characters of each
 FOREIGN = 1.6  # times the seeds' word pieces a word
 CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
+TOKENS_PER_VERDICT = 3  # a word
 FEWEST_SHARE = 1 / 3  # of a round: fewer samples are not worth their planning and training
 
 
@@ -142,6 +143,16 @@ class Session:
                 return f"budget: {name} {limit}"
         return ""
 
+    def pays_for(self, role: str, call: Call, share: float = 1.0) -> bool:
+        """Whether the budget pays for a call, or has: what was answered before a kill is there.
+
+        Args:
+            share: of the budget that may be used, in (0, 1].
+        """
+        if not self.budget_reached(share=share):
+            return True
+        return self.ledger.holds_reply(role, call.round, call.purpose)
+
     def writing_ends(self) -> bool:
         """Whether what is left of the budget is needed to read a round's texts.
 
@@ -153,14 +164,14 @@ class Session:
     def _price_of_reading(self) -> dict[str, float]:
         """Return what labeler and critic have cost so far for each text, in tokens.
 
-        Before there is a text, it is what a call of the reviser has cost: a verdict costs no more.
+        Before there is a text, a verdict reads as much as a call of the reviser, and is a word.
         """
         texts = len(self.run.read_samples())
         by_role = self.ledger.spent_by_role()
         read = [by_role[role] for role in ("labeler", "critic") if role in by_role]
         if not texts and "reviser" in by_role:
-            read = [by_role["reviser"]]
-            texts = read[0][0]
+            texts, tokens_in, _ = by_role["reviser"]
+            read = [(texts, tokens_in, texts * TOKENS_PER_VERDICT)]
         if not texts:
             return {}
         written = sum(tokens_out for _, _, tokens_out in read)
@@ -339,7 +350,7 @@ def open_session(
             memory = open_memory(config.memory, run.run_id, run.memory, embedder)
             stack.callback(memory.close)
         student_source = resolve_student(config.student.model, folders)
-        check_student(config.task.kind, student_source)
+        check_student(config.task.kind, student_source, config.student.max_length)
         can_read = _question_check(config, student_source)
         _check_lengths(data, can_read)
         pool, warnings = None, list(data.warnings)

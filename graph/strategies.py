@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
+LABELLED_TOGETHER = 200  # texts a round of the paper mode, for a round's texts travel in the state
+
 
 @dataclass(frozen=True)
 class Strategy:

@@ -10,19 +10,21 @@ from typing import Any
 
 import pytest
 from fake_llm import FILLERS, WORDS, FakeLLM, write_text
+from safetensors import SafetensorError
 from typer.testing import CliRunner
 
-from evokd.bench import archive, cell, sets
+from evokd.bench import archive, cell, grid, sets
 from evokd.bench.archive import calls_file
 from evokd.bench.cell import commit
 from evokd.bench.command import BenchOptions, run_bench
 from evokd.bench.grid import cell_file, read_cell
-from evokd.bench.records import Cell
+from evokd.bench.records import Cell, CellResult
 from evokd.bench.suites import ABLATIONS, SUITES, WHOLE_POOL, Choice, cells_of, suite_name
 from evokd.cli import app
 from evokd.errors import ConfigError, DataError
 from evokd.records import Sample
 from evokd.store.files import write_text as write_file
+from evokd.store.run_dir import RunDirectory
 from evokd.tasks.explanations import equations
 
 BUDGET = 900
@@ -68,7 +70,7 @@ def toy_set(
 def toy_questions(toy_set: Path, tiny_reasoner: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same with questions that are answered after an explanation; returns the data folder."""
     toy = sets._set_file("any")
-    student = {"model": f"path:{tiny_reasoner}", "max_new_tokens": 12, "min_steps": 2, "passes": 1}
+    student = {"model": f"path:{tiny_reasoner}", "max_new_tokens": 24, "min_steps": 2, "passes": 1}
     file = toy.model_copy(
         update={
             "task": {
@@ -228,6 +230,7 @@ def test_another_budget_teacher_or_split_has_files_of_its_own() -> None:
         ("core", Choice(strategies=["evkd"]), "unknown strategy 'evkd', did you mean 'evokd'"),
         ("core", Choice(budget=40), "40 tokens is too small"),
         ("core", Choice(seeds=[77]), "no cell"),
+        ("ner", Choice(quick=True), "ner has no quick grid; suites with one: core, wide"),
     ],
 )
 def test_what_does_not_exist_is_refused(suite: str, choice: Choice, message: str) -> None:
@@ -378,12 +381,28 @@ def test_a_broken_result_file_is_told_and_left_alone(toy_set: Path) -> None:
     bench(toy_set, strategies=["fewshot"])
     path = cell_file(toy_set.parent / "results", toy_cell("fewshot"))
     path.write_text("{half")
-    failed, _ = bench(toy_set, strategies=["fewshot", "static"])
+    failed, said = bench(toy_set, strategies=["fewshot", "static"])
     assert failed
+    assert any("is broken" in text for text in said)
     assert path.read_text() == "{half"
     rows = {row["strategy"]: row for row in read_suite(toy_set)["rows"]}
     assert "is broken" in rows["fewshot"]["errors"][0]
     assert rows["static"]["mean"] is not None
+
+
+@pytest.mark.parametrize("only", [{}, {"table_only": True}])
+def test_the_exit_code_is_about_the_cells_that_were_asked_for(
+    toy_set: Path, only: dict[str, bool]
+) -> None:
+    other = toy_cell("fewshot").model_copy(update={"seed": 1})
+    failure = CellResult(cell=other, error="no room").model_dump_json()
+    write_file(cell_file(toy_set.parent / "results", other), failure)
+    failed, said = bench(toy_set, strategies=["fewshot"], **only)
+    assert not failed, said
+    if only:
+        failed, said = bench(toy_set, strategies=["fewshot"], seeds=[1], **only)
+        assert failed
+        assert f"{other.id}: no room" in said
 
 
 def test_scores_can_be_recomputed_from_the_samples_without_a_teacher(
@@ -405,15 +424,36 @@ def test_the_teachers_own_score_is_read_from_its_kept_answers(toy_set: Path) -> 
     cell = toy_cell("teacher_one_shot")
     was = read_cell(toy_set.parent / "results", cell)
     (toy_set.parent / "work").rename(toy_set.parent / "gone")
-    _, said = bench(toy_set, strategies=strategies, from_samples=True)
+    failed, said = bench(toy_set, strategies=strategies, from_samples=True)
+    assert not failed
     assert [text for text in said if "recomputed" in text and "differs" not in text]
     kept = calls_file(toy_set.parent / "results", cell)
     calls = [json.loads(line) for line in gzip.decompress(kept.read_bytes()).splitlines()]
     lines = [json.dumps(one | {"reply": '"no label"'}) for one in calls]
     kept.write_bytes(gzip.compress("\n".join(lines).encode()))
-    _, said = bench(toy_set, strategies=strategies, from_samples=True)
+    failed, said = bench(toy_set, strategies=strategies, from_samples=True)
+    assert failed
     assert was is not None and was.score
     assert [text for text in said if "recomputed 0.0000  differs" in text]
+
+
+def test_a_missing_set_and_a_broken_cell_do_not_end_the_recomputation_of_others(
+    toy_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both: dict[str, Any] = {"sets": ["trec", "banking8"], "strategies": ["fewshot", "fullshot"]}
+    bench(toy_set, **both | {"strategies": ["fewshot"]})
+    file = sets._set_file("any")
+    gone = file.model_copy(update={"source": "classification/gone"})
+    monkeypatch.setattr(sets, "_set_file", lambda name: gone if name == "trec" else file)
+    sets.load_set.cache_clear()
+    broken = toy_cell("fullshot")
+    write_file(cell_file(toy_set.parent / "results", broken), "{half")
+    failed, said = bench(toy_set, **both, from_samples=True)
+    assert failed
+    assert any(text.startswith("trec-1shot-fewshot") and "gone" in text for text in said)
+    assert any(text.startswith(broken.id) and "is broken" in text for text in said)
+    again = [text for text in said if text.startswith(toy_cell("fewshot").id)]
+    assert again and "recomputed" in again[0]
 
 
 def test_texts_that_may_not_be_copied_are_in_no_kept_file(toy_set: Path, llm: FakeLLM) -> None:
@@ -464,6 +504,27 @@ def test_entities_are_scored_by_f1_and_recomputed_from_what_is_kept(toy_entities
     assert not [text for text in told if "differs" in text]
 
 
+def test_a_damaged_file_fails_its_cell_alone_which_keeps_kind_and_metric(
+    toy_entities: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cell = grid.run_cell
+
+    def damaged(cell: Cell, *rest: Any) -> CellResult:
+        if cell.strategy == "fullshot":
+            raise SafetensorError("header too small")
+        return run_cell(cell, *rest)
+
+    monkeypatch.setattr(grid, "run_cell", damaged)
+    options: dict[str, Any] = {"suite": "ner", "sets": ["wikigold"], "budget": None}
+    failed, said = bench(toy_entities, **options, strategies=["fullshot", "fewshot"])
+    assert failed
+    assert "  SafetensorError: header too small" in said
+    cells = cells_of("ner", Choice(("wikigold",), ("fullshot", "fewshot"), seeds=(0,)))
+    results = [read_cell(toy_entities.parent / "results", cell) for cell in cells]
+    assert [(one.kind, one.metric) for one in results if one] == [("ner", "strict F1")] * 2
+    assert sorted(one.score is None for one in results if one) == [False, True]
+
+
 def test_entities_of_a_hidden_text_are_found_again_in_the_sets_spelling(
     toy_entities: Path,
 ) -> None:
@@ -480,6 +541,32 @@ def test_entities_of_a_hidden_text_are_found_again_in_the_sets_spelling(
     shown = archive._show_sample(hidden, bench_set)
     (found,) = shown.entities
     assert (shown.text, found.start, found.end) == (row.text, gold.start, gold.end)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_entities_of_a_hidden_text_keep_the_marks_at_their_ends(
+    toy_entities: Path, old: bool
+) -> None:
+    rows = [
+        {"tokens": ["In", "the", "U.S.", word], "tags": ["O", "O", f"B-{label}", "O"]}
+        for label in WORDS
+        for word in WORDS[label]
+    ]
+    write_set(toy_entities, rows[::2], rows[1::2])
+    sets.load_set.cache_clear()
+    bench_set = sets.load_set("wikigold", toy_entities)
+    row = next(iter(bench_set.train.values()))
+    said = [one.model_dump() | {"confidence": 1.0} for one in row.entities]
+    sample = Sample(
+        id="a", text=row.text, round=0, call="c", intended_label=row.label, entities=said
+    )
+    hidden = archive._hide_sample(sample.model_dump(), bench_set)
+    assert hidden["text"] == ""
+    if old:  # as files were written that know counts of letters and digits only
+        del hidden["exact"]
+        hidden["entities"][0] |= {"start": 5, "end": 7}
+    (found,) = archive._show_sample(hidden, bench_set).entities
+    assert row.text[found.start : found.end] == ("U.S" if old else "U.S.")
 
 
 def test_answers_that_quote_a_set_that_may_not_be_copied_are_not_kept(toy_entities: Path) -> None:
@@ -533,6 +620,21 @@ def test_a_run_killed_before_it_started_is_no_obstacle(toy_set: Path) -> None:
     (leftover / "calls.sqlite").write_bytes(b"")
     failed, _ = bench(toy_set, strategies=["static"])
     assert not failed
+
+
+@pytest.mark.parametrize("strategy", ["static", "teacher_one_shot"])
+def test_a_cell_that_runs_elsewhere_is_left_to_it(toy_set: Path, strategy: str) -> None:
+    run = RunDirectory(toy_set.parent / "work" / "runs" / toy_cell(strategy).id)
+    run.lock()
+    write_file(run.prepared, "{}")
+    failed, said = bench(toy_set, strategies=[strategy, "fewshot"])
+    run.unlock()
+    assert not failed
+    assert "  running elsewhere" in said
+    assert run.prepared.exists()
+    results = toy_set.parent / "results"
+    assert read_cell(results, toy_cell(strategy)) is None
+    assert read_cell(results, toy_cell("fewshot")) is not None
 
 
 def test_a_budget_that_pays_for_no_sample_is_told(toy_set: Path, llm: FakeLLM) -> None:

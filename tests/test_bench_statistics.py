@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost
+from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost, TokensSaved
 from evokd.bench.statistics import (
     build_rows,
     equal_total_rows,
@@ -15,6 +15,7 @@ from evokd.bench.statistics import (
     paired_difference,
     row_interval,
     score_at_total,
+    tokens_saved,
 )
 
 
@@ -160,16 +161,11 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "limit, expected", [(0, (0.5, 0)), (299, (0.5, 0)), (300, (0.7, 300)), (10**6, (0.9, 900))]
+    "limit, expected", [(0, None), (299, None), (300, (0.7, 300)), (10**6, (0.9, 900))]
 )
-def test_score_at_total_counts_prompts(limit: int, expected: tuple[float, int]) -> None:
+def test_score_at_total_counts_prompts(limit: int, expected: tuple[float, int] | None) -> None:
     curve = a_curve((0, 0.5), (100, 0.7), (300, 0.9), prompts=2)
     assert score_at_total(curve, limit) == expected
-
-
-def test_score_at_total_needs_a_point_within() -> None:
-    with pytest.raises(ValueError, match="round -1"):
-        score_at_total(a_curve((10, 0.5)), 9)
 
 
 def test_equal_totals_are_taken_at_the_cheapest_strategys_end() -> None:
@@ -188,9 +184,71 @@ def test_equal_totals_are_taken_at_the_cheapest_strategys_end() -> None:
     assert evokd.spent == pytest.approx((300 + 150) / 2)
 
 
+def test_a_strategy_whose_first_batch_of_some_seed_is_beyond_the_limit_has_no_score() -> None:
+    results = [
+        a_result(a_cell("static"), curve=a_curve((0, 0.5), (100, 0.6))),
+        a_result(a_cell("evokd", 0), curve=a_curve((0, 0.5), (90, 0.7), (200, 0.8))),
+        a_result(a_cell("evokd", 1), curve=a_curve((0, 0.5), (101, 0.9), (200, 0.9))),
+    ]
+    _, evokd = equal_total_rows(results)
+    assert (evokd.mean, evokd.spent, evokd.first_batch) == (None, None, 101)
+
+
 def test_one_strategy_alone_has_no_equal_totals() -> None:
     failed = CellResult(cell=a_cell("static"), error="no teacher")
-    assert equal_total_rows([a_result(a_cell("evokd"), curve=a_curve((0, 0.5))), failed]) == []
+    alone = a_result(a_cell("evokd"), curve=a_curve((0, 0.5), (9, 0.6)))
+    assert equal_total_rows([alone, failed]) == []
+
+
+def pool_result(variant: str, *points: tuple[int, float], seed: int = 0) -> CellResult:
+    """Return a cell of a pool, its curve with a last point that is refitted: high, at 10,000."""
+    curve = a_curve(*points, (10_000, 1.0))
+    return a_result(a_cell("llkd", seed, variant), curve=curve)
+
+
+@pytest.mark.parametrize(
+    ("points", "share"),
+    [
+        (((0, 0.2), (100, 0.5), (200, 0.7), (400, 0.8)), 0.5),
+        (((0, 0.2), (100, 0.5), (200, 0.6), (400, 0.6)), None),  # but for the refitted student
+        (((0, 0.2), (100, 0.5), (200, 0.6), (600, 0.7)), 1.5),
+        (((0, 0.7), (100, 0.1)), 0.0),
+    ],
+)
+def test_tokens_saved_are_those_at_which_the_last_score_by_chance_is_reached(
+    points: tuple[tuple[int, float], ...], share: float | None
+) -> None:
+    chance = pool_result("random", (0, 0.2), (200, 0.4), (400, 0.7))
+    found = tokens_saved([pool_result("", *points)], [chance])
+    assert found == TokensSaved(goal=0.7, tokens=400, share=share, seeds=[0])
+
+
+def test_tokens_saved_are_of_mean_curves_over_the_seeds_of_both() -> None:
+    chosen = [
+        pool_result("", (0, 0.2), (100, 0.7), (200, 0.8)),
+        pool_result("", (0, 0.2), (150, 0.5), (200, 0.6), seed=1),
+        pool_result("", (0, 0.9), (200, 0.9), seed=2),
+    ]
+    chance = [
+        pool_result("random", (0, 0.2), (300, 0.5)),
+        pool_result("random", (0, 0.2), (300, 0.7), seed=1),
+    ]
+    found = tokens_saved(chosen, chance)  # at 150: the mean of 0.7 and 0.5
+    assert found == TokensSaved(goal=0.6, tokens=300, share=0.5, seeds=[0, 1])
+
+
+def test_without_a_common_seed_or_a_curve_nothing_is_said_of_tokens_saved() -> None:
+    chance = pool_result("random", (0, 0.2), (300, 0.5))
+    assert tokens_saved([pool_result("", (0, 0.2), (300, 0.5), seed=1)], [chance]) is None
+    assert tokens_saved([a_result(a_cell("llkd"))], [chance]) is None
+    assert tokens_saved([pool_result("", (0, 0.5))], [pool_result("random", (0, 0.5))]) is None
+
+
+def test_the_row_of_llkd_alone_says_what_it_saves() -> None:
+    wanted = [a_cell("llkd"), a_cell("llkd", 0, "random"), a_cell("llkd", 0, "uncertainty")]
+    results = [pool_result(cell.variant, (0, 0.2), (100, 0.5), (200, 0.5)) for cell in wanted]
+    saved = [row.tokens_saved for row in build_rows(results, wanted)]
+    assert saved == [TokensSaved(goal=0.5, tokens=200, share=0.5, seeds=[0]), None, None]
 
 
 # ------------------------------------------------------------------------------------------ rows

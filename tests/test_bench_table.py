@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evokd.bench.records import Difference, EqualTotalRow, Row, SuiteResult
+from evokd.bench.records import Difference, EqualTotalRow, Row, SuiteResult, TokensSaved
 from evokd.bench.table import (
     FRAME,
     chart,
@@ -17,6 +17,7 @@ from evokd.bench.table import (
     markdown,
     replace_block,
     score_text,
+    set_table,
     spread,
     stepped,
     summary_lines,
@@ -105,6 +106,21 @@ class Page(HTMLParser):
 # -------------------------------------------------------------------------------------- Markdown
 
 
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.625, "reached with 62% of them"), (None, "not reached")]
+)
+def test_the_pools_table_says_how_many_teacher_tokens_are_saved(
+    share: float | None, said: str
+) -> None:
+    saved = TokensSaved(goal=0.871, tokens=2400.4, share=share, seeds=[0, 1])
+    rows = [a_row("llkd", tokens_saved=saved), a_row("llkd", variant="random")]
+    (note,) = [one for one in set_table(rows, "test").notes if "saved" in one]
+    assert note == (
+        "Teacher tokens saved: 87.1, where random ends with 2,400 tokens written, is "
+        f"{said} (seeds 0, 1; students before the last round)"
+    )
+
+
 def test_markdown_shows_every_number_of_a_row() -> None:
     lines = markdown(a_suite(a_row("evokd"), STATIC)).splitlines()
     assert lines[0] == "#### banking8 1-shot"
@@ -179,12 +195,24 @@ def test_failed_cells_are_listed_with_their_error() -> None:
 def test_equal_totals_have_a_table_only_if_there_are_any() -> None:
     equal = EqualTotalRow(
         set="trec", shots=1, strategy="static", total_tokens=9000, mean=0.876, spent=8765.4,
-        seeds=[0, 1],
+        first_batch=1200, seeds=[0, 1],
     )  # fmt: skip
     text = markdown(a_suite(STATIC, equal_total=[equal]))
     assert "| trec 1-shot | static | 87.6 | 9,000 | 8,765 | 0, 1 |" in text
     assert text.index("#### banking8") < text.index("#### At equal total tokens")
     assert "equal total" not in markdown(a_suite(STATIC))
+
+
+def test_a_strategy_without_a_student_at_equal_totals_says_what_its_first_batch_needs() -> None:
+    equal = EqualTotalRow(
+        set="trec", shots=1, strategy="evokd", total_tokens=9000, mean=None, spent=None,
+        first_batch=43210, seeds=[0, 1],
+    )  # fmt: skip
+    text = markdown(a_suite(STATIC, equal_total=[equal]))
+    assert (
+        "| trec 1-shot | evokd | none within the limit; its first batch needs 43,210 tokens "
+        "| 9,000 | – | 0, 1 |"
+    ) in text
 
 
 def test_an_empty_suite_says_so() -> None:

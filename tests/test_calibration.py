@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from evokd.graph.calibrating import measure
+from evokd.records import Example
 from evokd.tools.calibration import (
     SMOOTHING,
     calibrate,
@@ -64,7 +66,17 @@ def test_a_temperature_makes_an_overconfident_labeler_as_sure_as_it_is_right() -
     temperature = fit_temperature(rows, gold)
     assert with_temperature(rows[0], temperature)["thing"] == pytest.approx(0.7, abs=1e-6)
     assert temperature > 1
-    assert calibrated_apart(rows, gold) == pytest.approx([0.7] * 100, abs=0.03)
+    assert calibrated_apart(rows, gold, ["thing"] * 100) == pytest.approx([0.7] * 100, abs=0.03)
+    assert calibrated_apart(rows, gold, ["person"] * 100) == pytest.approx([0.3] * 100, abs=0.03)
+
+
+def test_what_is_measured_is_the_label_that_was_written_not_the_likeliest() -> None:
+    row = {"thing": 0.45, "person": 0.55}
+    found = measure([(Example(text="t", label="thing"), "thing", row)] * 60)
+    assert found["accuracy"] == 1.0
+    assert found["raw"] == [{"rows": 60, "confidence": pytest.approx(0.45), "accuracy": 1.0}]
+    (point,) = found["calibrated"]
+    assert point["confidence"] == pytest.approx(0.5, abs=0.01)  # no temperature turns the answer
 
 
 def test_a_labeler_that_is_too_modest_gets_a_temperature_below_one() -> None:

@@ -433,6 +433,10 @@ def kept(run_cli: Cli, task: Path, tiny_student: Path) -> str:
     return "one"
 
 
+def stdin(data: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")
+
+
 def test_predict_answers_one_line_a_text(run_cli: Cli, kept: str) -> None:
     ended = run_cli("predict", kept, "an apple", "the rhine")
     lines = [line.split("\t") for line in ended.out.splitlines()]
@@ -443,7 +447,7 @@ def test_predict_answers_one_line_a_text(run_cli: Cli, kept: str) -> None:
 def test_predict_reads_lines_and_speaks_json(
     run_cli: Cli, kept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("größe\n\nnile\n"))
+    monkeypatch.setattr(sys, "stdin", stdin("größe\n\nnile\n".encode()))
     rows = [json.loads(line) for line in run_cli("predict", kept, "-", "--json").out.splitlines()]
     assert [row["text"] for row in rows] == ["größe", "nile"]
     assert set(rows[0]) == {"text", "label", "confidence"}
@@ -452,5 +456,20 @@ def test_predict_reads_lines_and_speaks_json(
 def test_predict_of_no_text_says_nothing(
     run_cli: Cli, kept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    monkeypatch.setattr(sys, "stdin", stdin(b""))
     assert run_cli("predict", kept) == (EXIT_DONE, "", "")
+
+
+def test_predict_names_the_line_that_is_not_utf_8(
+    run_cli: Cli, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", stdin("nile\n\ngröße\n".encode("latin-1")))
+    ended = run_cli("predict", kept)
+    assert ended.code == EXIT_REFUSED
+    assert ended.err.startswith("evokd: line 3 of the standard input is not UTF-8")
+
+
+def test_predict_names_the_text_that_is_none(run_cli: Cli, kept: str) -> None:
+    ended = run_cli("predict", kept, "nile", "gr\udcf6\udcdfe")
+    assert ended.code == EXIT_REFUSED
+    assert ended.err == "evokd: text 2 holds half a surrogate pair; write it as UTF-8\n"

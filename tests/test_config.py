@@ -223,6 +223,7 @@ def test_of_two_overrides_of_one_key_the_last_wins(tmp_path: Path) -> None:
         ("strategy.rounds=many", r"strategy.rounds: .*\(found 'many'\)"),
         ("strategy.rouns=3", "unknown key 'strategy.rouns', did you mean 'rounds'"),
         ("strategy.name=evocd", "unknown strategy 'evocd', did you mean 'evokd'"),
+        ("strategy.noise=mixture", "is for task.kind ner and for the strategy llkd, not for evokd"),
     ],
 )
 def test_a_bad_override_is_refused(tmp_path: Path, override: str, said: str) -> None:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evokd.config import GatesSection
 from evokd.memory.embeddings import HashEmbedder
 from evokd.records import FoundEntity, Sample
 from evokd.tools.gates import (
+    EntityUses,
     TextForm,
     TextIndex,
     are_sentences,
     asks_questions,
     balance,
+    entity_names,
     fewest_words,
     first_question,
     format_problem,
     is_outvoted,
     jaccard,
-    reject_worn_entities,
     screen_texts,
     settle_label,
 )
@@ -322,7 +326,17 @@ def test_without_separation_the_intended_label_stands() -> None:
 
 
 def labelled(id: str, label: str, sure: float | None, **fields: object) -> Sample:
-    return sample(id, label=label, labeler_confidence=sure, **fields)
+    return sample(id, label=label, labeler_confidence=sure, split="train", **fields)
+
+
+def balanced(
+    drafts: Sequence[Sample],
+    caps: Mapping[str, int],
+    known: Sequence[Sample] = (),
+    most: int = 2,
+) -> list[Sample]:
+    of_training = {("train", label): cap for label, cap in caps.items()}
+    return balance(drafts, of_training, EntityUses(known, most))
 
 
 def test_a_label_against_an_unsure_labeler_is_as_sure_as_the_labeler_is_not() -> None:
@@ -330,22 +344,22 @@ def test_a_label_against_an_unsure_labeler_is_as_sure_as_the_labeler_is_not() ->
         labelled("a", "lost", 0.7, labeler_label="card_arrival"),
         labelled("b", "lost", 0.5, labeler_label="lost"),
     ]
-    assert [one.reason for one in balance(rows, {"lost": 1})] == ["balance", None]
+    assert [one.reason for one in balanced(rows, {"lost": 1})] == ["balance", None]
 
 
 def test_beyond_a_labels_cap_the_surest_stay_and_order_is_kept() -> None:
     rows = [labelled("a", "lost", 0.8), labelled("b", "lost", 0.99), labelled("c", "lost", 0.9)]
-    kept = balance(rows, {"lost": 2})
+    kept = balanced(rows, {"lost": 2})
     assert [(one.id, one.reason) for one in kept] == [("a", "balance"), ("b", None), ("c", None)]
 
 
 def test_of_equally_sure_samples_the_first_stays() -> None:
-    kept = balance([labelled("a", "lost", 0.9), labelled("b", "lost", 0.9)], {"lost": 1})
+    kept = balanced([labelled("a", "lost", 0.9), labelled("b", "lost", 0.9)], {"lost": 1})
     assert [one.reason for one in kept] == [None, "balance"]
 
 
 def test_a_label_without_a_cap_gets_nothing() -> None:
-    assert balance([labelled("a", "lost", 0.9)], {"other": 5})[0].reason == "balance"
+    assert balanced([labelled("a", "lost", 0.9)], {"other": 5})[0].reason == "balance"
 
 
 def test_settled_samples_neither_count_nor_change() -> None:
@@ -354,7 +368,7 @@ def test_settled_samples_neither_count_nor_change() -> None:
         labelled("out", "lost", 1.0, accepted=False, reason="leak"),
         labelled("new", "lost", 0.5),
     ]
-    assert balance(rows, {"lost": 1}) == rows
+    assert balanced(rows, {"lost": 1}) == rows
 
 
 def test_where_all_gold_texts_end_with_a_mark_one_that_breaks_off_is_rejected() -> None:
@@ -382,17 +396,44 @@ def naming(*names: str, id: str = "a", accepted: bool | None = None) -> Sample:
         )
         for one in names
     ]
-    return sample(text, id=id, entities=entities, accepted=accepted)
+    return sample(text, id=id, label="lost", split="train", entities=entities, accepted=accepted)
 
 
 def test_a_text_that_names_nothing_but_worn_entities_is_rejected() -> None:
     known = [naming("Ann"), naming("ANN", "Bob")]
     drafts = [naming("Ann"), naming("Ann", "Eve"), naming("Bob"), naming("Bob"), naming()]
-    screened = reject_worn_entities(drafts, known, 2)
+    screened = balanced(drafts, {"lost": 9}, known)
     assert [one.reason for one in screened] == ["entity_worn", None, None, "entity_worn", None]
 
 
-def test_accepted_drafts_wear_entities_and_are_never_rejected() -> None:
+def test_accepted_drafts_are_never_rejected_for_their_entities() -> None:
     drafts = [naming("Ann", accepted=True), naming("Ann", accepted=True), naming("Ann")]
-    screened = reject_worn_entities(drafts, [], 2)
+    screened = balanced(drafts, {"lost": 9}, drafts[:2])
     assert [one.reason for one in screened] == [None, None, "entity_worn"]
+
+
+def test_texts_beyond_a_labels_cap_wear_no_entities() -> None:
+    over = [naming("Ann") for _ in range(3)]
+    other = naming("Ann").model_copy(update={"label": "card_arrival"})
+    screened = balanced([*over, other], {"lost": 1, "card_arrival": 1})
+    assert [one.reason for one in screened] == [None, "balance", "balance", None]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(["Ann", "Bob", ""]))),
+    st.integers(0, 3),
+)
+def test_a_rejected_text_has_its_labels_share_or_its_entities_used_up(
+    drawn: list[tuple[str, str]], cap: int
+) -> None:
+    drafts = [
+        naming(*filter(None, [name])).model_copy(update={"label": label}) for label, name in drawn
+    ]
+    final = balanced(drafts, dict.fromkeys(LABELS, cap))
+    stay = [one for one in final if one.reason is None]
+    uses = Counter(name for one in stay for name in entity_names(one))
+    for one in final:
+        if one.reason == "balance":
+            assert sum(other.label == one.label for other in stay) == cap
+        if one.reason == "entity_worn":
+            assert [uses[name] for name in entity_names(one)] == [2]

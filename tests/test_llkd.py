@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,21 +16,34 @@ from conftest import write_task
 from fake_llm import WORDS, FakeLLM, true_label, write_text
 
 from evokd import api, distill
-from evokd.config import load_config
+from evokd.agents.critic import ACCEPT, WRONG_LABEL
+from evokd.config import MemorySection, load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ReplyError
 from evokd.graph import reading
 from evokd.graph.llkd import aims_of, balanced_shares
-from evokd.graph.pooling import asked_numbers, confidence_threshold, settle_row, with_weakness
+from evokd.graph.pooling import (
+    asked_numbers,
+    choose_texts,
+    confidence_threshold,
+    near_failures,
+    settle_row,
+    with_weakness,
+)
 from evokd.graph.quotas import still_wanted
-from evokd.records import POOL, Failure, Prediction, Sample
+from evokd.memory.embeddings import HashEmbedder
+from evokd.memory.weakness import InMemoryWeaknesses, MemoryRows
+from evokd.records import POOL, Failure, Prediction, Sample, Weakness, WeaknessStatus
+from evokd.report import lopsided
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
-from evokd.store.pool import Scored
+from evokd.store.pool import Pool, Scored
 from evokd.store.run_dir import RunDirectory
+from evokd.tasks.pool import PoolRow
 from evokd.tools.selection import SELECTIONS, Wanted
 from evokd.tools.thresholds import MovingThreshold
 
+SURE = {"labeler_label": "fruit", "labeler_confidence": 0.9}
 STRATEGY = {"name": "llkd", "rounds": 2, "samples_per_round": 10}
 
 
@@ -150,9 +165,12 @@ def test_in_the_paper_mode_all_is_labelled_and_one_student_chooses_in_every_step
     assert all(one.accepted and one.split == "train" for one in rows)
     assert [one["trained"] for one in result.report["rounds"]] == [False, False, True]
     last = result.report["rounds"][-1]
-    assert last["train_rows"] == len(rows) + 3  # and the seeds
+    by_label = Counter(one.label for one in rows)
+    surest = sum(max(1, number // 4) for number in by_label.values())
+    assert last["train_rows"] == surest + 3  # and the seeds
     assert 0 < last["kept_rows"] <= len(rows)
     assert result.report["scores"]["best_round"] == 3
+    assert result.report["best_round_rule"] == "the last round; the mode paper holds nothing out"
     assert result.report["stop_reason"] == "every text of the pool was asked"
 
 
@@ -167,24 +185,49 @@ def test_in_the_paper_mode_a_budget_ends_the_labelling_and_what_there_is_is_lear
     assert report["scores"]["best_round"] == report["rounds"][-1]["round"]
 
 
+def make_unusable(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
+    """Let the labeler's replies of a round be of no use."""
+    ask = reading.label_text
+
+    def listen(*arguments: Any) -> Any:
+        *_, call = arguments
+        if call.round == round:
+            raise ReplyError("labeler", "scripted", "no label", "the sea")
+        return ask(*arguments)
+
+    monkeypatch.setattr(reading, "label_text", listen)
+
+
 def test_in_the_paper_mode_an_unusable_last_reply_does_not_lose_the_run(
     pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evokd.graph.llkd.LABELLED_TOGETHER", 15)
-    ask = reading.label_text
-
-    def last_is_unusable(*arguments: Any) -> Any:
-        *_, call = arguments
-        if call.round == 3:
-            raise ReplyError("labeler", "scripted", "no label", "the sea")
-        return ask(*arguments)
-
-    monkeypatch.setattr(reading, "label_text", last_is_unusable)
-    report = run(pool_task, "strategy.mode=paper").report
+    make_unusable(monkeypatch, round=3)
+    report = run(pool_task, "strategy.mode=paper", "strategy.surest_share=1").report
     assert [one["trained"] for one in report["rounds"]] == [False, False, True]
     assert report["rounds"][-1]["accepted"] == 0
     assert report["scores"]["best_round"] == 3
     assert report["rounds"][-1]["train_rows"] == 30 + 3
+
+
+def test_in_the_paper_mode_a_resumed_run_learns_what_the_last_student_did_not_see(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evokd.graph.llkd.LABELLED_TOGETHER", 15)
+    all_ = "strategy.surest_share=1"
+    cut = run(pool_task, "strategy.mode=paper", "budget.output_tokens=140", all_)
+    assert [one["trained"] for one in cut.report["rounds"]] == [True]
+    make_unusable(monkeypatch, round=3)
+    directory, more = RunDirectory(cut.path), ["budget.output_tokens=100000"]
+    report = resume_run(directory, overrides=more, emit=lambda event: None).report
+    first, second, last = report["rounds"]
+    assert (second["trained"], last["trained"], last["accepted"]) == (False, True, 0)
+    assert last["train_rows"] == first["accepted"] + second["accepted"] + 3  # and the seeds
+
+
+def test_the_paper_mode_without_review_is_refused(pool_task: Path) -> None:
+    with pytest.raises(ConfigError, match=r"strategy\.review is off, but strategy\.mode paper"):
+        run(pool_task, "strategy.mode=paper", "strategy.review=false")
 
 
 @pytest.mark.parametrize("tokens", [40, 100, 150, 300])
@@ -244,12 +287,26 @@ def test_labels_come_level() -> None:
 
 
 def test_a_row_below_its_labels_threshold_is_rejected() -> None:
-    read = [row(1, labeler_label="fruit", labeler_confidence=0.9)]
+    read = [row(1, labeler_label="fruit", labeler_confidence=c) for c in (0.8, 0.9)]
     threshold = confidence_threshold(["fruit", "metal"], read)
-    # fruit: 0.9 · 0.5 + 0.1 · 0.9 = 0.54 of all and of its own, the largest
-    low, high = (row(labeler_label="fruit", labeler_confidence=c) for c in (0.53, 0.55))
+    # fruit: 0.85 of all and of its own, the largest
+    low, high = (row(labeler_label="fruit", labeler_confidence=c) for c in (0.84, 0.86))
     assert settle_row(low, threshold, 0.8).reason == "label_unsure"
     assert settle_row(high, threshold, 0.8).label == "fruit"
+    assert settle_row(row(), threshold, 0.8).reason == "label_unusable_reply"
+
+
+@pytest.mark.parametrize("confidence", [0.01, 0.99])
+def test_a_held_out_row_is_neither_below_a_threshold_nor_contested(confidence: float) -> None:
+    one = row(
+        labeler_label="fruit",
+        labeler_confidence=confidence,
+        prediction=Prediction(label="metal", confidence=0.9),
+        split="probe",
+    )
+    threshold = confidence_threshold(["fruit", "metal"], [row(2, **SURE)])
+    settled = settle_row(one, threshold, 0.8)
+    assert (settled.accepted, settled.label, settled.checked) == (None, "fruit", False)
     assert settle_row(row(), threshold, 0.8).reason == "label_unusable_reply"
 
 
@@ -365,7 +422,7 @@ def test_the_labelers_confidence_is_calibrated_on_gold_rows_it_does_not_see(
     )
     plan = {one.role: one.calls for one in api.plan(result.path / "config.yaml").roles}
     asked = [one for one in purposes(RunDirectory(result.path).calls) if "calibrate" in one]
-    assert plan["labeler"] == (20 + 60) // together
+    assert plan["labeler"] == 2 * math.ceil(10 / together) + 60 // together
     assert len(asked) == 60 // together * (1 if logprobs else 3)
 
 
@@ -465,6 +522,95 @@ def test_what_the_student_confuses_is_remembered_and_steers_the_next_round(
     assert not seen[-1].near
 
 
+@pytest.mark.parametrize("name", list(SELECTIONS))
+def test_texts_are_read_for_the_selections_that_look_at_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pool = Pool(tmp_path / "pool.sqlite")
+    pool.fill((PoolRow(str(place), f"text {place}") for place in range(20)), lambda text: "")
+    pool.write_scores([[Scored(id=one, label="fruit", uncertainty=0.5) for one in range(1, 21)]])
+    read: list[int] = []
+    texts = Pool.texts
+    monkeypatch.setattr(Pool, "texts", lambda self, ids: read.extend(ids) or texts(self, ids))
+    session: Any = SimpleNamespace(
+        pool=pool,
+        memory=None,
+        data=SimpleNamespace(seed=[]),
+        embedder=HashEmbedder(64),
+        config=SimpleNamespace(random_seed=0, strategy=SimpleNamespace(selection=name)),
+        accepted=lambda: [],
+    )
+    chosen = choose_texts(session, 1, {1, 2, 3}, {"fruit": 4}, [4])
+    assert len(chosen) == 4
+    assert not {1, 2, 3, 4} & set(chosen)
+    assert ({1, 2, 3} <= set(read)) is (name in ("llkd", "k-centre"))
+    assert bool(read) is (name in ("llkd", "k-centre"))
+    pool.close()
+
+
+def test_where_the_last_batch_holds_no_mistake_what_is_open_in_memory_steers() -> None:
+    rows = MemoryRows()
+    other = InMemoryWeaknesses(HashEmbedder(64), "other", rows)
+    ours = InMemoryWeaknesses(HashEmbedder(64), "r", rows)
+
+    def weakness(name: str, label: str, predicted: str, status: WeaknessStatus) -> Weakness:
+        told = {"name": name, "description": "", "labels": [label, predicted], "round": 1}
+        return Weakness(id=name, status=status, **told)
+
+    def wrong(name: str, label: str, predicted: str, **told: Any) -> Failure:
+        known = {"text": f"text {name}", "confidence": 0.5, "round": 1, "run": "other"}
+        return Failure(id=name, label=label, predicted=predicted, **known | told)
+
+    other.put_weaknesses(
+        [
+            weakness("open", "fruit", "metal", "open"),
+            weakness("back", "metal", "river", "returned"),
+            weakness("done", "river", "fruit", "closed"),
+            weakness("foreign", "refund", "card", "open"),
+        ]
+    )
+    ours.put_weaknesses([weakness("shut", "metal", "fruit", "closed")])
+    other.add_failures(
+        [
+            wrong("1", "fruit", "metal"),
+            wrong("2", "metal", "river", confidence=0.9),
+            wrong("3", "river", "fruit"),  # closed
+            wrong("4", "river", "metal"),  # of no weakness
+            wrong("5", "river", "metal", weakness="open"),
+            wrong("6", "refund", "card"),  # of another task
+            wrong("7", "fruit", "metal", text="text 1"),
+        ]
+    )
+    session: Any = SimpleNamespace(
+        memory=ours,
+        labels=tuple(WORDS),
+        run=SimpleNamespace(run_id="r"),
+        config=SimpleNamespace(memory=MemorySection(related=4)),
+        accepted=lambda: [],
+    )
+    near = near_failures(session, 1, [])
+    assert [one.text for one in near] == ["text 2", "text 1", "text 5"]
+    session.config.memory.related = 2
+    assert [one.text for one in near_failures(session, 1, [])] == ["text 2", "text 1"]
+
+
+def test_the_critic_is_asked_which_label_fits_a_contested_text_and_nothing_else(
+    pool_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "evokd.graph.pooling.settle_row",
+        lambda one, threshold, sure: one.model_copy(
+            update={"label": one.labeler_label, "checked": one.intended_label != one.labeler_label}
+        ),
+    )
+    result = run(pool_task, "strategy.rounds=1")
+    contested = [one for one in samples(result) if one.checked]
+    assert contested
+    assert {one.critic_verdict for one in contested} <= {ACCEPT, WRONG_LABEL}
+    asked = [one for one in purposes(RunDirectory(result.path).calls) if "critique" in one]
+    assert sorted(asked) == sorted(f"critique:{one.id}:label" for one in contested)
+
+
 def test_an_order_in_a_text_is_not_shown_to_the_labeler_and_stands_in_the_report(
     pool_task: Path, llm: FakeLLM
 ) -> None:
@@ -492,6 +638,28 @@ def test_a_pool_of_one_label_or_of_another_language_is_warned_of(
     assert [one for one in warnings if "the student calls" in one]
     told = list(check_task(load_config(pool_task)))
     assert any(line.startswith("warning: data.pool: a word has 2.0") for line in told)
+
+
+@pytest.mark.parametrize(
+    ("labels", "warned"),
+    [
+        (["fruit"] * 39 + ["metal"], True),
+        (["fruit"] * 36 + ["metal"] * 4, False),
+        (["fruit"] * 19, False),
+    ],
+)
+def test_where_the_student_did_not_score_the_pool_the_labelers_word_on_it_counts(
+    labels: list[str], warned: bool
+) -> None:
+    unscored: Any = SimpleNamespace(pool=SimpleNamespace(labels=dict))
+    read = [row(place, labeler_label=label) for place, label in enumerate(labels)]
+    written = [row(place, role="generator", labeler_label="river") for place in range(40)]
+    warnings = lopsided(unscored, [*read, *written, row(99)])
+    assert ["data.pool: the labeler calls 39 of 40 texts 'fruit'" in one for one in warnings] == [
+        True
+    ] * warned
+    scored: Any = SimpleNamespace(pool=SimpleNamespace(labels=lambda: {"metal": 5, "fruit": 5}))
+    assert not lopsided(scored, read)
 
 
 def test_an_ordinary_pool_is_not_warned_of(pool_task: Path) -> None:
@@ -543,6 +711,14 @@ def test_a_pool_without_a_labeler_or_of_entities_is_refused(pool_task: Path, llm
         evokd_on(pool_task, llm, "task.kind=ner")
 
 
+@pytest.mark.parametrize("setting", ["mode=paper", "noise=mixture"])
+def test_evokd_with_a_pool_refuses_what_is_for_llkd(
+    pool_task: Path, llm: FakeLLM, setting: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"{setting.replace('=', ' ')} is for the strategy llkd"):
+        evokd_on(pool_task, llm, f"strategy.{setting}")
+
+
 def test_only_what_the_pool_lacks_is_to_be_written() -> None:
     wanted, probes = {"a": 4, "b": 4, "c": 4}, {"a": 2, "b": 2}
     assert still_wanted(wanted, probes, {"a": 100, "b": 3}) == ({"b": 3, "c": 4}, {})
@@ -559,10 +735,19 @@ def test_several_texts_a_call_get_the_labels_of_their_own(
     assert all(one.labeler_label == true_label(one.text) for one in rows)
     assert all(0 < (one.labeler_confidence or 0) <= 1 for one in rows)
     several = [one for one in llm.requests if "t1: " in json.dumps(one["messages"])]
-    assert 0 < len(several) < len(rows) * (1 if logprobs else 3)
-    plan = {one.role: one.calls for one in api.plan(pool_task).roles}
-    more = api.plan(pool_task, overrides=["strategy.texts_per_label=5"])
-    assert {one.role: one.calls for one in more.roles}["labeler"] == plan["labeler"] / 5
+    assert len(several) == 2 * 2 * (1 if logprobs else 3)
+
+
+@pytest.mark.parametrize("together", [1, 4, 7, 20])
+def test_a_call_has_as_many_texts_as_it_may_however_many_calls_are_open(
+    pool_task: Path, together: int
+) -> None:
+    several = f"strategy.texts_per_label={together}"
+    result = run(pool_task, several, "strategy.critic=false", "agents.labeler.max_concurrency=4")
+    asked = [one for one in purposes(RunDirectory(result.path).calls) if one.startswith("label")]
+    assert len(asked) == 2 * math.ceil(10 / together)
+    plan = {one.role: one.calls for one in api.plan(pool_task, overrides=[several]).roles}
+    assert plan["labeler"] == len(asked)
 
 
 def test_where_a_reply_on_several_texts_is_of_no_use_each_is_asked_alone(
@@ -613,3 +798,41 @@ def test_a_run_that_dies_in_a_node_goes_on_and_asks_nothing_twice(
     paid = [one for one in purposes(directory.calls, cached=False) if one != "probe"]
     read = [one for one in paid if one.split(":")[0] in ("calibrate", "label")]
     assert len(read) == len(set(read)) == 60 + 20
+
+
+@pytest.mark.parametrize(
+    ("where", "tokens"),
+    [("evokd.graph.calibrating.measure", 5500), ("evokd.graph.reading.by_id", 60)],
+)
+def test_a_run_that_dies_near_its_budget_keeps_what_it_paid_for(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch, where: str, tokens: int
+) -> None:
+    module, _, name = where.rpartition(".")
+    real, died = getattr(import_module(module), name), list[bool]()
+
+    def dies_once(*arguments: Any) -> Any:
+        if not died:
+            died.append(True)
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(where, dies_once)
+    changes = [f"budget.output_tokens={tokens}", "agents.labeler.max_concurrency=1"]
+    if calibrates := where.endswith("measure"):
+        give_gold(pool_task)
+        changes.append("data.validation=validation.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        run(pool_task, *changes)
+    directory = RunDirectory(pool_task.parent / "runs" / "r")
+    bought = [one for one in purposes(directory.calls) if one != "probe"]
+    assert bought
+    again = resume_run(directory, emit=lambda event: None)
+    if calibrates:
+        found = again.report["reliability"]
+        assert found["rows"] == len(bought) > 50  # a tenth of the budget
+        assert found["spent"]["output_tokens"] == 10 * len(bought)
+    else:
+        labelled = {f"label:{one.id}" for one in samples(again) if one.labeler_label}
+        assert set(bought) <= labelled
+    paid = purposes(directory.calls, cached=False)
+    assert len(paid) == len(set(paid))

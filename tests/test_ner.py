@@ -241,6 +241,47 @@ def test_of_two_types_of_one_place_the_surer_one_stays() -> None:
     assert found.lost == ()
 
 
+def test_every_spelling_that_is_named_is_found() -> None:
+    text = "PARIS (Reuters) - Paris is big"
+    named = ("PARIS", "place"), ("Paris", "place")
+    assert grounded(text, *named) == list(named)
+
+
+def test_another_word_of_the_same_letters_keeps_its_own_type() -> None:
+    text = "US troops told us"
+    found = ground(text, [Mention("US", "place", 0.6), Mention("us", "person", 0.9)])
+    assert [(text[one.start : one.end], one.label) for one in found.entities] == [
+        ("US", "place"),
+        ("us", "person"),
+    ]
+
+
+def test_a_spelling_that_is_not_there_yields_to_one_that_is() -> None:
+    assert grounded("Rome", ("ROME", "person"), ("Rome", "place")) == [("Rome", "place")]
+
+
+SPELLINGS = ("us", "US", "Us", "uS")
+
+
+@given(st.lists(st.sampled_from(SPELLINGS), min_size=1, max_size=6), st.data())
+def test_of_spellings_that_stand_there_each_word_has_the_type_of_its_own(
+    words: list[str], data: st.DataObject
+) -> None:
+    labels = {word: data.draw(st.sampled_from(LABELS)) for word in sorted(set(words))}
+    named = data.draw(st.permutations(sorted(labels.items())))
+    assert grounded(" ".join(words), *named) == [(word, labels[word]) for word in words]
+
+
+@given(
+    st.lists(st.sampled_from(SPELLINGS), min_size=1, max_size=4),
+    st.lists(st.sampled_from((*SPELLINGS, "them", "'them'", "'us'")), max_size=6),
+)
+def test_what_is_lost_has_no_place_in_any_spelling(words: list[str], named: list[str]) -> None:
+    mentions = [Mention(word, "place") for word in named]
+    lost = ground(" ".join(words), mentions).lost
+    assert lost == tuple(one for one in mentions if "them" in one.text)
+
+
 @given(with_entities(), st.text(max_size=3))
 def test_whatever_is_named_the_entities_found_are_valid(
     row: tuple[str, list[Entity]], other: str

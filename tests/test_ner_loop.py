@@ -142,12 +142,14 @@ def test_the_report_shows_marked_texts_and_kinds_of_mistakes(
 def test_one_pass_strategies_have_the_entities_named(
     tmp_path: Path, llm: FakeLLM, tiny_student: Path, strategy: str, roles: set[str]
 ) -> None:
-    task = ner_task(tmp_path, llm, tiny_student, strategy={"name": strategy, "rounds": 1})
+    settings = {"name": strategy, "rounds": 1, "noise": "mixture"}
+    task = ner_task(tmp_path, llm, tiny_student, strategy=settings)
     assert {one.role for one in plan(task).roles} == roles
     result = distill(task, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
     assert {role for role, used in result.report["teacher"].items() if used["calls"]} == roles
     samples = RunDirectory(result.path).read_samples()
     assert any(one.entities for one in samples if one.accepted)
+    assert result.report["rounds"][-1]["ignored_tokens"] is not None
 
 
 @pytest.mark.parametrize("strategy", ["fewshot", "fullshot"])

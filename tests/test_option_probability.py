@@ -209,5 +209,24 @@ def test_every_answer_of_a_reply_has_its_own_probabilities() -> None:
     assert second == pytest.approx({"fruit": 0.75, "metal": 0.25})
 
 
+def test_an_answer_among_several_competes_with_longer_labels_at_its_closing_quote() -> None:
+    tokens = [
+        token('{"t1": "', p=1.0),
+        token("card", p=0.9, bank=0.1),
+        spelled('", "card": "', 0.45, {"_lost": math.log(0.45), '"}': math.log(0.1)}),
+        token("card", p=1.0),
+        token("_lost", p=0.6, QUOTE=0.4),
+        token('"}', p=1.0),
+    ]
+    first, second = label_probabilities(tokens, ["card", "card_lost"], [*CARDS, "bank"])
+    bank = 0.1
+    assert first == pytest.approx(
+        {"card": 0.9 * 0.55, "card_lost": 0.9 * 0.45, "card_arrival": 0.0, "bank": bank}
+    )
+    assert second == pytest.approx(
+        {"card": 0.4, "card_lost": 0.6, "card_arrival": 0.0, "bank": 0.0}
+    )
+
+
 def test_of_an_answer_that_no_token_spells_nothing_is_known() -> None:
     assert label_probabilities([], ["metal"], ["fruit", "metal"]) == [None]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import hashlib
 import json
 import random
+import sys
+import tempfile
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from evokd.errors import DataError, StorageError
+from evokd.errors import ConfigError, DataError, StorageError
 from evokd.store.pool import Pool, Scored
-from evokd.tasks.pool import BrokenRow, PoolRow, digest_of_pool, read_pool
+from evokd.tasks.pool import MOST_LINES, BrokenRow, PoolRow, digest_of_pool, read_pool
 
 
 def texts(path: Path) -> list[str]:
@@ -101,6 +108,58 @@ def test_a_csv_row_that_is_not_utf8_or_too_short_is_broken(tmp_path: Path) -> No
     assert [place for place, _ in broken(path)] == ["pool.csv:2", "pool.csv:3"]
 
 
+@given(st.lists(st.text('ab,"\n é', min_size=1).filter(str.strip), min_size=1))
+def test_whatever_csv_can_hold_is_read(rows: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pool.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([["id", "text"], *enumerate(rows)])
+        assert texts(path) == rows
+        assert not broken(path)
+
+
+def test_a_csv_row_with_too_many_or_too_few_fields_is_broken(tmp_path: Path) -> None:
+    path = tmp_path / "pool.csv"
+    path.write_text("text\nfine\n\nmy card, which I ordered, is lost\nfine, too\nlast\n")
+    assert texts(path) == ["fine", "last"]
+    assert broken(path) == [
+        ("pool.csv:4", "3 fields where the header has 1"),
+        ("pool.csv:5", "2 fields where the header has 1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        'after it\n"two\nlines"\n"a ""quote"""\n',
+        'he said "yes"\nafter it\n',
+        "".join(f"row {place}\n" for place in range(MOST_LINES + 5)),
+        "",
+    ],
+)
+def test_an_unclosed_quote_costs_its_own_line_only(tmp_path: Path, rest: str) -> None:
+    path = tmp_path / "pool.csv"
+    path.write_text(f"text\n{rest}")
+    others = texts(path)
+    path.write_text(f'text\nfirst\n"never closed\n{rest}')
+    assert texts(path) == ["first", *others]
+    ((place, why),) = broken(path)
+    assert place == "pool.csv:3"
+    assert "a quote that is not closed" in why
+
+
+def test_an_unclosed_quote_holds_no_more_than_so_many_lines_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "pool.csv"
+    path.write_text('text\n"never closed\n' + "".join(f"row {n}\n" for n in range(200_000)))
+    rows = read_pool(path)
+    tracemalloc.start()
+    assert isinstance(next(rows), BrokenRow)
+    assert isinstance(next(rows), PoolRow)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 20
+
+
 def test_a_csv_without_the_column_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pool.csv"
     path.write_text("label,sentence\na,b\n")
@@ -130,6 +189,102 @@ def test_a_saved_dataset_is_read(tmp_path: Path) -> None:
     assert texts(tmp_path / "both" / "train") == ["one", "two"]
 
 
+def test_a_folder_of_compressed_texts_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"\xef\xbb\xbfone\r\nline"))
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"two" * 5000)[:-20])
+    (tmp_path / "c.txt.gz").write_bytes(b"no gzip")
+    (tmp_path / "d.txt").write_text("three")
+    assert texts(tmp_path) == ["one\nline", "three"]
+    assert broken(tmp_path) == [
+        ("b.txt.gz", "not a complete gzip file"),
+        ("c.txt.gz", "not a complete gzip file"),
+    ]
+
+
+def test_a_folder_of_tables_is_read_with_all_its_splits(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pytest.importorskip("pyarrow").table
+    (tmp_path / "data").mkdir()
+    (tmp_path / "README.md").write_text("a card")
+    (tmp_path / "dataset_info.json").write_text("{}")
+    rows = {"label": [0, 1, 0], "text": ["one", None, "two"]}
+    parquet.write_table(table(rows), tmp_path / "data" / "train-00000-of-00001.parquet")
+    (tmp_path / "data" / "test.jsonl").write_text('{"text": "three"}\n{broken\n')
+    (tmp_path / "more.csv").write_text("text\nfour\n")
+    assert texts(tmp_path) == ["three", "one", "two", "four"]
+    assert broken(tmp_path) == [
+        ("data/test.jsonl:2", "not valid JSON"),
+        ("data/train-00000-of-00001.parquet:2", "no column text that holds a string"),
+    ]
+    assert texts(tmp_path / "data" / "train-00000-of-00001.parquet") == ["one", "two"]
+
+
+def test_parquet_is_read_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [f"text {place}" for place in range(5)]
+    parquet.write_table(
+        pytest.importorskip("pyarrow").table({"text": rows}), tmp_path / "a.parquet"
+    )
+    monkeypatch.setattr("evokd.tasks.pool.BATCH", 2)
+    asked: list[int] = []
+    read = parquet.ParquetFile.iter_batches
+
+    def listen(self: Any, batch_size: int, columns: list[str]) -> Iterator[Any]:
+        for batch in read(self, batch_size, columns=columns):
+            asked.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", listen)
+    pool = read_pool(tmp_path)
+    assert [next(pool).place for _ in range(2)] == ["a.parquet:1", "a.parquet:2"]
+    assert asked == [2]
+    assert len(list(pool)) == 3
+
+
+def test_parquet_that_cannot_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "pool.parquet"
+    path.write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        texts(path)
+    parquet.write_table(pytest.importorskip("pyarrow").table({"sentence": ["one"]}), path)
+    with pytest.raises(DataError, match="has the columns sentence; expected text"):
+        texts(path)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ConfigError, match="pip install pyarrow"):
+        texts(path)
+
+
+def test_a_folder_that_is_no_pool_is_refused_with_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "dataset_info.json").write_text("{}")
+    (tmp_path / "data-00000-of-00001.arrow").write_bytes(b"")
+    found = r"holds 1 \.arrow, 1 \.json \(dataset_info\.json without state\.json.*expected \.jsonl"
+    with pytest.raises(DataError, match=found):
+        texts(tmp_path)
+    for number in range(50):
+        (tmp_path / f"a.{number}").touch()
+    with pytest.raises(DataError, match=r"data\.pool") as told:
+        texts(tmp_path)
+    assert len(str(told.value)) < 500
+    for number in range(50):
+        (tmp_path / f"a.{number}").unlink()
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "b.csv").write_text("text\ntwo\n")
+    with pytest.raises(DataError, match=r"1 \.csv, 1 \.json, 1 \.txt.*name the folder or the file"):
+        texts(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["state.json", "data-00000-of-00001.arrow"])
+def test_a_saved_dataset_that_lacks_a_file_is_refused(tmp_path: Path, missing: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict({"text": ["one"]}).save_to_disk(str(tmp_path))
+    (tmp_path / missing).unlink()
+    with pytest.raises(DataError, match=r"data\.pool: .*(\.arrow|cannot be read).*\.jsonl"):
+        texts(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["missing.jsonl", "pool.parquet", ""])
 def test_what_is_no_pool_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"data\.pool"):
@@ -142,6 +297,18 @@ def test_the_digest_sees_every_file(tmp_path: Path) -> None:
     assert before == digest_of_pool(tmp_path)
     (tmp_path / "a.txt").write_text("two")
     assert digest_of_pool(tmp_path) != before
+
+
+def test_the_digest_is_over_the_files_in_the_order_of_their_paths(tmp_path: Path) -> None:
+    for name in ("a/z.txt", "a/b/y.txt", "a.txt", "a b.txt", "B.txt", "a-b/x.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    digest = hashlib.sha256()
+    for path in sorted(one for one in tmp_path.rglob("*") if one.is_file()):
+        digest.update(f"{path.name}\n{path.stat().st_size}\n".encode() + path.read_bytes())
+    assert digest_of_pool(tmp_path) == digest.hexdigest()[:16]
+    assert texts(tmp_path) == ["B.txt", "a/b/y.txt", "a/z.txt", "a b.txt", "a-b/x.txt", "a.txt"]
 
 
 # Storing

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
 from evokd.agents.attributes import find_attributes
 from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
-from evokd.agents.critic import ACCEPT, FAULTS, Critic, Repaired, Verdict
+from evokd.agents.critic import ACCEPT, FAULTS, WRONG_LABEL, Critic, Repaired, Verdict
 from evokd.agents.generator import Assignment, Order, generate_texts
 from evokd.agents.labeler import SHOWN_GOLD, label_text, name_entities, shown_gold
 from evokd.agents.parsing import complete_texts, validated
@@ -555,6 +555,28 @@ def test_the_analyst_sees_confusions_right_related_scores_and_open_weaknesses() 
         assert part in user
 
 
+@pytest.mark.parametrize(
+    ("label", "predicted", "error", "told"),
+    [
+        ("place", "none", "missed", "is place, student missed it (0.50)"),
+        ("none", "place", "spurious", "is no entity, student said place (0.50)"),
+        ("place", "person", "wrong type", "is place, student said person (0.50)"),
+        (
+            "place",
+            "place",
+            "wrong boundary",
+            "is place, student found it too short or too long (0.50)",
+        ),
+    ],
+)
+def test_related_mistakes_in_entities_say_their_kind(
+    label: str, predicted: str, error: str, told: str
+) -> None:
+    related = [Shown("in New York", label, predicted, 0.5, error, "York")]
+    user = analyzed(Findings(wrong=[ROW], right=[], related=related))[1].user
+    assert f'- "in New York": "York" {told}' in user
+
+
 def test_what_is_not_known_yet_is_said() -> None:
     user = analyzed(Findings(wrong=[ROW], right=[]))[1].user
     assert user.count("(none)") == 3
@@ -651,6 +673,15 @@ def test_the_critic_is_told_what_one_text_is() -> None:
 
 def test_a_fault_named_with_hesitation_is_accepted_and_keeps_the_probability_of_yes() -> None:
     assert judged(("unclear", 0.55, {"yes": 0.45}))[0] == Verdict(ACCEPT, 0.45)
+
+
+@pytest.mark.parametrize(("said", "verdict"), [("arrival", ACCEPT), ("lost", WRONG_LABEL)])
+def test_of_a_text_that_somebody_wrote_only_the_label_is_asked(said: str, verdict: str) -> None:
+    listener = Listener((said, 0.7, {"arrival": 0.3} if said == "lost" else {}))
+    critic = Critic(as_teacher(listener), load_prompt("critic", KIND), "card", LABELS, [], 0.4)
+    found = critic.judge_label("it is gone", "arrival", "lost", CALL)
+    assert found == Verdict(verdict, 0.7 if said == "arrival" else 0.3)
+    assert listener.options == [["lost", "arrival"]]
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -206,7 +206,13 @@ def test_quantised_weights_are_refused(tiny_reasoner: Path, tmp_path: Path) -> N
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="quantised weights, which cannot be fine-tuned"):
-        check_causal(str(tmp_path))
+        check_causal(str(tmp_path), 64)
+
+
+def test_a_student_that_reads_fewer_tokens_is_refused(tiny_reasoner: Path) -> None:
+    check_causal(str(tiny_reasoner), 1024)
+    with pytest.raises(ConfigError, match=r"max_length: found 1025, .* reads 1024 tokens at most"):
+        check_causal(str(tiny_reasoner), 1025)
 
 
 def templated(tiny_reasoner: Path, folder: Path, template: str) -> Path:
@@ -227,7 +233,7 @@ def test_a_template_without_a_system_turn_has_all_in_the_user_s(
     tiny_reasoner: Path, tmp_path: Path
 ) -> None:
     folder = templated(tiny_reasoner, tmp_path, REFUSES_SYSTEM)
-    check_causal(str(folder))
+    check_causal(str(folder), 64)
     tokenizer = load_tokenizer(str(folder))
     text = tokenizer.decode(prompt_ids(tokenizer, "Add.", QUESTIONS[0]))
     assert text.startswith("[user] Add.\nExplain")
@@ -239,7 +245,7 @@ def test_a_template_that_refuses_every_question_is_named_before_the_start(
 ) -> None:
     folder = templated(tiny_reasoner, tmp_path, "{{ raise_exception('never') }}")
     with pytest.raises(ConfigError, match="refuses a question: never"):
-        check_causal(str(folder))
+        check_causal(str(folder), 64)
 
 
 def test_a_model_that_says_no_longest_length_is_asked_whatever_the_length(untrained: Path) -> None:
@@ -253,6 +259,6 @@ def test_a_model_that_is_no_language_model_is_refused(tiny_student: Path, tmp_pa
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "vit"}))
     with pytest.raises(ConfigError, match="student.model"):
-        check_causal(str(folder))
+        check_causal(str(folder), 64)
     with pytest.raises(ConfigError, match="student.model"):
-        check_causal("no/such-model")
+        check_causal("no/such-model", 64)

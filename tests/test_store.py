@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -274,6 +275,14 @@ def test_the_outcome_of_a_closed_call_can_be_changed(ledger: Ledger) -> None:
     ledger.mark_outcome(call, "unusable reply")
     assert ledger.counts() == {"unusable reply": 1}
     assert ledger.budget_spent()["output_tokens"] == 6
+
+
+def test_a_ledger_that_cannot_be_read_is_a_storage_error(ledger: Ledger, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "calls.sqlite") as other:
+        other.execute("DROP TABLE calls")
+    other.close()
+    with pytest.raises(StorageError, match=r"calls\.sqlite: no such table"):
+        ledger.counts()
 
 
 def test_a_full_disk_under_the_ledger_is_a_storage_error(ledger: Ledger, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+import torch
 from fake_llm import FILLERS, WORDS
 from transformers import AutoTokenizer
 
@@ -18,10 +19,17 @@ from evokd.tools.tagger import (
     Tagger,
     case_of,
     cut_windows,
+    read_rows,
     tags_of,
     train_tagger,
 )
-from evokd.tools.training import TrainingRow
+from evokd.tools.training import (
+    Lesson,
+    RowChoice,
+    TrainingRow,
+    _load_pretrained,
+    fit_lesson,
+)
 
 LABELS = ["fruit", "metal"]
 WINDOW = 16
@@ -132,6 +140,66 @@ def test_a_tag_inside_nothing_begins_an_entity(
     ]
     assert [one.confidence for one in said.entities] == pytest.approx([0.9] * 4)
     assert (said.label, said.confidence) == ("fruit", 0.9)
+
+
+def lesson_with_planted_tags(
+    tiny_student: Path, noise: Literal["none", "mixture"], generated: bool = True
+) -> tuple[Lesson, set[tuple[int, int]], set[tuple[int, int]]]:
+    """Teach 20 gold rows and 80 generated ones; some fillers of the latter are called fruits.
+
+    Returns:
+        the lesson after it; (row, word) of what was planted; the same of all other tokens.
+    """
+    rng = random.Random(0)
+    right = [sentence(rng) for _ in range(100)]
+    planted = {(at, 0) for at in range(20, 100, 10)}
+    rows = [
+        replace(
+            row,
+            entities=(Entity(start=0, end=row.text.index(" "), label="fruit"), *row.entities),
+        )
+        if (at, 0) in planted
+        else row
+        for at, row in enumerate(right)
+    ]
+    if generated:
+        rows = [*rows[:20], *(replace(row, confidence=0.9) for row in rows[20:])]
+    settings = StudentSection(
+        model="", max_length=WINDOW, min_steps=60, max_steps=60, threads=1, learning_rate=0.01,
+        freeze_embeddings=False,
+    )  # fmt: skip
+    tags = tags_of(LABELS)
+    choice = RowChoice(selection="random", noise=noise)
+    torch.manual_seed(0)
+    model, tokenizer = _load_pretrained(Tagger.kind, str(tiny_student), tags, settings)
+    lesson = read_rows(model, tokenizer, rows, tags, settings, choice)
+    fit_lesson(model, lambda: lesson, settings, 0)
+    words = {(at, word) for at, row in enumerate(rows) for word in range(len(row.text.split()))}
+    return lesson, planted, words - planted
+
+
+def test_halfway_more_of_the_wrong_tags_are_left_out_than_of_the_others(tiny_student: Path) -> None:
+    lesson, planted, others = lesson_with_planted_tags(tiny_student, "mixture")
+    assert lesson.ignored is not None
+    shares = [len(lesson.ignored & some) / len(some) for some in (planted, others)]
+    assert shares[0] > 0.8 > 0.15 > shares[1]
+    assert min(row for row, _ in lesson.ignored) >= 20  # gold rows are learnt to the end
+
+
+def test_without_noise_or_generated_rows_every_token_is_learnt(tiny_student: Path) -> None:
+    assert lesson_with_planted_tags(tiny_student, "none")[0].ignored is None
+    assert lesson_with_planted_tags(tiny_student, "mixture", generated=False)[0].ignored is None
+
+
+def test_a_batch_of_which_nothing_is_left_teaches_nothing(
+    tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evokd.tools.tagger.noisy_rows", lambda losses: range(len(losses)))
+    monkeypatch.setattr("evokd.tools.tagger.HALF", -1.0)
+    lesson, planted, others = lesson_with_planted_tags(tiny_student, "mixture")
+    generated = {one for one in planted | others if one[0] >= 20}
+    assert lesson.ignored == generated
+    assert lesson.loss_of(list(range(20, 30))).item() == 0.0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evokd import config
 from evokd.tools.thresholds import (
@@ -10,6 +12,7 @@ from evokd.tools.thresholds import (
     ThresholdSelection,
     normalized_entropy,
     step_selection,
+    surest,
 )
 
 
@@ -22,30 +25,47 @@ def test_entropy_is_nought_where_one_label_has_all_and_one_where_all_have_the_sa
 
 def test_a_threshold_follows_all_rows_and_the_rows_of_its_label() -> None:
     threshold = MovingThreshold(["a", "b"], momentum=0.5)
-    assert threshold.of("a") == threshold.of("b") == 0.5
     threshold.update([0.9, 0.7, 0.4], ["a", "a", "b"])
-    # τ = 0.5 · 0.5 + 0.5 · 2/3 = 7/12; ρ(a) = 0.25 + 0.4 = 0.65; ρ(b) = 0.25 + 0.2 = 0.45
-    assert threshold.of("a") == pytest.approx(7 / 12)
-    assert threshold.of("b") == pytest.approx(7 / 12 * 0.45 / 0.65)
+    # the first batch's own means: τ = 2/3, ρ(a) = 0.8, ρ(b) = 0.4
+    assert threshold.of("a") == pytest.approx(2 / 3)
+    assert threshold.of("b") == pytest.approx(1 / 3)
     threshold.update([0.2], ["b"])
-    # τ = 7/24 + 0.1; ρ(a) stays; ρ(b) = 0.225 + 0.1 = 0.325
-    assert threshold.of("a") == pytest.approx(7 / 24 + 0.1)
-    assert threshold.of("b") == pytest.approx((7 / 24 + 0.1) * 0.5)
+    # τ = (0.5 · 1/3 + 0.5 · 0.2) / 0.75 = 16/45; ρ(a) stays 0.8
+    # ρ(b) = (0.5 · 0.2 + 0.5 · 0.2) / 0.75 = 4/15
+    assert threshold.of("a") == pytest.approx(16 / 45)
+    assert threshold.of("b") == pytest.approx(16 / 45 / 3)
+
+
+def test_a_threshold_acts_from_the_first_batch_on() -> None:
+    threshold = MovingThreshold(["a", "b", "c", "d"])
+    threshold.update([0.9] * 4, ["a", "b", "c", "d"])
+    assert threshold.of("c") == pytest.approx(0.9)
+
+
+@given(st.floats(0.0, 1.0), st.integers(1, 50))
+def test_a_value_that_all_rows_share_reaches_the_threshold(value: float, batches: int) -> None:
+    threshold = MovingThreshold(["a", "b", "c"])
+    for _ in range(batches):
+        threshold.update([value] * 3, ["a", "b", "b"])
+    assert threshold.is_reached(value, "a")
+    assert threshold.is_reached(value, "b")
 
 
 def test_an_empty_batch_moves_nothing() -> None:
     threshold = MovingThreshold(["a", "b"])
     threshold.update([], [])
-    assert threshold.of("a") == 0.5
+    assert threshold.of("a") == 0.0
+    threshold.update([0.8], ["a"])
+    threshold.update([], [])
+    assert threshold.of("a") == pytest.approx(0.8)
+    assert threshold.of("b") == 0.0
 
 
 def test_a_row_is_kept_where_the_teacher_is_sure_and_the_student_is_not() -> None:
     selection = ThresholdSelection(["a", "b"], momentum=0.5)
     weights = selection.weigh([0.9, 0.7, 0.4, 0.8], [0.6, 0.9, 0.8, 0.1], ["a", "a", "b", "b"])
-    # confidence:  τ = 0.25 + 0.35 = 0.6; ρ(a) = 0.25 + 0.4 = 0.65, ρ(b) = 0.25 + 0.3 = 0.55
-    #              τ(a) = 0.6, τ(b) = 0.6 · 0.55 / 0.65 = 0.508: the third is out
-    # uncertainty: τ = 0.25 + 0.3 = 0.55; ρ(a) = 0.25 + 0.375 = 0.625, ρ(b) = 0.25 + 0.225 = 0.475
-    #              τ(a) = 0.55, τ(b) = 0.418: the fourth is out
+    # confidence:  τ = 0.7; ρ(a) = 0.8, ρ(b) = 0.6; τ(a) = 0.7, τ(b) = 0.525: the third is out
+    # uncertainty: τ = 0.6; ρ(a) = 0.75, ρ(b) = 0.45; τ(a) = 0.6, τ(b) = 0.36: the fourth is out
     assert weights == pytest.approx([0.54, 0.63, 0.0, 0.0])
 
 
@@ -55,6 +75,18 @@ def test_a_lopsided_teacher_still_keeps_rows_of_the_label_it_is_unsure_of() -> N
     kept = selection.weigh(sure, unsure, ["a"] * 6 + ["b"] * 2)
     assert kept[6] > 0  # a cut at 0.8 would leave no row of b
     assert kept[7] == 0
+
+
+def test_the_surest_rows_are_a_share_of_every_label() -> None:
+    confidences = [0.9, 0.99, 0.8, 0.95, 0.5, 0.4, 0.3]
+    labels = ["a", "a", "a", "a", "b", "b", "c"]
+    assert surest(confidences, labels, 0.5) == {1, 3, 4, 6}
+    assert surest(confidences, labels, 0.25) == {1, 4, 6}
+    assert surest(confidences, labels, 1.0) == set(range(7))
+
+
+def test_of_rows_that_are_equally_sure_a_share_is_kept_too() -> None:
+    assert surest([1.0] * 8, ["a"] * 8, 0.25) == {0, 1}
 
 
 @pytest.mark.parametrize(("weighting", "weight"), [("product", 0.45), ("sum", 1.4), ("one", 1.0)])
@@ -69,8 +101,8 @@ def test_what_a_kept_row_counts(weighting: str, weight: float) -> None:
 def test_one_threshold_alone_looks_at_its_own_signal(name: str, kept: list[float]) -> None:
     selection = step_selection(name, ["a", "b"], "product", 0)
     assert selection is not None
-    # confidence:  τ(a) = 0.45 + 0.06 = 0.51, τ(b) = 0.51 · 0.53 / 0.49 is more than one row of b
-    # uncertainty: a: 0.1, 0.9; b: 0.7
+    # confidence:  τ = 0.6; ρ(a) = 0.5, ρ(b) = 0.8; τ(a) = 0.375, τ(b) = 0.6
+    # uncertainty: τ = 17/30; ρ(a) = 0.5, ρ(b) = 0.7; τ(a) = 0.405, τ(b) = 0.567
     assert selection.weigh([0.9, 0.1, 0.8], [0.1, 0.9, 0.7], ["a", "a", "b"]) == kept
 
 

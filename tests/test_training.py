@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from fake_llm import WORDS
+from transformers import BertConfig, RobertaConfig, T5Config, XLNetConfig
 
 from evokd.config import StudentSection
 from evokd.errors import ConfigError, StorageError
@@ -27,6 +28,8 @@ from evokd.tools.training import (
     TrainingResult,
     TrainingRow,
     balanced_batches,
+    check_length,
+    check_pretrained,
     plan_schedule,
     read_training_rows,
     train,
@@ -239,6 +242,29 @@ def test_the_result_tells_what_was_done(tiny_student: Path, tmp_path: Path) -> N
 def test_weights_that_cannot_be_loaded_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="student.model: cannot load .*absent"):
         teach(tmp_path / "absent", tmp_path / "out")
+
+
+def test_texts_longer_than_the_student_reads_are_refused(tiny_student: Path, taught: Path) -> None:
+    for folder in (tiny_student, taught):
+        check_pretrained(str(folder), 64)
+        with pytest.raises(ConfigError, match=r"max_length: found 65, .* reads 64 tokens at most"):
+            check_pretrained(str(folder), 65)
+
+
+@pytest.mark.parametrize(
+    ("config", "most"),
+    [
+        (RobertaConfig(max_position_embeddings=514), 512),
+        (BertConfig(max_position_embeddings=512), 512),
+        (XLNetConfig(), None),
+        (T5Config(), None),
+    ],
+)
+def test_a_config_says_how_many_tokens_are_read(config: Any, most: int | None) -> None:
+    check_length(config, "it", most or 8192)
+    if most:
+        with pytest.raises(ConfigError, match=f"found {most + 1}, but it reads {most} tokens"):
+            check_length(config, "it", most + 1)
 
 
 def test_a_full_disk_while_the_student_is_saved_is_a_storage_error(

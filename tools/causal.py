@@ -16,7 +16,7 @@ from evokd.config import StudentSection
 from evokd.errors import ConfigError
 from evokd.store.files import storage_errors
 from evokd.tools.student import load_libraries
-from evokd.tools.training import cannot_load, save_model
+from evokd.tools.training import cannot_load, check_length, save_model, tokens_read
 
 CONVERTED = "float16"
 
@@ -64,17 +64,11 @@ def longest_read(source: str) -> int | None:
     return tokens_read(config)
 
 
-def tokens_read(config: Any) -> int | None:
-    """Return how many tokens a model of this config reads; None: it does not say."""
-    most: int | None = getattr(config, "max_position_embeddings", None)
-    return most
-
-
-def check_causal(source: str) -> None:
+def check_causal(source: str, max_length: int) -> None:
     """Check that a student that reasons can be loaded, asked and trained, without its weights.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or it does not read texts of `max_length` tokens.
     """
     _, transformers = load_libraries()
     if _gguf_in(Path(source)):
@@ -94,6 +88,7 @@ def check_causal(source: str) -> None:
             f"student.model: {source} is no causal language model ({config.model_type}); "
             "task.kind reasoning needs one, such as local:smollm2-135m-instruct"
         )
+    check_length(config, source, max_length)
     try:
         as_prompt(tokenizer, "Add.", "What is 3 plus 4?")
     except TemplateError as error:

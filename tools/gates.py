@@ -225,26 +225,30 @@ def settle_label(
     return sample.model_copy(update={"label": sample.labeler_label})
 
 
-def reject_worn_entities(
-    samples: Sequence[Sample], known: Iterable[Example | Sample], most: int
-) -> list[Sample]:
-    """Return the samples, those rejected that name nothing but entities in use `most` times.
+class EntityUses:
+    """How often each entity is named, in texts that stay.
 
     A small generator writes about the same few names, and a student learns them by heart.
 
     Args:
-        known: seeds and accepted samples of earlier rounds.
+        rows: seeds and accepted samples.
+        most: how many uses wear an entity out.
     """
-    accepted = (one for one in samples if one.accepted)
-    used = Counter(name for row in (*known, *accepted) for name in entity_names(row))
-    result = []
-    for sample in samples:
-        names = entity_names(sample) if sample.accepted is None else set()
-        worn = bool(names) and all(used[name] >= most for name in names)
-        result.append(sample.rejected("entity_worn") if worn else sample)
-        if not worn:
-            used.update(names)
-    return result
+
+    def __init__(self, rows: Iterable[Example | Sample], most: int) -> None:
+        self._most = most
+        self._uses: Counter[str] = Counter()
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Example | Sample) -> None:
+        """Count a text that stays."""
+        self._uses.update(entity_names(row))
+
+    def are_worn(self, row: Example | Sample) -> bool:
+        """Whether a text names something, and nothing but entities that are worn out."""
+        names = entity_names(row)
+        return bool(names) and all(self._uses[name] >= self._most for name in names)
 
 
 def entity_names(row: Example | Sample) -> set[str]:
@@ -264,22 +268,32 @@ def is_outvoted(sample: Sample) -> bool:
     return sample.guesses.count(other) > sample.guesses.count(sample.intended_label)
 
 
-def balance(samples: Sequence[Sample], caps: Mapping[str, int]) -> list[Sample]:
-    """Return the samples, those beyond a label's cap rejected; the surest stay.
+def balance(
+    samples: Sequence[Sample], caps: Mapping[tuple[str, str], int], uses: EntityUses
+) -> list[Sample]:
+    """Return the samples, those with worn entities or beyond a label's cap rejected.
 
-    Only samples that are still pending count; ties keep their order.
+    The surest stay; ties keep their order. Only samples that are still pending count.
+
+    Args:
+        caps: (split, label) → how many may stay.
+        uses: of the entities before; those of samples that stay are counted.
     """
     order = sorted(range(len(samples)), key=lambda index: -_sureness(samples[index]))
-    taken: Counter[str] = Counter()
+    taken: Counter[tuple[str, str]] = Counter()
     result = list(samples)
     for index in order:
         sample = samples[index]
         if sample.accepted is not None or sample.label is None:
             continue
-        if taken[sample.label] >= caps.get(sample.label, 0):
+        part = sample.split, sample.label
+        if taken[part] >= caps.get(part, 0):
             result[index] = sample.rejected("balance")
+        elif uses.are_worn(sample):
+            result[index] = sample.rejected("entity_worn")
         else:
-            taken[sample.label] += 1
+            taken[part] += 1
+            uses.add(sample)
     return result
 
 

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 SENTENCE = re.compile(r"[^.!?\n]+[.!?]*\s*|[.!?\n]+\s*")
+# Characters from the answer or its reader to the label. No gap is unbounded: who writes a text must
+# not choose how long it takes to be read.
+BETWEEN = 200
 # Where an order may begin within a sentence.
 AFTER = (
     r"(?:^|[,;:(\-–—\"'\[]\s*"
@@ -39,7 +42,7 @@ VERBS = (
 )
 MARKUP = (
     r"<\|[a-z_]+\|>|\[/?(?:inst|sys)\]|<</?sys>>"
-    r"|^\s*#*\s*(?:system|assistant|instructions?)\s*:"
+    r"|^\s*(?:#+\s*)?(?:system|assistant|instructions?)\s*:"
 )
 
 
@@ -52,7 +55,7 @@ def part_orders(text: str, labels: Sequence[str]) -> tuple[str, list[str]]:
         labels: naming one where an answer is ordered makes an order.
     """
     kept, orders = [], []
-    patterns = _patterns(tuple(labels))
+    patterns = order_patterns(tuple(labels))
     for match in SENTENCE.finditer(text):
         sentence = match.group()
         found = next(filter(None, (one.search(sentence) for one in patterns)), None)
@@ -68,12 +71,12 @@ def part_orders(text: str, labels: Sequence[str]) -> tuple[str, list[str]]:
 
 
 @lru_cache
-def _patterns(labels: tuple[str, ...]) -> list[re.Pattern[str]]:
+def order_patterns(labels: tuple[str, ...]) -> list[re.Pattern[str]]:
     """Return what orders look like, and sentences that hold a label no one writes by chance."""
     ordered = sorted(labels, key=len, reverse=True)
     names = "|".join(re.escape(name).replace("_", r"[_\s-]") for name in ordered)
     told = rf"{AFTER}{VERBS}\b[^.!?\n]{{0,40}}?\b(?:{names})\b\W*$"
-    belongs = rf"(?:{ADDRESSED}|{THE_ANSWER})[^.!?\n]*?\b(?:{names})\b"
+    belongs = rf"(?:{ADDRESSED}|{THE_ANSWER})[^.!?\n]{{0,{BETWEEN}}}?\b(?:{names})\b"
     orders = "|".join(f"(?:{one})" for one in (SET_ASIDE, belongs, told, MARKUP))
     found = [re.compile(orders, re.IGNORECASE)]
     if ids := "|".join(re.escape(name) for name in ordered if "_" in name):

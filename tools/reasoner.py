@@ -34,7 +34,6 @@ from evokd.tools.causal import (
     load_causal,
     load_tokenizer,
     longest_read,
-    tokens_read,
     with_adapter,
     with_new_adapter,
 )
@@ -45,6 +44,7 @@ from evokd.tools.training import (
     TrainingRow,
     fit_lesson,
     save_model,
+    tokens_read,
 )
 
 LEARNING_RATE = 5e-4  # of LoRA's matrices

@@ -47,9 +47,9 @@ class Wanted:
         asked: numbers of the texts that are not to be had any more.
         by_label: label → how many texts that the student gives it.
         embed: texts → unit vectors, shape (texts, dimension).
-        known: the texts of seeds and of what was asked.
+        known: the texts of seeds and of what was asked, for those that look at them.
         rng: all randomness.
-        near: failures whose like shall be asked about.
+        near: failures whose like shall be asked about, for those that look at them.
     """
 
     pool: Pool
@@ -187,3 +187,5 @@ SELECTIONS: dict[str, Callable[[Wanted], list[int]]] = {
 }
 LOOKS_AT_STUDENT = ("llkd", "uncertainty", "m-raru")
 LOOKS_AT_TEACHER = ("llkd", "confidence")
+LOOKS_AT_KNOWN = ("llkd", "k-centre")
+LOOKS_AT_FAILURES = ("llkd",)

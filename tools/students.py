@@ -49,13 +49,13 @@ def open_student(kind: str, folder: Path, settings: StudentSection) -> AnyStuden
     return opened
 
 
-def check_student(kind: str, model: str) -> None:
+def check_student(kind: str, model: str, max_length: int) -> None:
     """Check that a student of a kind of task can be loaded and trained, without its weights.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or it does not read texts of `max_length` tokens.
     """
-    (check_causal if kind == "reasoning" else check_pretrained)(model)
+    (check_causal if kind == "reasoning" else check_pretrained)(model, max_length)
 
 
 def keep_student(kind: str, folder: Path, target: Path) -> None:
@@ -87,7 +87,7 @@ def train_kind(
     """Train the student of a kind of task; see `training.train`.
 
     Args:
-        choice: the fields of a `RowChoice`; only rows of texts have a confidence.
+        choice: the fields of a `RowChoice`; rows without a confidence are learnt in any case.
         instructions: what a student that reasons is told before every question.
         answers: what form its answers have.
     """

@@ -9,6 +9,7 @@ have to give the token types.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -18,13 +19,22 @@ from typing import Any
 from evokd.config import StudentSection
 from evokd.records import FoundEntity, Prediction
 from evokd.tasks.ner import BEGIN, INSIDE, NOTHING, OUTSIDE, TaggedText, tagged, to_tags
+from evokd.tools.mixture import noisy_rows
 from evokd.tools.student import PREDICT_BATCH, TrainedModel, load_libraries
-from evokd.tools.training import Lesson, TrainingResult, TrainingRow, logits_of, train_model
+from evokd.tools.training import (
+    Lesson,
+    RowChoice,
+    TrainingResult,
+    TrainingRow,
+    logits_of,
+    train_model,
+)
 
 LEARNING_RATE = 3e-4  # higher than a text classifier's: the head begins at random
 CASES = 4
 OVERLAP = 4  # a window begins again with a quarter of the last one's words
 IGNORED = -100  # what cross-entropy leaves out
+HALF = math.log(2)  # the loss of a tag that is given half of the probability
 
 
 @dataclass(frozen=True)
@@ -82,8 +92,13 @@ def train_tagger(
     *,
     random_seed: int,
     repeat: bool = True,
+    choice: RowChoice | None = None,
 ) -> TrainingResult:
     """Fine-tune on `rows` and save model and tokenizer to `output_dir`; as `training.train`.
+
+    Args:
+        choice: of it only `noise` counts: "mixture": halfway, the tokens of rows with a confidence
+            that are likely mislabelled are left out; None: all are learnt.
 
     Raises:
         ConfigError: the pretrained weights cannot be loaded.
@@ -93,7 +108,7 @@ def train_tagger(
     result = train_model(
         Tagger.kind,
         tags,
-        lambda model, tokenizer: _read_rows(model, tokenizer, rows, tags, settings),
+        lambda model, tokenizer: read_rows(model, tokenizer, rows, tags, settings, choice),
         model_folder,
         output_dir,
         settings,
@@ -169,20 +184,26 @@ def _window(
     return Window([*ids, tokenizer.sep_token_id], [*cases, 0], list(range(first, last)), heads)
 
 
-def _read_rows(
+def read_rows(
     model: Any,
     tokenizer: Any,
     rows: Sequence[TrainingRow],
     tags: Sequence[str],
     settings: StudentSection,
+    choice: RowChoice | None = None,
 ) -> Lesson:
-    """Return the windows of all rows as what a model is taught."""
+    """Return the windows of all rows as what a model is taught; see `train_tagger`."""
     torch, _ = load_libraries()
     if is_uncased(tokenizer):
         _tell_case(model)
     windows, targets, balance = _cut_rows(tokenizer, rows, tags, settings.max_length)
 
-    def loss_of(batch: list[int]) -> Any:
+    open_windows = [at for at, row in enumerate(balance) if row.confidence is not None]
+    watched = choice is not None and choice.noise == "mixture" and bool(open_windows)
+    ignored: set[tuple[int, int]] = set()
+
+    def losses_of(batch: list[int], reduction: str = "none") -> Any:
+        """Return a batch's losses, shape (windows · pieces,); 0 where nothing is to be learnt."""
         inputs = collate(tokenizer, model, [windows[index] for index in batch])
         width = inputs["input_ids"].shape[1]
         gold = torch.tensor([_padded(targets[index], width, IGNORED) for index in batch])
@@ -191,9 +212,38 @@ def _read_rows(
             gold.flatten(),
             ignore_index=IGNORED,
             label_smoothing=settings.label_smoothing,
+            reduction=reduction,
         )
 
-    return Lesson(balance, [len(one.pieces) for one in windows], loss_of)
+    def loss_of(batch: list[int]) -> Any:
+        learnt = any(one != IGNORED for index in batch for one in targets[index])
+        return losses_of(batch, "mean" if learnt else "sum")  # a mean of nothing is no number
+
+    def leave_noisy_out() -> None:
+        model.eval()
+        found: list[float] = []
+        with torch.inference_mode():
+            for start in range(0, len(open_windows), PREDICT_BATCH):
+                batch = open_windows[start : start + PREDICT_BATCH]
+                by_window = losses_of(batch).view(len(batch), -1).tolist()
+                for index, losses in zip(batch, by_window, strict=True):
+                    found.extend(losses[head] for head in windows[index].heads)
+        model.train()
+        places = [(index, at) for index in open_windows for at in range(len(windows[index].heads))]
+        # Most tokens are none of an entity and learnt to nearly nothing, beside which all that are
+        # a little harder are an upper mode: so the student has to contradict, too.
+        contradicted = (place for place in noisy_rows(found) if found[place] > HALF)
+        for index, at in map(places.__getitem__, contradicted):
+            targets[index][windows[index].heads[at]] = IGNORED
+            ignored.add((index, windows[index].words[at]))
+
+    return Lesson(
+        balance,
+        [len(one.pieces) for one in windows],
+        loss_of,
+        halfway=leave_noisy_out if watched else None,
+        ignored=ignored if watched else None,
+    )
 
 
 def _cut_rows(

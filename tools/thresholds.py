@@ -2,9 +2,9 @@
 
 LLKD: Li et al., Learning with Less (Findings of NAACL 2025, arXiv 2411.08028): rows of which the
 teacher is confident and the student uncertain, by two moving, class-wise thresholds. The paper
-gives no formula for them; ours are FreeMatch's (Wang et al., 2023, eq. 5 to 8): see
-docs/methods.md. What it is compared with: either threshold alone, and chance in proportion to the
-uncertainty.
+gives no formula for them; ours are FreeMatch's (Wang et al., 2023, eq. 5 to 8), but for their
+start: see docs/methods.md. What it is compared with: either threshold alone, and chance in
+proportion to the uncertainty.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 MOMENTUM = 0.9
+ROUNDING = 1e-9  # equal values lie on their mean, but for it
 Weighting = Literal["product", "sum", "one"]
 Signal = Literal["confidence", "uncertainty"]  # the teacher's, the student's
 SIGNALS: Mapping[str, tuple[Signal, ...]] = {  # selection → what it looks at
@@ -50,37 +51,85 @@ def normalized_entropy(probabilities: Sequence[float]) -> float:
     return min(1.0, max(0.0, entropy / math.log(len(probabilities))))
 
 
+def surest(confidences: Sequence[float], labels: Sequence[str], share: float) -> set[int]:
+    """Return the places of a share of each label's rows, those the teacher is surest of.
+
+    One row a label at least. A share of each label, not a cut at one confidence: a teacher is
+    surer of some labels than of others, and such a cut leaves few rows of the others.
+
+    Args:
+        confidences: the teacher's, in its label, shape (rows,).
+        labels: the teacher's.
+        share: in (0, 1].
+    """
+    places: dict[str, list[int]] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(label, []).append(place)
+    return {
+        place
+        for own in places.values()
+        for place in sorted(own, key=lambda at: -confidences[at])[: max(1, int(share * len(own)))]
+    }
+
+
+class MovingMean:
+    """A moving average whose start is divided out (Kingma & Ba, 2015, section 3).
+
+    m ← λm + (1 - λ)v from m = 0; after t values the mean is m / (1 - λ^t), so that it is that of
+    what was seen from the first value on.
+
+    Args:
+        momentum: λ, in [0, 1).
+    """
+
+    def __init__(self, momentum: float) -> None:
+        self._momentum = momentum
+        self._sum = 0.0
+        self._weight = 0.0
+
+    def update(self, value: float) -> None:
+        """Follow one value."""
+        self._sum = self._momentum * self._sum + (1 - self._momentum) * value
+        self._weight = self._momentum * self._weight + (1 - self._momentum)
+
+    @property
+    def mean(self) -> float:
+        """The mean; nought before the first value."""
+        return self._sum / self._weight if self._weight else 0.0
+
+
 class MovingThreshold:
     """A threshold for each label that follows the mean of a signal.
 
-    τ ← λτ + (1 - λ) mean(v); ρ(y) ← λρ(y) + (1 - λ) mean(v of label y); τ(y) = τ ρ(y) / max ρ.
-    Both begin at 1 / labels; a label that a batch lacks keeps its ρ.
+    τ ← λτ + (1 - λ) mean(v); ρ(y) ← λρ(y) + (1 - λ) mean(v of label y); τ(y) = τ ρ(y) / max ρ,
+    all of them `MovingMean`s; a label that a batch lacks keeps its ρ.
 
     Args:
         momentum: λ, in [0, 1).
     """
 
     def __init__(self, labels: Sequence[str], momentum: float = MOMENTUM) -> None:
-        self._momentum = momentum
-        self._all = 1 / len(labels)
-        self._by_label = dict.fromkeys(labels, 1 / len(labels))
+        self._all = MovingMean(momentum)
+        self._by_label = {label: MovingMean(momentum) for label in labels}
 
     def update(self, values: Sequence[float], labels: Sequence[str]) -> None:
         """Follow a batch: one value, in [0, 1], and one label a row."""
         if not values:
             return
-        self._all = self._moved(self._all, values)
-        for label, before in self._by_label.items():
+        self._all.update(sum(values) / len(values))
+        for label, mean in self._by_label.items():
             own = [one for one, name in zip(values, labels, strict=True) if name == label]
             if own:
-                self._by_label[label] = self._moved(before, own)
+                mean.update(sum(own) / len(own))
 
     def of(self, label: str) -> float:
-        """Return the threshold of a label."""
-        return self._all * self._by_label[label] / max(self._by_label.values())
+        """Return the threshold of a label; nought while it was in no batch."""
+        highest = max(one.mean for one in self._by_label.values())
+        return self._all.mean * self._by_label[label].mean / highest if highest else 0.0
 
-    def _moved(self, before: float, values: Sequence[float]) -> float:
-        return self._momentum * before + (1 - self._momentum) * sum(values) / len(values)
+    def is_reached(self, value: float, label: str) -> bool:
+        """Whether a value of a label is not below its threshold, rounding aside."""
+        return value >= self.of(label) - ROUNDING
 
 
 class ThresholdSelection:
@@ -114,7 +163,7 @@ class ThresholdSelection:
         return [
             self._weight(signals)
             if all(
-                value >= threshold.of(label)
+                threshold.is_reached(value, label)
                 for value, threshold in zip(signals, self.thresholds.values(), strict=True)
             )
             else 0.0

@@ -34,6 +34,7 @@ OWN_LEARNING_RATE = 1e-4  # of one whose head begins at random
 MANY_ROWS = 256
 LARGE_BATCH_FACTOR = 4
 BATCHES_DRAWN_TOGETHER = 8
+LATE_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")  # behind the padding token's
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class RowChoice:
     Args:
         selection: what a step keeps, by the names of the task file; "random": everything.
         weighting: what a kept row counts for.
-        noise: "mixture": halfway, rows that are likely mislabelled are left out.
+        noise: "mixture": halfway, rows, or of entities tokens, that are likely mislabelled are
+            left out.
     """
 
     selection: str = "llkd"
@@ -99,6 +101,7 @@ class Lesson:
         halfway: called when half of the steps are taken.
         kept: the selectable rows that were kept in at least one step, or, where only noise leaves
             rows out, to the end; None: there are none.
+        ignored: (row, word) of the tokens that noise leaves out; None: it is not looked for.
     """
 
     rows: Sequence[TrainingRow]
@@ -106,6 +109,7 @@ class Lesson:
     loss_of: Callable[[list[int]], Any]
     halfway: Callable[[], None] | None = None
     kept: set[int] | None = None
+    ignored: set[tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,8 @@ class TrainingResult:
     loss: float
     kept_rows: int | None = None
     """How many rows a selection kept in at least one step; None: there was none."""
+    ignored_tokens: int | None = None
+    """How many tokens were left out halfway as likely mislabelled; None: nobody looked."""
 
 
 def write_training_rows(rows: Sequence[TrainingRow], path: Path) -> None:
@@ -324,6 +330,7 @@ def fit_lesson(
         precision="bf16" if uses_bf16(settings.precision) else "fp32",
         loss=loss,
         kept_rows=None if lesson.kept is None else len(lesson.kept),
+        ignored_tokens=None if lesson.ignored is None else len(lesson.ignored),
     )
 
 
@@ -335,18 +342,46 @@ def logits_of(model: Any, inputs: Mapping[str, Any], settings: StudentSection) -
     return logits.float()
 
 
-def check_pretrained(model_folder: str) -> None:
+def check_pretrained(model_folder: str, max_length: int) -> None:
     """Check that a student's architecture can be loaded, without its weights.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or it does not read texts of `max_length` tokens.
     """
     _, transformers = load_libraries()
     try:
-        transformers.AutoConfig.from_pretrained(model_folder)
+        config = transformers.AutoConfig.from_pretrained(model_folder)
         transformers.AutoTokenizer.from_pretrained(model_folder)
     except (OSError, ValueError) as error:
         raise cannot_load(model_folder, error) from None
+    check_length(config, model_folder, max_length)
+
+
+def check_length(config: Any, model_folder: str, max_length: int) -> None:
+    """Check that a model has positions for `max_length` tokens, if its config says how many.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    most = tokens_read(config)
+    if most is not None and max_length > most:
+        raise ConfigError(
+            f"student.max_length: found {max_length}, but {model_folder} reads {most} tokens at "
+            "most; give that many or fewer, or a student.model that reads longer texts"
+        )
+
+
+def tokens_read(config: Any) -> int | None:
+    """Return how many tokens a model of this config reads; None: it does not say."""
+    _, transformers = load_libraries()
+    from evokd.tools.mean_pooling import MeanPoolingConfig
+
+    if isinstance(config, MeanPoolingConfig):
+        config = transformers.AutoConfig.for_model(**config.encoder)
+    most: int = getattr(config, "max_position_embeddings", None) or 0
+    if config.model_type in LATE_POSITIONS:
+        most -= config.pad_token_id + 1
+    return most if most > 0 else None
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:

@@ -180,7 +180,9 @@ def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
     if bench.copyable:
         return sample
     place = bench.place_of(sample["text"]) if sample["text"] else None
-    if place is not None:  # the set may space the text otherwise
+    if place is not None and bench.at(place).text == sample["text"]:
+        sample["exact"] = True
+    elif place is not None:  # the set spaces the text otherwise: letters and digits are counted
         before = [
             sum(map(str.isalnum, sample["text"][:at])) for at in range(len(sample["text"]) + 1)
         ]
@@ -197,13 +199,14 @@ def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
 
 def _show_sample(sample: dict[str, Any], bench: BenchSet) -> Sample:
     """Put hidden texts back, as the set spells them, and their entities where they stand there."""
+    exact = sample.pop("exact", False)
     for name in TEXTS:
         hidden = sample.pop(f"{name}_row", None)
         if hidden is not None:
             sample[name] = bench.at(hidden[0]).text
             if text_hash(sample[name]) != hidden[1]:
                 raise DataError(f"the set {bench.name} has another row at {hidden[0]}")
-            if name == "text":
+            if name == "text" and not exact:
                 places = [at for at, sign in enumerate(sample[name]) if sign.isalnum()]
                 for one in _entities(sample):
                     one["start"], one["end"] = places[one["start"]], places[one["end"] - 1] + 1

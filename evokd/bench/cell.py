@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -63,13 +62,13 @@ def run_cell(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult
     """Run a cell, or go on with it, and return its result.
 
     Raises:
+        RunInUseError: another process runs it.
         EvokdError: it was refused or stopped; a second try goes on.
     """
     bench = load_set(cell.set, places.data)
     config = cell_config(cell, bench, places)
     run = run_directory(cell, places)
-    if not _is_same(run, config):  # other code or data; the reply cache makes a new run cheap
-        shutil.rmtree(run.path, ignore_errors=True)
+    _drop_other(run, config)
     if run.exists:
         result = resume_run(run, cache_dir=places.cache, emit=emit)
     else:
@@ -84,6 +83,18 @@ def run_cell(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult
 def run_directory(cell: Cell, places: Places) -> RunDirectory:
     """Return where a cell is run."""
     return RunDirectory((places.work / "runs" / cell.id).resolve())
+
+
+def _drop_other(run: RunDirectory, config: Config) -> None:
+    """Empty the directory of a run of other code or data; the reply cache makes a new one cheap."""
+    if not run.path.exists():
+        return
+    run.lock()
+    try:
+        if not _is_same(run, config):
+            run.clear()
+    finally:
+        run.unlock()
 
 
 def _is_same(run: RunDirectory, config: Config) -> bool:

@@ -41,7 +41,10 @@ class BenchOptions:
 
 
 def run_bench(options: BenchOptions, emit: Emit) -> bool:
-    """Run, recompute or only write the tables of a suite; return whether any cell failed.
+    """Run, recompute or only write the tables of a suite.
+
+    Returns:
+        whether a cell of those asked for failed or, recomputed, has another score.
 
     Raises:
         ConfigError: unknown suite, set, strategy or split, or no data folder.
@@ -67,18 +70,13 @@ def run_bench(options: BenchOptions, emit: Emit) -> bool:
     command = _command(options)
     if options.readme:  # before hours of work
         table.replace_block(_read(options.readme), name, "")
-    suite = _do(options, name, cells, shown, command, emit)
+    suite, failed = _do(options, name, cells, shown, command, emit)
     if options.readme:
         text = table.replace_block(_read(options.readme), name, table.markdown(suite))
         write_text(options.readme, text)
     for line in table.summary_lines(suite):
         emit({"kind": "note", "text": line})
-    wanted = {(cell.set, cell.shots, cell.strategy, cell.variant) for cell in cells}
-    return any(
-        row.errors
-        for row in suite.rows
-        if (row.set, row.shots, row.strategy, row.variant) in wanted
-    )
+    return failed
 
 
 def _read(path: Path) -> str:
@@ -95,7 +93,7 @@ def _do(
     shown: Sequence[Cell],
     command: str,
     emit: Emit,
-) -> SuiteResult:
+) -> tuple[SuiteResult, bool]:
     def say(text: str) -> None:
         emit({"kind": "note", "text": text})
 
@@ -106,7 +104,8 @@ def _do(
         cache=options.cache,
     )
     if options.table_only:
-        return grid.write_tables(name, shown, places, command)
+        suite = grid.write_tables(name, shown, places, command)
+        return suite, grid.name_failures(cells, places, say)
     places = replace(places, data=data_folder(options.data))
     if options.from_samples:
         return grid.recompute_grid(name, cells, places, command, say)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from evokd.bench import archive, peers, table
 from evokd.bench.cell import Places, run_cell, stamped
 from evokd.bench.records import Cell, CellResult, SuiteResult
-from evokd.bench.sets import load_set
+from evokd.bench.sets import kind_of_set, load_set
 from evokd.bench.statistics import build_rows, equal_total_rows, mean_curve
 from evokd.bench.suites import ASKING, PEERS, SETFIT
-from evokd.errors import DataError, EvokdError
+from evokd.errors import DataError, EvokdError, RunInUseError
 from evokd.graph.session import Emit
 from evokd.store.files import write_text
 
@@ -28,53 +30,82 @@ def run_grid(
     command: str,
     emit: Emit,
     say: Say,
-) -> SuiteResult:
+) -> tuple[SuiteResult, bool]:
     """Run what is missing of `cells`; a failed cell says why and the others go on.
 
+    One that another process runs is left to it.
     The tables of the cells `shown` are written after every cell.
+
+    Returns:
+        the suite, and whether one of `cells` failed.
     """
     _check_sets(cells, places)
+    failed = False
     for number, cell in enumerate(cells, 1):
         known = read_cell(places.results, cell)
-        if known is not None and (known.score is not None or known.broken):
+        if known is not None and known.broken:
+            failed = True
+            say(f"{cell.id}: {known.error}")
+            continue
+        if known is not None and known.score is not None:
             continue
         say(f"cell {number} of {len(cells)}: {cell.id}")
-        result = _try(cell, places, command, emit)
+        try:
+            result = _attempt(cell, command, partial(_run, cell, places, command, emit))
+        except RunInUseError:
+            say("  running elsewhere")
+            continue
         say(f"  {result.error}" if result.error else f"  score {result.score:.3f}")
+        failed = failed or result.error is not None
         write_text(cell_file(places.results, cell), result.model_dump_json(indent=1) + "\n")
         write_tables(name, shown, places, command)
-    return write_tables(name, shown, places, command)
+    return write_tables(name, shown, places, command), failed
 
 
 def recompute_grid(
     name: str, cells: Sequence[Cell], places: Places, command: str, say: Say
-) -> SuiteResult:
+) -> tuple[SuiteResult, bool]:
     """Train the students of all finished cells anew from the kept samples; no teacher is asked.
 
     The teacher's own cells are read anew from its kept answers. SetFit's keep their scores, for it
-    learns from no samples, and so do cells whose answers may not be kept.
+    learns from no samples, and so do cells whose answers may not be kept. A cell that failed, or
+    cannot be recomputed, says why and the others go on.
+
+    Returns:
+        the suite, and whether one of `cells` is without a score or has another one.
+
+    Raises:
+        DataError: none has a result.
     """
     results = []
+    failed = False
     for cell in cells:
-        result = read_cell(places.results, cell)
-        if result is None or result.score is None:
+        kept = read_cell(places.results, cell)
+        if kept is None:
             continue
-        if cell.strategy == SETFIT or not archive.keeps_answers(
-            cell, load_set(cell.set, places.data)
-        ):
-            results.append(result)
-            continue
-        recompute = peers.recompute_teacher if cell.strategy in PEERS else archive.recompute
-        try:
-            again = recompute(result, places)
-        except EvokdError as error:
-            again = CellResult(cell=cell, error=str(error))
+        again = kept
+        if not kept.error:
+            again = _attempt(cell, command, partial(_recompute, kept, places))
         results.append(again)
-        was, now = f"{result.score:.4f}", again.error or f"{again.score:.4f}"
-        say(f"{cell.id}: kept {was}, recomputed {now}{'' if was == now else '  differs'}")
+        if again.error:
+            failed = True
+            say(f"{cell.id}: {again.error}")
+        elif again is not kept:
+            was, now = f"{kept.score:.4f}", f"{again.score:.4f}"
+            failed = failed or was != now
+            say(f"{cell.id}: kept {was}, recomputed {now}{'' if was == now else '  differs'}")
     if not results:
         raise DataError(f"no finished cell in {places.results}; run `{command}` first")
-    return _suite(name, cells, results, command)
+    return _suite(name, cells, results, command), failed
+
+
+def name_failures(cells: Sequence[Cell], places: Places, say: Say) -> bool:
+    """Say why cells have no score; return whether there is one."""
+    kept = [one for one in (read_cell(places.results, cell) for cell in cells) if one]
+    failures = [one for one in kept if one.error]
+    for one in failures:
+        say(f"{one.cell.id}: {one.error}")
+    return bool(failures)
 
 
 def write_tables(name: str, cells: Sequence[Cell], places: Places, command: str) -> SuiteResult:
@@ -100,12 +131,19 @@ def read_cell(results: Path, cell: Cell) -> CellResult | None:
     try:
         return CellResult.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError):
-        return CellResult(
-            cell=cell,
+        return failure(
+            cell,
+            f"the result file {path.name} is broken; restore it, or delete it to run the cell "
+            "again",
             broken=True,
-            error=f"the result file {path.name} is broken; restore it, or delete it to run "
-            "the cell again",
         )
+
+
+def failure(cell: Cell, error: str, *, broken: bool = False) -> CellResult:
+    """Return the result of a cell that has no score."""
+    kind = kind_of_set(cell.set)
+    about: dict[str, Any] = {"kind": kind.name, "metric": kind.metric}
+    return CellResult(cell=cell, **about, error=error, broken=broken)
 
 
 def _check_sets(cells: Sequence[Cell], places: Places) -> None:
@@ -121,23 +159,44 @@ def _check_sets(cells: Sequence[Cell], places: Places) -> None:
         raise missing[0]
 
 
-def _try(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult:
+def _attempt(cell: Cell, command: str, work: Callable[[], CellResult]) -> CellResult:
+    """Return a cell's result, or the error that stopped the work, of whatever library it is.
+
+    Raises:
+        RunInUseError: another process runs it.
+    """
     try:
-        if cell.strategy == SETFIT:
-            return peers.run_setfit(cell, places, command)
-        if cell.strategy in PEERS:
-            result = peers.run_teacher(cell, places, command, emit)
-            archive.keep_calls(cell, places, load_set(cell.set, places.data))
-            return result
-        result = run_cell(cell, places, command, emit)
-        if cell.strategy in ASKING:
-            archive.keep(cell, places, load_set(cell.set, places.data))
-        return result
+        return work()
+    except RunInUseError:
+        raise
     except EvokdError as error:
-        return stamped(CellResult(cell=cell, error=str(error)), command)
-    except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:  # a library's own
+        text = str(error)
+    except Exception as error:  # noqa: BLE001 - one damaged file must not end the grid
         text = f"{type(error).__name__}: {error}"
-        return stamped(CellResult(cell=cell, error=text), command)
+    return stamped(failure(cell, text), command)
+
+
+def _run(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult:
+    if cell.strategy == SETFIT:
+        return peers.run_setfit(cell, places, command)
+    if cell.strategy in PEERS:
+        result = peers.run_teacher(cell, places, command, emit)
+        archive.keep_calls(cell, places, load_set(cell.set, places.data))
+        return result
+    result = run_cell(cell, places, command, emit)
+    if cell.strategy in ASKING:
+        archive.keep(cell, places, load_set(cell.set, places.data))
+    return result
+
+
+def _recompute(kept: CellResult, places: Places) -> CellResult:
+    cell = kept.cell
+    if cell.strategy == SETFIT:
+        return kept
+    if not archive.keeps_answers(cell, load_set(cell.set, places.data)):
+        return kept
+    recompute = peers.recompute_teacher if cell.strategy in PEERS else archive.recompute
+    return recompute(kept, places)
 
 
 def _suite(

@@ -129,6 +129,17 @@ class Difference(BenchRecord):
     high: float
 
 
+class TokensSaved(BenchRecord):
+    """Where the mean curve of `llkd` reaches what choosing by chance ends with."""
+
+    goal: float = Field(description="the score that `random` ends with, in [0, 1]")
+    tokens: float = Field(description="generated tokens behind it, mean over the seeds")
+    share: float | None = Field(
+        description="generated tokens at which the goal is reached / `tokens`; None: never"
+    )
+    seeds: list[int] = Field(description="the random seeds of both curves")
+
+
 class Row(BenchRecord):
     """One line of the table: a strategy on a set, over its random seeds. Scores in [0, 1]."""
 
@@ -152,6 +163,7 @@ class Row(BenchRecord):
         description="`llkd` against choosing nothing in the same mode, selections of `elad` "
         "against questions by chance, its annotations against `elad` itself, paired likewise",
     )
+    tokens_saved: TokensSaved | None = Field(None, description="`llkd` against `random`")
     seeds: list[int]
     input_tokens: float | None = Field(description="mean over the seeds")
     output_tokens: float | None
@@ -176,8 +188,9 @@ class EqualTotalRow(BenchRecord):
     shots: int
     strategy: str
     total_tokens: int = Field(description="the limit, equal for all strategies of the set")
-    mean: float
-    spent: float = Field(description="total tokens behind the score, mean over the seeds")
+    mean: float | None = Field(description="None: no trained student of some seed is within it")
+    spent: float | None = Field(description="total tokens behind the score, mean over the seeds")
+    first_batch: int = Field(description="what the first trained student cost, the dearest seed's")
     seeds: list[int]
 
 

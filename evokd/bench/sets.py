@@ -226,6 +226,15 @@ def check_set(name: str) -> str:
     return name
 
 
+def kind_of_set(name: str) -> TaskKind:
+    """Return the kind of a set's task; its rows are not read.
+
+    Raises:
+        ConfigError: the set is unknown.
+    """
+    return KINDS[_set_file(check_set(name)).task["kind"]]
+
+
 @cache
 def load_set(name: str, folder: Path) -> BenchSet:
     """Read one set from the data folder.

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evokd.bench.records import Cell, CellResult, CurvePoint, Difference, EqualTotalRow, Row
+from evokd.bench.records import (
+    Cell,
+    CellResult,
+    CurvePoint,
+    Difference,
+    EqualTotalRow,
+    Row,
+    TokensSaved,
+)
 from evokd.bench.suites import (
     BUDGETED,
     ELAD,
@@ -29,6 +37,7 @@ RESAMPLES = 2000
 RANDOM_SEED = 0
 PERCENTILES = (2.5, 97.5)
 CURVE_POINTS = 60
+ROUNDING = 1e-9  # means of equal scores may differ by as much
 
 Key = tuple[str, int, str, str]  # set, shots, strategy, variant
 
@@ -144,29 +153,33 @@ def mean_curve(curves: Sequence[Sequence[CurvePoint]]) -> list[tuple[float, floa
     return [(float(count), _mean(_score_at(curve, count) for curve in known)) for count in places]
 
 
-def score_at_total(curve: Sequence[CurvePoint], total_tokens: int) -> tuple[float, int]:
-    """Return score and input + output tokens of the last point within a number of total tokens.
+def score_at_total(curve: Sequence[CurvePoint], total_tokens: int) -> tuple[float, int] | None:
+    """Return score and input + output tokens of the last taught student within a limit.
 
-    Raises:
-        ValueError: there is no such point; the point of round -1 costs nothing.
+    None if its first batch alone costs more: the student on the seeds alone says nothing of a
+    strategy.
     """
-    within = [point for point in curve if _total(point) <= total_tokens]
-    if not within:
-        raise ValueError(f"no point within {total_tokens} tokens; expected one of round -1")
-    return within[-1].score, _total(within[-1])
+    within = [point for point in _taught(curve) if _total(point) <= total_tokens]
+    return (within[-1].score, _total(within[-1])) if within else None
 
 
 def equal_total_rows(results: Sequence[CellResult]) -> list[EqualTotalRow]:
     """Compare the strategies that ask a teacher where they had spent as many tokens in total.
 
     The limit of a set is what the cheapest strategy's dearest seed had spent at the end, input +
-    output tokens, so that this strategy counts with all it learned. Variants are left out, and so
-    is a set with one strategy.
+    output tokens, so that this strategy counts with all it learned. A strategy some seed of which
+    has no taught student within the limit has no score. Variants are left out, and so is a set with
+    one strategy.
     """
     groups: dict[tuple[str, int], dict[str, list[CellResult]]] = {}
     for one in results:
         cell = one.cell
-        if one.curve and _is_scored(one) and cell.strategy in BUDGETED and not cell.variant:
+        if (
+            _taught(one.curve)
+            and _is_scored(one)
+            and cell.strategy in BUDGETED
+            and not cell.variant
+        ):
             strategies = groups.setdefault((cell.set, cell.shots), {})
             strategies.setdefault(cell.strategy, []).append(one)
     rows = []
@@ -181,16 +194,45 @@ def equal_total_rows(results: Sequence[CellResult]) -> list[EqualTotalRow]:
 
 def _equal_total(results: Sequence[CellResult], limit: int) -> EqualTotalRow:
     cell = results[0].cell
-    reached = [score_at_total(one.curve, limit) for one in results]
+    reached = [found for one in results if (found := score_at_total(one.curve, limit))]
+    complete = len(reached) == len(results)
     return EqualTotalRow(
         set=cell.set,
         shots=cell.shots,
         strategy=cell.strategy,
         total_tokens=limit,
-        mean=_mean(score for score, _ in reached),
-        spent=_mean(spent for _, spent in reached),
+        mean=_mean(score for score, _ in reached) if complete else None,
+        spent=_mean(spent for _, spent in reached) if complete else None,
+        first_batch=max(_total(_taught(one.curve)[0]) for one in results),
         seeds=sorted(one.cell.seed for one in results),
     )
+
+
+def tokens_saved(
+    chosen: Sequence[CellResult], by_chance: Sequence[CellResult]
+) -> TokensSaved | None:
+    """Return where the mean curve of a way to choose reaches what choosing by chance ends with.
+
+    Over the random seeds of both. The last point of every curve is left out: its student has
+    learnt the held-out texts, too, those of the points before it have not.
+
+    Returns:
+        None if they share no seed, or if there is no curve by chance that cost anything.
+    """
+    curves = [{one.cell.seed: one.curve[:-1] for one in part} for part in (chosen, by_chance)]
+    seeds = sorted(curves[0].keys() & curves[1].keys())
+    ours, theirs = (mean_curve([part[seed] for seed in seeds]) for part in curves)
+    if not ours or not theirs or not theirs[-1][0]:
+        return None
+    tokens, goal = theirs[-1]
+    reached = next((at for at, score in ours if score >= goal - ROUNDING), None)
+    share = None if reached is None else reached / tokens
+    return TokensSaved(goal=goal, tokens=tokens, share=share, seeds=seeds)
+
+
+def _taught(curve: Sequence[CurvePoint]) -> Sequence[CurvePoint]:
+    """Return the points of a curve without the student on the seeds alone."""
+    return [point for point in curve if point.round >= 0]
 
 
 def _total(point: CurvePoint) -> int:
@@ -231,7 +273,7 @@ def build_rows(results: Sequence[CellResult], wanted: Sequence[Cell]) -> list[Ro
 def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResult]]) -> Row:
     name, shots, strategy, variant = key
     results = sorted(done[key], key=lambda one: one.cell.seed)
-    scored = [one for one in results if _is_scored(one)]
+    scored = _scored(results)
     seeds = [one.cell.seed for one in scored]
     return Row(
         set=name,
@@ -247,6 +289,9 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
             key, (name, shots, strategy, _compared_with(strategy, variant)), done
         )
         if strategy in (POOL, ELAD)
+        else None,
+        tokens_saved=tokens_saved(scored, _scored(done.get((name, shots, POOL, "random"))))
+        if (strategy, variant) == (POOL, "")
         else None,
         seeds=seeds,
         errors=[f"seed {one.cell.seed}: {one.error}" for one in results if one.error],
@@ -266,6 +311,10 @@ def _compared_with(strategy: str, variant: str) -> str:
     return WHOLE_POOL if variant.startswith("paper") else "random"
 
 
+def _scored(results: Sequence[CellResult] | None) -> list[CellResult]:
+    return [one for one in results or () if _is_scored(one)]
+
+
 def _is_scored(result: CellResult) -> bool:
     return result.error is None and result.score is not None
 
@@ -281,7 +330,7 @@ def _difference(
 
 
 def _marks_by_seed(results: Sequence[CellResult] | None) -> dict[int, str]:
-    return {one.cell.seed: one.marks for one in results or () if _is_scored(one) and one.marks}
+    return {one.cell.seed: one.marks for one in _scored(results) if one.marks}
 
 
 def _scores(scored: Sequence[CellResult]) -> dict[str, Any]:

@@ -97,7 +97,12 @@ def cells_of(suite: str, choice: Choice) -> list[Cell]:
             f"unknown suite {suite!r}{nearest(suite, SUITES)}; known: {', '.join(SUITES)}"
         )
     _check(choice)
-    cells = _quick() if choice.quick else GRIDS[suite]()
+    if choice.quick and suite not in QUICK_GRIDS:
+        raise ConfigError(
+            f"--quick: the suite {suite} has no quick grid; suites with one: "
+            f"{', '.join(QUICK_GRIDS)}"
+        )
+    cells = (QUICK_GRIDS if choice.quick else GRIDS)[suite]()
     wanted = [_changed(cell, choice) for cell in cells if _is_wanted(cell, choice)]
     if not wanted:
         raise ConfigError(
@@ -228,4 +233,5 @@ def _check_names(what: str, names: Iterable[str], known: Sequence[str]) -> None:
 
 
 GRIDS = {"core": _core, "wide": _wide, "ner": _ner, "pool": _pool, "reasoning": _reasoning}
+QUICK_GRIDS = {"core": _quick, "wide": _quick}
 SUITES = tuple(GRIDS)

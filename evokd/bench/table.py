@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from jinja2 import Environment, Template
 
-from evokd.bench.records import Difference, EqualTotalRow, Row, SuiteResult
+from evokd.bench.records import Difference, EqualTotalRow, Row, SuiteResult, TokensSaved
 from evokd.bench.suites import ASKING, ELAD, POOL
 from evokd.errors import ConfigError
 from evokd.report_chart import Frame, Point, axis_range, polylines, y_ticks
@@ -31,8 +31,9 @@ LEGEND = (
 )
 INCOMPLETE = "not every random seed of the suite has a score; the row is over those that have."
 EQUAL_TOTAL = (
-    "The score of the last student within the limit, prompts and written tokens together. The "
-    "limit of a set is what the dearest random seed of its cheapest strategy spent."
+    "The score of the last taught student within the limit, prompts and written tokens together. "
+    "The limit of a set is what the dearest random seed of its cheapest strategy spent. A strategy "
+    "whose first batch costs more, for some random seed, has no score."
 )
 EMPTY = "There are no results yet."
 
@@ -159,7 +160,7 @@ def equal_total_table(rows: Sequence[EqualTotalRow]) -> Table:
             (
                 group_title((row.set, row.shots)),
                 words(row.strategy),
-                f"{100 * row.mean:.1f}",
+                _equal_total_text(row),
                 count(row.total_tokens),
                 count(row.spent),
                 _seeds(row.seeds),
@@ -168,6 +169,12 @@ def equal_total_table(rows: Sequence[EqualTotalRow]) -> Table:
         ],
         notes=[EQUAL_TOTAL],
     )
+
+
+def _equal_total_text(row: EqualTotalRow) -> str:
+    if row.mean is not None:
+        return f"{100 * row.mean:.1f}"
+    return f"none within the limit; its first batch needs {count(row.first_batch)} tokens"
 
 
 def _set_line(row: Row) -> tuple[str, ...]:
@@ -193,6 +200,9 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     commands = dict.fromkeys(row.command for row in rows if row.command)
     packs = {name: digest for row in rows for name, digest in row.packs.items()}
     notes += [f"{row_name(row)}: {_revised(row.revisions)}" for row in rows if row.revisions]
+    notes += [
+        f"Teacher tokens saved: {_saved(row.tokens_saved)}" for row in rows if row.tokens_saved
+    ]
     if commands:
         notes.append("Command: " + "; ".join(commands))
     if packs:
@@ -213,6 +223,16 @@ def _revised(counts: Mapping[str, int]) -> str:
         f"{told}; of {counts['miscalculated']} with a miscalculated step the reviser's first no "
         f"fell on that step in {counts['located']} and it overlooked {counts['overlooked']}"
     )
+
+
+def _saved(saved: TokensSaved) -> str:
+    """Say with how many tokens a way to choose comes to what choosing by chance ends with."""
+    goal = f"{100 * saved.goal:.1f}, where random ends with {count(saved.tokens)} tokens written"
+    reached = "not reached"
+    if saved.share is not None:
+        reached = f"reached with {100 * saved.share:.0f}% of them"
+    seeds = f"seed{'s' * (len(saved.seeds) > 1)} {_seeds(saved.seeds)}"
+    return f"{goal}, is {reached} ({seeds}; students before the last round)"
 
 
 def roles_text(row: Row) -> str:

@@ -189,17 +189,32 @@ class Ledger:
             for role, calls, cached, tokens_in, tokens_out, usd, failed in rows
         }
 
-    def budget_spent(self) -> dict[str, float]:
-        """Return what counts against the budget: a cache hit counts with its original tokens."""
+    def budget_spent(self, purpose: str = "") -> dict[str, float]:
+        """Return what counts against the budget: a cache hit counts with its original tokens.
+
+        Args:
+            purpose: what the purposes of the calls begin with.
+        """
         ((tokens_in, tokens_out, usd),) = self._rows(
             "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0),"
             f" COALESCE(SUM(usd), 0) FROM {_ASKED_ONCE}"
+            " WHERE substr(purpose, 1, length(?)) = ?",
+            (purpose, purpose),
         )
         return {
             "output_tokens": tokens_out,
             "total_tokens": tokens_in + tokens_out,
             "usd": usd,
         }
+
+    def holds_reply(self, role: str, round: int, purpose: str) -> bool:
+        """Whether a call was answered: only a process that was killed asks it once more."""
+        rows = self._rows(
+            "SELECT 1 FROM calls JOIN replies USING (key)"
+            " WHERE role = ? AND round = ? AND purpose = ? LIMIT 1",
+            (role, round, purpose),
+        )
+        return bool(rows)
 
     def spent_by_open_calls(self) -> dict[str, float]:
         """Return what the calls in flight will cost, each as much as its role's mean so far."""
@@ -271,7 +286,7 @@ class Ledger:
         return int(cursor.lastrowid or 0)
 
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with self._lock:
+        with storage_errors(self.path), self._lock:
             return self._db.execute(sql, values).fetchall()
 
 

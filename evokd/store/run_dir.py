@@ -19,6 +19,7 @@ from evokd.errors import ResumeError, RunInUseError
 from evokd.records import Record, RoundRecord, Sample
 from evokd.store.files import storage_errors, write_lines, write_text
 
+LOCK = ".lock"
 R = TypeVar("R", bound=Record)
 
 
@@ -56,7 +57,7 @@ class RunDirectory:
     @property
     def holds_other_files(self) -> bool:
         """Whether the locked folder was there before and holds something that is no run."""
-        others = (one for one in self.path.iterdir() if one.name != ".lock")
+        others = (one for one in self.path.iterdir() if one.name != LOCK)
         return not self.exists and any(others)
 
     def lock(self) -> None:
@@ -68,7 +69,7 @@ class RunDirectory:
         with storage_errors(self.path):
             self._created = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock")
+            lock = FileLock(self.path / LOCK)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -88,6 +89,19 @@ class RunDirectory:
         """Delete the directory, if `lock` made it and the run was refused before it started."""
         if self._created and not self.exists:
             shutil.rmtree(self.path, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Delete everything in the locked directory; the lock stays, so that nobody gets between.
+
+        Raises:
+            StorageError: something cannot be deleted.
+        """
+        with storage_errors(self.path):
+            for one in self.path.iterdir():
+                if one.is_dir():
+                    shutil.rmtree(one)
+                elif one.name != LOCK:
+                    one.unlink()
 
     def student_of_round(self, round: int) -> Path:
         """Return where the student of a round is kept; -1 is the student on the seeds alone."""

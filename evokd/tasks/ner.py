@@ -388,21 +388,28 @@ def tagged(row: Row) -> TaggedText:
 def ground(text: str, mentions: Sequence[Mention], *, names: bool = False) -> Grounded:
     """Find the strings an LLM named in their text.
 
-    A string is looked for as it stands, else without regard to case, width and white space, else
-    without the quotes around it. It has to begin and end where a word does. All its places count;
-    a string named with several types has them in the order of its places, the surest ones where
-    there are too few. Where two entities overlap, the longer one stays, then the surer one.
+    A string is looked for as it stands, each spelling by itself; one that stands nowhere so is
+    looked for without regard to case, width and white space, else without the quotes around it. It
+    has to begin and end where a word does. All its places count; a string named with several types
+    has them in the order of its places, the surest ones where there are too few. Where two entities
+    overlap, the longer one stays, then the surer one, then the one that stands there as named.
 
     Args:
         names: what stands there in small letters is no entity, see `are_names`.
     """
     named: dict[str, list[Mention]] = defaultdict(list)
     for one in mentions:
-        named[_folded(one.text)].append(one)
+        named[one.text.strip()].append(one)
+    exact = {string: _exact_places(text, string) for string in named}
+    placed = [(exact[string], same) for string, same in named.items() if exact[string]]
+    respelled: dict[str, list[Mention]] = defaultdict(list)
+    for string, same in named.items():
+        if not exact[string]:
+            respelled[_folded(string)] += same
     folded = _fold(text)
+    placed += [(_places(text, folded, same[0].text), same) for same in respelled.values()]
     found: list[tuple[Span, Mention]] = []
-    for same in named.values():
-        spans = _places(text, folded, same[0].text)
+    for spans, same in placed:
         surest = sorted(same, key=lambda one: -one.confidence)[: len(spans)]
         chosen = [one for one in same if one in surest]
         found += [(span, chosen[min(place, len(chosen) - 1)]) for place, span in enumerate(spans)]
@@ -412,13 +419,13 @@ def ground(text: str, mentions: Sequence[Mention], *, names: bool = False) -> Gr
             continue
         if all(end <= other[0] or other[1] <= start for other, _ in kept):
             kept.append(((start, end), one))
-    placed = {_folded(one.text) for _, one in found}
+    lost = {one for spans, same in placed if not spans for one in same}
     return Grounded(
         tuple(
             FoundEntity(start=start, end=end, label=one.label, confidence=one.confidence)
             for (start, end), one in sorted(kept, key=lambda pair: pair[0])
         ),
-        tuple(one for one in mentions if _folded(one.text) not in placed),
+        tuple(one for one in mentions if one in lost),
     )
 
 
@@ -544,6 +551,11 @@ def _is_word(sign: str) -> bool:
 def _longest_first(found: tuple[Span, Mention]) -> tuple[int, float, int]:
     (start, end), one = found
     return start - end, -one.confidence, start
+
+
+def _exact_places(text: str, wanted: str) -> list[Span]:
+    """Return where a string stands as it is spelled, in order and without overlap."""
+    return list(_search(text, text, range(len(text) + 1), wanted, _is_edge))
 
 
 def _places(text: str, folded: tuple[str, list[int]], wanted: str) -> list[Span]:

@@ -1,9 +1,10 @@
 """Unlabelled texts, read one by one: a pool may be larger than memory.
 
-A pool is JSONL or CSV with a column `text` (both may be `.gz`), a `.txt` with a text a line, a
-folder of `.txt` files, each one text, or a folder that `datasets` saved. Other columns are not
-looked at, labels among them; only where the texts are questions (column `question`), `choices` and
-`answer` are kept beside them. One broken row is no reason to stop: it is yielded as `BrokenRow`.
+A pool is JSONL, CSV or Parquet with a column `text`, a `.txt` with a text a line, a folder of such
+tables (a dataset as it was downloaded), a folder of `.txt` files, each one text, or a folder that
+`datasets` saved; all but Parquet may be `.gz`. Other columns are not looked at, labels among them;
+only where the texts are questions (column `question`), `choices` and `answer` are kept beside them.
+One broken row is no reason to stop: it is yielded as `BrokenRow`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import zlib
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,10 +30,20 @@ from evokd.tasks.texts import is_unicode
 CHUNK = 1 << 20
 TEXT: tuple[str, ...] = ("text",)
 QUESTION = ("question", "choices", "answer")
-SAVED_DATASET = ("dataset_info.json", "dataset_dict.json")
+SAVED_SPLIT = ("dataset_info.json", "state.json")
+SAVED_SPLITS = "dataset_dict.json"
+TABLES = (".jsonl", ".csv", ".parquet")
+FORMS = (
+    ".jsonl, .csv or .txt (.gz too) or .parquet, a folder of .jsonl, .csv or .parquet files, a "
+    "folder of .txt files, each one text, or one that datasets saved"
+)
+NAMED_FORMS = 6  # of a folder's
 NOT_UTF8 = "not UTF-8"
-Rows = Iterator[tuple[str, "dict[Any, Any] | str"]]  # place, and its columns or why it has none
+NOT_GZIP = "not a complete gzip file"
+BATCH = 1000  # rows of Parquet
+Row = dict[Any, Any] | str  # its columns, or why there are none
 LARGEST_FIELD = 1 << 27  # csv's own limit makes an error of a text of 130,000 characters
+MOST_LINES = 1000  # of a CSV record; a quote that swallows more was not meant to
 
 
 @dataclass(frozen=True)
@@ -62,28 +75,78 @@ def read_pool(path: Path, columns: Sequence[str] = TEXT) -> Iterator[PoolRow | B
         columns: the first holds the text, the others may be missing and are kept beside it.
 
     Raises:
-        DataError: nothing there, a form that is not known, a CSV without the column text, an
-            incomplete gzip file.
-        ConfigError: a saved dataset, and the library `datasets` is not installed.
+        DataError: nothing there, a form that is not known, a table without the column text, an
+            incomplete file.
+        ConfigError: Parquet or a saved dataset, and the library that reads it is not installed.
     """
-    if path.is_dir():
-        if any((path / name).exists() for name in SAVED_DATASET):
-            rows = _saved_dataset(path, columns)
-        else:
-            rows = _text_files(path, columns)
-        for place, row in rows:
-            yield _checked(place, row, columns)
-        return
-    read = {".jsonl": _json_lines, ".csv": _csv_rows, ".txt": _plain_lines}
-    form = Path(path.name.removesuffix(".gz")).suffix
+    rows = _of_folder(path, columns) if path.is_dir() else _of_file(path, path.name, columns)
+    for place, row in rows:
+        yield _checked(place, row, columns)
+
+
+def _of_file(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    """Yield (place, row) of one file; its `name` stands in the places."""
+    read = {
+        ".jsonl": _json_lines,
+        ".csv": _csv_rows,
+        ".txt": _plain_lines,
+        ".parquet": _parquet_rows,
+    }
+    form = _form(path.name)
     if form not in read:
-        raise DataError(
-            f"data.pool: {path} is of no known form; expected .jsonl, .csv or .txt (.gz too), "
-            "a folder of .txt files or one that datasets saved"
-        )
+        raise DataError(f"data.pool: {path} is of no known form; expected {FORMS}")
     with _opened(path) as file:
-        for place, row in read[form](path, file, columns):
-            yield _checked(place, row, columns)
+        for number, row in read[form](path, file, columns):
+            yield f"{name}:{number}", row
+
+
+def _of_folder(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    """Yield (place, row) of all tables in a folder, or of its text files, or of a saved dataset."""
+    if (path / SAVED_SPLITS).exists() or all((path / name).exists() for name in SAVED_SPLIT):
+        yield from _saved_dataset(path, columns)
+        return
+    forms = Counter(_form(file.name) for file in _files_in(path))
+    tables = [form for form in TABLES if form in forms]
+    if not tables and ".txt" not in forms:
+        found = _in_words(forms)
+        if (path / SAVED_SPLIT[0]).exists():
+            found += f" ({' without '.join(SAVED_SPLIT)}: no dataset that datasets saved)"
+        raise DataError(f"data.pool: the folder {path} holds {found}; expected {FORMS}")
+    if tables and ".txt" in forms:
+        raise DataError(
+            f"data.pool: the folder {path} holds {_in_words(forms)}: either the .txt files are its "
+            "texts or the tables hold them; name the folder or the file that is meant"
+        )
+    for file in _files_in(path):
+        name = str(file.relative_to(path))
+        if _form(file.name) in tables:
+            yield from _of_file(file, name, columns)
+        elif _form(file.name) == ".txt":
+            yield name, _whole_text(file, columns)
+
+
+def _form(name: str) -> str:
+    return Path(name.removesuffix(".gz")).suffix
+
+
+def _in_words(forms: Counter[str]) -> str:
+    """Say what files a folder holds most of: '2 .arrow, 1 .json'."""
+    most = sorted(forms.most_common(NAMED_FORMS))
+    return ", ".join(f"{number} {form or 'other'}" for form, number in most) or "no file"
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Yield the files under a folder in the order of their paths; only one folder is in memory."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((one.name, one.is_dir(follow_symlinks=False)) for one in found)
+    except OSError as error:
+        raise DataError(f"data.pool: {folder} cannot be read: {error.strerror or error}") from None
+    for name, is_folder in entries:
+        if is_folder:
+            yield from _files_in(folder / name)
+        elif (folder / name).is_file():
+            yield folder / name
 
 
 def digest_of_pool(path: Path) -> str:
@@ -92,13 +155,15 @@ def digest_of_pool(path: Path) -> str:
     Raises:
         DataError: it cannot be read.
     """
-    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name}\n{file.stat().st_size}\n".encode())
-        with file.open("rb") as opened:
-            while chunk := opened.read(CHUNK):
-                digest.update(chunk)
+    for file in _files_in(path) if path.is_dir() else [path]:
+        try:
+            digest.update(f"{file.name}\n{file.stat().st_size}\n".encode())
+            with file.open("rb") as opened:
+                while chunk := opened.read(CHUNK):
+                    digest.update(chunk)
+        except OSError as error:
+            raise DataError(f"data.pool: {file} cannot be read: {error.strerror}") from None
     return digest.hexdigest()[:16]
 
 
@@ -110,7 +175,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     except FileNotFoundError:
         raise DataError(f"no pool at {path}; check data.pool") from None
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise DataError(f"{path} is not a complete gzip file; write it anew") from None
+        raise DataError(f"{path} is {NOT_GZIP}; write it anew") from None
     except OSError as error:
         raise DataError(f"data.pool: {path} cannot be read: {error.strerror or error}") from None
 
@@ -148,78 +213,133 @@ def _checked(
     return PoolRow(place, text, json.dumps(more, ensure_ascii=False) if more else "")
 
 
-def _decoded(path: Path, file: IO[bytes]) -> Iterator[tuple[str, str | None]]:
-    """Yield (place, line) of a file; None for a line that is not UTF-8."""
+def _decoded(file: IO[bytes]) -> Iterator[tuple[int, str | None]]:
+    """Yield (number, line) of a file; None for a line that is not UTF-8."""
     for number, raw in enumerate(file, 1):
-        place = f"{path.name}:{number}"
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
-            yield place, None
+            yield number, None
         else:
-            yield place, line.rstrip("\r\n")
+            yield number, line.rstrip("\r\n")
 
 
-def _json_lines(path: Path, file: IO[bytes], columns: Sequence[str]) -> Rows:
-    for place, line in _decoded(path, file):
+def _json_lines(path: Path, file: IO[bytes], columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    for number, line in _decoded(file):
         if line is None:
-            yield place, NOT_UTF8
+            yield number, NOT_UTF8
         elif line.strip():
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
-                yield place, "not valid JSON"
+                yield number, "not valid JSON"
             else:
-                yield place, row if isinstance(row, dict) else {}
+                yield number, row if isinstance(row, dict) else {}
 
 
-def _plain_lines(path: Path, file: IO[bytes], columns: Sequence[str]) -> Rows:
-    for place, line in _decoded(path, file):
+def _plain_lines(path: Path, file: IO[bytes], columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    for number, line in _decoded(file):
         if line is None:
-            yield place, NOT_UTF8
+            yield number, NOT_UTF8
         elif line.strip():
-            yield place, {columns[0]: line}
+            yield number, {columns[0]: line}
 
 
-def _csv_rows(path: Path, file: IO[bytes], columns: Sequence[str]) -> Rows:
-    csv.field_size_limit(LARGEST_FIELD)
+def _parquet_rows(path: Path, file: IO[bytes], columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise ConfigError(
+            f"data.pool: {path} is Parquet, which the library pyarrow reads: "
+            "pip install pyarrow, or write the texts as JSONL"
+        ) from None
+    number = 0
+    try:
+        table = ParquetFile(file)
+        kept = _columns_of(path, table.schema_arrow.names, columns)
+        for batch in table.iter_batches(batch_size=BATCH, columns=kept):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except (OSError, ValueError) as error:
+        raise DataError(f"data.pool: {path} cannot be read as Parquet: {error}") from None
+
+
+def _columns_of(path: Path, found: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return the columns that are there; the first must be."""
+    if columns[0] not in found:
+        raise DataError(
+            f"data.pool: {path} has the columns {', '.join(found)}; expected {columns[0]}"
+        )
+    return [name for name in columns if name in found]
+
+
+def _csv_rows(path: Path, file: IO[bytes], columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
     # What is no UTF-8 becomes half surrogates, which `_checked` refuses row by row.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.DictReader(text)
-    if columns[0] not in (reader.fieldnames or ()):
-        raise DataError(
-            f"{path}: the header is {list(reader.fieldnames or ())}, expected a column {columns[0]}"
-        )
+    records = _csv_records(text)
+    _, header = next(records, (1, []))
+    if columns[0] not in header or isinstance(header, str):
+        raise DataError(f"{path}: the header is {header}, expected a column {columns[0]}")
+    for number, fields in records:
+        if isinstance(fields, str):
+            yield number, fields
+        elif len(fields) != len(header):
+            yield number, f"{len(fields)} fields where the header has {len(header)}"
+        else:
+            yield number, dict(zip(header, fields, strict=True))
+
+
+def _csv_records(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield (number of its first line, fields or why there are none) of every record.
+
+    Only the first line of a record that cannot be read is given up: what an unclosed quote has
+    swallowed are records of their own.
+    """
+    csv.field_size_limit(LARGEST_FIELD)
+    waiting: deque[str] = deque()
+    record: list[str] = []
+    number = 1
     while True:
         try:
-            row = next(reader)
-        except StopIteration:
-            return
+            for fields in csv.reader(_put_down(waiting, lines, record), strict=True):
+                if fields:  # no empty line
+                    yield number, fields
+                number += len(record)
+                record.clear()
         except csv.Error as error:
-            yield f"{path.name}:{reader.line_num}", str(error)
+            yield number, f"not valid CSV, such as a quote that is not closed: {error}"
+            waiting.extendleft(reversed(record[1:]))
+            number += 1
+            record.clear()
         else:
-            yield f"{path.name}:{reader.line_num}", row
+            return
 
 
-def _text_files(path: Path, columns: Sequence[str]) -> Rows:
-    found = False
-    for file in sorted(path.rglob("*.txt")):
-        found = True
-        place = str(file.relative_to(path))
-        try:
-            yield place, {columns[0]: file.read_text(encoding="utf-8-sig").strip()}
-        except UnicodeDecodeError:
-            yield place, NOT_UTF8
-        except OSError as error:
-            yield place, error.strerror or "cannot be read"
-    if not found:
-        raise DataError(
-            f"data.pool: the folder {path} holds no .txt file and is no dataset that datasets "
-            "saved; one text a file is expected, or name a JSONL or CSV file"
-        )
+def _put_down(waiting: deque[str], lines: Iterator[str], record: list[str]) -> Iterator[str]:
+    """Yield waiting lines, then others, and put them down in `record` until it has too many."""
+    while len(record) < MOST_LINES:
+        line = waiting.popleft() if waiting else next(lines, None)
+        if line is None:
+            return
+        record.append(line)
+        yield line
 
 
-def _saved_dataset(path: Path, columns: Sequence[str]) -> Rows:
+def _whole_text(file: Path, columns: Sequence[str]) -> Row:
+    opened = gzip.open if file.name.endswith(".gz") else open
+    try:
+        with opened(file, "rt", encoding="utf-8-sig") as text:
+            return {columns[0]: text.read().strip()}
+    except UnicodeDecodeError:
+        return NOT_UTF8
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return NOT_GZIP
+    except OSError as error:
+        return error.strerror or "cannot be read"
+
+
+def _saved_dataset(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
     try:
         import datasets
     except ImportError:
@@ -227,7 +347,13 @@ def _saved_dataset(path: Path, columns: Sequence[str]) -> Rows:
             f"data.pool: {path} is a saved dataset, which the library datasets reads: "
             "pip install datasets, or write the texts as JSONL"
         ) from None
-    saved = datasets.load_from_disk(str(path))
+    try:
+        saved = datasets.load_from_disk(str(path))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"data.pool: {path} looks like a dataset that datasets saved, but cannot be read: "
+            f"{' '.join(str(error).split())}; save it anew, or give {FORMS}"
+        ) from None
     if isinstance(saved, datasets.DatasetDict):
         if len(saved) > 1:
             raise DataError(
@@ -235,11 +361,6 @@ def _saved_dataset(path: Path, columns: Sequence[str]) -> Rows:
                 "name the folder of the one that is meant"
             )
         (saved,) = saved.values()
-    if columns[0] not in saved.column_names:
-        raise DataError(
-            f"data.pool: {path} has the columns {', '.join(saved.column_names)}; "
-            f"expected {columns[0]}"
-        )
-    kept = [name for name in columns if name in saved.column_names]
+    kept = _columns_of(path, saved.column_names, columns)
     for number, row in enumerate(saved.select_columns(kept)):
         yield f"{path.name}:{number}", row
