@@ -16,10 +16,10 @@ from evokd.agents.parsing import Lines
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher, probability_of_yes
 from evokd.records import Example
+from evokd.tasks.arithmetic import equations
 from evokd.tasks.explanations import (
     ANSWER,
     AnswerForm,
-    equations,
     extract_answer,
     split_steps,
     write_explanation,

@@ -470,10 +470,6 @@ class Config(Settings):
         name, strategy = self.strategy.name, self.strategy
         if name != "llkd" and strategy.mode == "paper":
             raise ValueError(f"strategy.mode paper is for the strategy llkd; {name} has one mode")
-        if name != "llkd" and strategy.noise != "none":
-            raise ValueError(
-                f"strategy.noise {strategy.noise} is for the strategy llkd; {name} drops no row"
-            )
         if self.task.kind == "ner":
             raise ValueError("data.pool is for task.kind classification and reasoning, not ner")
         if not self.strategy.separation:

@@ -8,7 +8,8 @@ from typing import Any
 from evokd.graph.learning import predict
 from evokd.graph.session import Session
 from evokd.records import Prediction, Revision, Sample
-from evokd.tasks.explanations import first_miscalculated, is_answer
+from evokd.tasks.arithmetic import first_miscalculated
+from evokd.tasks.explanations import is_answer
 from evokd.tools.students import open_student
 
 SHOWN = 12

@@ -42,13 +42,8 @@ from evokd.graph.state import (
 from evokd.memory.weakness import count_statuses, retest
 from evokd.records import POOL, Failure, Prediction, Revision, Sample, Weakness
 from evokd.tasks import Mistake
-from evokd.tasks.explanations import (
-    AnswerForm,
-    canonical_answer,
-    equations,
-    first_miscalculated,
-    same_answer,
-)
+from evokd.tasks.arithmetic import equations, first_miscalculated
+from evokd.tasks.explanations import AnswerForm, canonical_answer, same_answer
 from evokd.tasks.reasoning import (
     MISCALCULATED,
     MISREASONED,

@@ -25,7 +25,7 @@ from evokd.errors import ConfigError, DataError
 from evokd.records import Sample
 from evokd.store.files import write_text as write_file
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks.explanations import equations
+from evokd.tasks.arithmetic import equations
 
 BUDGET = 900
 TOY_TASK = {

@@ -11,14 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evokd.tasks.arithmetic import Equation, equations, first_miscalculated
 from evokd.tasks.explanations import (
     AnswerForm,
-    Equation,
     answer_form,
     canonical_answer,
-    equations,
     extract_answer,
-    first_miscalculated,
     same_answer,
     split_steps,
     write_explanation,

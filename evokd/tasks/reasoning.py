@@ -18,13 +18,13 @@ from typing import Any
 from evokd.config import nearest
 from evokd.errors import DataError
 from evokd.records import Example, Prediction
+from evokd.tasks.arithmetic import first_miscalculated
 from evokd.tasks.choices import MOST_CHOICES, are_choices, split_choices
 from evokd.tasks.explanations import (
     AnswerForm,
     answer_form,
     canonical_answer,
     extract_answer,
-    first_miscalculated,
     has_answer_line,
     is_answer,
 )
