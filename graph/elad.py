@@ -43,7 +43,7 @@ from evokd.memory.weakness import count_statuses, retest
 from evokd.records import POOL, Failure, Prediction, Revision, Sample, Weakness
 from evokd.tasks import Mistake
 from evokd.tasks.arithmetic import equations, first_miscalculated
-from evokd.tasks.explanations import AnswerForm, canonical_answer, same_answer
+from evokd.tasks.explanations import AnswerForm, canonical_answer, form_with, same_answer
 from evokd.tasks.reasoning import (
     MISCALCULATED,
     MISREASONED,
@@ -325,7 +325,10 @@ def look_closely(
     ]
     owners = [at for at, one in enumerate(said) for _ in range(max(1, len(one.steps)))]
     sampling: dict[str, Any] = {"temperature": temperature, "random_seed": random_seed}
-    same = [partial(same_answer, form=student.form_of(q), choices=q.choices) for q in questions]
+    same = [
+        partial(same_answer, form=form_with(q.choices, student.answer_form), choices=q.choices)
+        for q in questions
+    ]
 
     def share_out(answers: Sequence[str], owners: Sequence[int]) -> list[list[str]]:
         shared: list[list[str]] = [[] for _ in questions]
@@ -370,7 +373,7 @@ def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) 
         return sample.rejected("revision_missing")
     if not revision.steps:
         return sample.rejected("no_steps")
-    form = _form_of(sample, answers)
+    form = form_with(sample.choices, answers)
     answer = canonical_answer(revision.answer, form, sample.choices)
     if not answer:
         return sample.rejected("answer_outside_options" if sample.choices else "answer_unreadable")
@@ -449,7 +452,7 @@ def _revised(session: Session, sample: Sample) -> Sample:
     call = Call(sample.round, f"revise:{sample.id}")
     question = asked_question(sample.text, sample.choices)
     steps = said.steps or []
-    asked = call, _form_of(sample, session.answers), sample.choices
+    asked = call, form_with(sample.choices, session.answers), sample.choices
     if session.config.strategy.annotation == "whole":
         own = reviser.explain(question, *asked)
         broken = first_miscalculated(steps)  # nobody else looked
@@ -481,10 +484,6 @@ def _reviser(session: Session) -> Reviser:
             if row.rationale
         ],
     )
-
-
-def _form_of(sample: Sample, answers: AnswerForm) -> AnswerForm:
-    return "choice" if sample.choices else answers
 
 
 def _beside(

@@ -142,18 +142,18 @@ def write_seeds_round(session: Session, train_rows: int) -> None:
     Args:
         train_rows: the seeds it learnt.
     """
-    round, held_out = 0, session.data.validation
+    held_out = session.data.validation
+    probe = _score(session, 0, held_out) if held_out else None
+    _write_gold_round(
+        session, 0, kind="init", train_rows=train_rows, probe_rows=len(held_out), probe=probe
+    )
+
+
+def _write_gold_round(session: Session, round: int, **fields: Any) -> None:
+    """Write the line of a round that learnt gold rows and no sample."""
+    seconds = session.ledger.split_seconds(union_of(session.ledger.round_span(round)))
     session.run.write_round(
-        RoundRecord(
-            round=round,
-            kind="init",
-            accepted=0,
-            rejected={},
-            train_rows=train_rows,
-            probe_rows=len(held_out),
-            probe=_score(session, round, held_out) if held_out else None,
-            seconds=session.ledger.split_seconds(union_of(session.ledger.round_span(round))),
-        )
+        RoundRecord(round=round, accepted=0, rejected={}, seconds=seconds, **fields)
     )
 
 
@@ -187,17 +187,7 @@ def learn_gold(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         gold = [TrainingRow.of(row) for row in session.data.train]
         rows = [*_seed_rows(session), *gold]
         result = fit_student(session, rows, round)
-    session.run.write_round(
-        RoundRecord(
-            round=round,
-            kind="loop",
-            accepted=0,
-            rejected={},
-            train_rows=len(rows),
-            probe_rows=0,
-            seconds=session.ledger.split_seconds(union_of(session.ledger.round_span(round))),
-        )
-    )
+    _write_gold_round(session, round, kind="loop", train_rows=len(rows), probe_rows=0)
     session.emit(
         {"kind": "trained", "round": round, "trained": True, "fresh": None, "probe": None}
         | {"train_rows": len(rows), "loss": result["loss"]}
@@ -376,13 +366,6 @@ def rows_for(
     return rows
 
 
-def _training_rows(session: Session, round: int, fresh: Sequence[Sample]) -> list[TrainingRow]:
-    """Return the seeds and what the round teaches; `fresh` is not written to the run yet."""
-    samples = [*session.accepted(before=round), *fresh]
-    taught = texts_taught(samples, round, session.config.strategy)
-    return rows_for(session.config, session.data.seed, taught)
-
-
 def student_of(session: Session, round: int) -> AnyStudent:
     """Load a round's student."""
     folder = session.run.student_of_round(round)
@@ -441,10 +424,11 @@ def train_and_measure(
         last: the round before that has a student.
         accepted: this round's samples, with what the last student says of them.
     """
-    rows = _training_rows(session, round, accepted)
+    samples = [*session.accepted(before=round), *accepted]  # these are not written to the run yet
+    taught = texts_taught(samples, round, session.config.strategy)
+    rows = rows_for(session.config, session.data.seed, taught)
     # In llkd's paper mode a last batch may bring nothing, and those before it were never learnt.
-    written = [*session.accepted(before=round), *accepted]
-    trains = any(one.split == "train" and one.round > last for one in written)
+    trains = any(one.split == "train" and one.round > last for one in samples)
     result = fit_student(session, rows, round) if trains else {}
     student = student_of(session, round if trains else last)
     held_out = _held_out(session, round, accepted)

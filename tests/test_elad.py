@@ -249,7 +249,7 @@ def test_an_answer_in_other_letters_makes_no_explanation_shaky() -> None:
         answers=lambda prefixes: ["paris"] * len(prefixes),
         go_on=lambda prefixes, **_: again,
         explain=lambda questions, **_: again * 2,
-        form_of=lambda question: "text",
+        answer_form="text",
     )
     (shaky,) = look_closely(
         student,

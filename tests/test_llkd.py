@@ -774,13 +774,8 @@ def test_a_call_is_asked_about_no_more_than_it_has_room_for(pool_task: Path, llm
     assert max(map(len, asked)) < 3 * 2048
 
 
-@pytest.mark.parametrize("where", ["evokd.graph.calibrating.measure", "evokd.graph.llkd.by_id"])
-def test_a_run_that_dies_in_a_node_goes_on_and_asks_nothing_twice(
-    pool_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    give_gold(pool_task)
-    gold = "data.validation=validation.jsonl"
-    whole = run(pool_task, gold, run_id="whole", cache_dir=pool_task.parent / "one")
+def let_die_once(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Have a function end the run at its first call, as Ctrl-C does."""
     module, _, name = where.rpartition(".")
     real, died = getattr(import_module(module), name), list[bool]()
 
@@ -791,6 +786,16 @@ def test_a_run_that_dies_in_a_node_goes_on_and_asks_nothing_twice(
         return real(*arguments)
 
     monkeypatch.setattr(where, dies_once)
+
+
+@pytest.mark.parametrize("where", ["evokd.graph.calibrating.measure", "evokd.graph.llkd.by_id"])
+def test_a_run_that_dies_in_a_node_goes_on_and_asks_nothing_twice(
+    pool_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    give_gold(pool_task)
+    gold = "data.validation=validation.jsonl"
+    whole = run(pool_task, gold, run_id="whole", cache_dir=pool_task.parent / "one")
+    let_die_once(monkeypatch, where)
     with pytest.raises(KeyboardInterrupt):
         run(pool_task, gold, run_id="dead", cache_dir=pool_task.parent / "two")
     directory = RunDirectory(pool_task.parent / "runs" / "dead")
@@ -809,16 +814,7 @@ def test_a_run_that_dies_in_a_node_goes_on_and_asks_nothing_twice(
 def test_a_run_that_dies_near_its_budget_keeps_what_it_paid_for(
     pool_task: Path, monkeypatch: pytest.MonkeyPatch, where: str, tokens: int
 ) -> None:
-    module, _, name = where.rpartition(".")
-    real, died = getattr(import_module(module), name), list[bool]()
-
-    def dies_once(*arguments: Any) -> Any:
-        if not died:
-            died.append(True)
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(where, dies_once)
+    let_die_once(monkeypatch, where)
     changes = [f"budget.output_tokens={tokens}", "agents.labeler.max_concurrency=1"]
     if calibrates := where.endswith("measure"):
         give_gold(pool_task)

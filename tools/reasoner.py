@@ -25,6 +25,7 @@ from evokd.tasks.explanations import (
     ANSWER,
     AnswerForm,
     extract_answer,
+    form_with,
     split_steps,
     write_explanation,
 )
@@ -158,7 +159,8 @@ class Reasoner:
         for at, (text, ended) in enumerate(texts):
             prefix = prefixes[at // samples]
             whole = "".join(f"{step}\n" for step in prefix.steps) + text
-            form, choices = self.form_of(prefix.question), prefix.question.choices
+            choices = prefix.question.choices
+            form = form_with(choices, self.answer_form)
             answer = extract_answer(whole, form, choices, is_cut=not ended)
             steps = split_steps(whole, is_cut=not ended)
             found.append(Explained(tuple(steps), answer, ended))
@@ -170,7 +172,7 @@ class Reasoner:
         return [
             extract_answer(
                 f"{ANSWER} {text.strip().partition(NEW_LINE)[0]}",
-                self.form_of(one.question),
+                form_with(one.question.choices, self.answer_form),
                 one.question.choices,
             )
             for one, (text, _) in zip(prefixes, texts, strict=True)
@@ -200,10 +202,6 @@ class Reasoner:
                 logs = span.log_softmax(-1)[torch.arange(len(tail)), torch.tensor(tail)]
                 sure[place] = math.exp(min(0.0, float(logs.mean())))
         return sure
-
-    def form_of(self, question: Question) -> AnswerForm:
-        """Return the form of the answer to a question."""
-        return "choice" if question.choices else self.answer_form
 
     def _autocast(self) -> Any:
         torch = self._torch

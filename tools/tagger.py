@@ -27,6 +27,7 @@ from evokd.tools.training import (
     TrainingResult,
     TrainingRow,
     logits_of,
+    losses_by_row,
     train_model,
 )
 
@@ -220,15 +221,14 @@ def read_rows(
         return losses_of(batch, "mean" if learnt else "sum")  # a mean of nothing is no number
 
     def leave_noisy_out() -> None:
-        model.eval()
-        found: list[float] = []
-        with torch.inference_mode():
-            for start in range(0, len(open_windows), PREDICT_BATCH):
-                batch = open_windows[start : start + PREDICT_BATCH]
-                by_window = losses_of(batch).view(len(batch), -1).tolist()
-                for index, losses in zip(batch, by_window, strict=True):
-                    found.extend(losses[head] for head in windows[index].heads)
-        model.train()
+        by_window = losses_by_row(
+            model, open_windows, lambda batch: losses_of(batch).view(len(batch), -1)
+        )
+        found = [
+            losses[head]
+            for index, losses in zip(open_windows, by_window, strict=True)
+            for head in windows[index].heads
+        ]
         places = [(index, at) for index in open_windows for at in range(len(windows[index].heads))]
         # Most tokens are none of an entity and learnt to nearly nothing, beside which all that are
         # a little harder are an upper mode: so the student has to contradict, too.

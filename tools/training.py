@@ -483,13 +483,7 @@ def _read_texts(
         return (losses * torch.tensor(weights)).sum() / max(1, sum(one > 0 for one in weights))
 
     def leave_noisy_out() -> None:
-        model.eval()
-        found: list[float] = []
-        with torch.inference_mode():
-            for start in range(0, len(open_rows), PREDICT_BATCH):
-                losses, _ = losses_of(open_rows[start : start + PREDICT_BATCH])
-                found.extend(losses.tolist())
-        model.train()
+        found = losses_by_row(model, open_rows, lambda batch: losses_of(batch)[0])
         noisy.update(open_rows[place] for place in noisy_rows(found))
         if selection is None:  # what counts as kept is what is learnt to the end
             kept.clear()
@@ -501,6 +495,25 @@ def _read_texts(
         halfway=leave_noisy_out if open_rows and chosen.noise == "mixture" else None,
         kept=kept if open_rows else None,
     )
+
+
+def losses_by_row(
+    model: Any, rows: Sequence[int], losses_of: Callable[[list[int]], Any]
+) -> list[Any]:
+    """Return the losses of rows in the middle of a training, without dropout.
+
+    Args:
+        losses_of: from a batch of rows to their losses, shape (rows, ...).
+    """
+    torch, _ = load_libraries()
+    model.eval()
+    with torch.inference_mode():
+        batches = (
+            rows[start : start + PREDICT_BATCH] for start in range(0, len(rows), PREDICT_BATCH)
+        )
+        found = [one for batch in batches for one in losses_of(list(batch)).tolist()]
+    model.train()
+    return found
 
 
 def _weights(

@@ -107,6 +107,15 @@ def answer_form(answer: str, choices: Sequence[str] = ()) -> AnswerForm:
     return "number" if is_only_a_number(answer) else "text"
 
 
+def form_with(choices: Sequence[str], usual: AnswerForm) -> AnswerForm:
+    """Return the form of the answer to a question.
+
+    Args:
+        usual: what it is without choices.
+    """
+    return "choice" if choices else usual
+
+
 def split_steps(text: str, *, is_cut: bool = False) -> list[str]:
     """Return the steps of an explanation, without their numbering and what follows from the answer.
 

@@ -25,6 +25,7 @@ from evokd.tasks.explanations import (
     answer_form,
     canonical_answer,
     extract_answer,
+    form_with,
     has_answer_line,
     is_answer,
 )
@@ -150,9 +151,8 @@ def read_answer(value: Any, form: AnswerForm, choices: Sequence[str]) -> str:
     said = str(value) if isinstance(value, bool) else _written(value)
     if said is None:
         return ""
-    form = "choice" if choices else form
     read = extract_answer if has_answer_line(said) else canonical_answer
-    return read(said, form, choices)
+    return read(said, form_with(choices, form), choices)
 
 
 def explanation_counts(said: Sequence[Prediction]) -> dict[str, int]:
