@@ -28,6 +28,7 @@ from evokd.store.files import storage_errors
 from evokd.store.ledger import FIT, union_of
 from evokd.tasks import Mistake, Row
 from evokd.tasks.ner import NOTHING
+from evokd.tools.reasoner import Reasoner
 from evokd.tools.selection import LOOKS_AT_TEACHER
 from evokd.tools.student import Student
 from evokd.tools.students import AnyStudent, keep_student, open_student, train_student
@@ -296,6 +297,7 @@ def fit_student(
 ) -> dict[str, Any]:
     """Call the training tool; the folder, by default the round's, appears when it is complete."""
     folder = folder or session.run.student_of_round(round)
+    session.opened = None  # of a round that is trained once more it is another one
     beside = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     rows_file = beside / "rows.jsonl"
@@ -367,9 +369,18 @@ def rows_for(
 
 
 def student_of(session: Session, round: int) -> AnyStudent:
-    """Load a round's student."""
+    """Load a round's student; the one that was asked last is at hand.
+
+    One that reasons is not kept: it is as large as a local teacher.
+    """
+    if session.opened and session.opened[0] == round:
+        return session.opened[1]
+    session.opened = None  # before the next one is loaded
     folder = session.run.student_of_round(round)
-    return open_student(session.kind.name, folder, session.config.student)
+    student = open_student(session.kind.name, folder, session.config.student)
+    if not isinstance(student, Reasoner):
+        session.opened = round, student
+    return student
 
 
 def predict(session: Session, student: AnyStudent, rows: Sequence[Row]) -> list[Prediction]:

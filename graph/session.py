@@ -43,7 +43,7 @@ from evokd.tools.packs import fetch_pack, gguf_path, installed
 from evokd.tools.reasoner import question_check
 from evokd.tools.server import LocalServer
 from evokd.tools.student import pieces_per_word, resolve_student
-from evokd.tools.students import check_student
+from evokd.tools.students import AnyStudent, check_student
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
@@ -78,6 +78,8 @@ class Session:
     student_source: str
     emit: Emit
     pool: Pool | None = None
+    opened: tuple[int, AnyStudent] | None = None
+    """The round whose student was asked last, and that student."""
     warnings: list[str] = field(default_factory=list)
     seconds_setup: dict[str, float] = field(default_factory=dict)
     _rounds_done: int = 0

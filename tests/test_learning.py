@@ -1,11 +1,15 @@
-"""The pure parts of learning: rivals, the best round, and how parallel branches are merged."""
+"""Parts of learning: rivals, the best round, which student is loaded, merged branches."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
+from evokd.graph import learning
 from evokd.graph.learning import (
     BASELINE,
     choose_best,
@@ -125,3 +129,28 @@ def test_a_probe_shows_a_weakness_by_mistakes_about_its_labels(
     weakness = Weakness(id="w", name="n", description="d", labels=labels, round=1)
     assert shows(weakness, [mistake]) is shown
     assert not shows(weakness, [])
+
+
+def test_a_rounds_student_is_loaded_once_until_another_is_asked_or_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    loaded: list[str] = []
+
+    def load(kind: str, folder: Path, settings: Any) -> object:
+        loaded.append(folder.name)
+        return object()
+
+    trained = SimpleNamespace(invoke=lambda request: {"loss": 0.5})
+    monkeypatch.setattr(learning, "open_student", load)
+    monkeypatch.setattr(learning, "train_student", trained)
+    monkeypatch.setattr(learning, "row_choice", lambda config: None)
+    session: Any = MagicMock(opened=None, labels=("a", "b"))
+    session.run.student_of_round = lambda round: tmp_path / f"round-{round}"
+    first = learning.student_of(session, 1)
+    assert learning.student_of(session, 1) is first
+    learning.student_of(session, 2)
+    assert learning.student_of(session, 1) is not first
+    assert loaded == ["round-1", "round-2", "round-1"]
+    learning.fit_student(session, [], 1)
+    learning.student_of(session, 1)
+    assert loaded[3:] == ["round-1"]
