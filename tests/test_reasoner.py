@@ -71,7 +71,7 @@ def test_the_student_writes_what_it_was_taught(trained: Path) -> None:
 
 
 def test_untrained_it_is_the_model_it_was_made_of(untrained: Path, tiny_reasoner: Path) -> None:
-    student = Reasoner(untrained)
+    student = Reasoner(untrained, precision="fp32")  # as `greedy`: random weights are near ties
     prompts = [prompt_ids(student._tokenizer, TOLD["instructions"], one) for one in QUESTIONS]
     texts = student._decode([Prefix(one) for one in QUESTIONS], 12)
     for ids, (text, _) in zip(prompts, texts, strict=True):
