@@ -373,9 +373,10 @@ def student_of(session: Session, round: int) -> AnyStudent:
 
     One that reasons is not kept: it is as large as a local teacher.
     """
-    if session.opened and session.opened[0] == round:
-        return session.opened[1]
-    session.opened = None  # before the next one is loaded
+    opened = session.opened  # read once: branches may run at the same time
+    if opened and opened[0] == round:
+        return opened[1]
+    opened = session.opened = None  # before the next one is loaded
     folder = session.run.student_of_round(round)
     student = open_student(session.kind.name, folder, session.config.student)
     if not isinstance(student, Reasoner):
