@@ -27,8 +27,7 @@ from evokd.store.files import write_text as write_file
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks.arithmetic import equations
 
-BUDGET = 600
-SECOND_ROUND = 900  # enough for one after the first batch
+BUDGET = 900
 TOY_TASK = {
     "kind": "classification",
     "name": "banking8",
@@ -164,12 +163,12 @@ def toy_cell(strategy: str) -> Cell:
     return cells_of("core", choice)[0]
 
 
-def suite_file(data: Path, ending: str = ".json", budget: int = BUDGET) -> Path:
-    return data.parent / "results" / f"core-{budget}tokens-openai-scripted{ending}"
+SUITE_FILE = f"core-{BUDGET}tokens-openai-scripted"
 
 
-def read_suite(data: Path, budget: int = BUDGET) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(suite_file(data, budget=budget).read_text())
+def read_suite(data: Path) -> dict[str, Any]:
+    text = (data.parent / "results" / f"{SUITE_FILE}.json").read_text()
+    content: dict[str, Any] = json.loads(text)
     return content
 
 
@@ -194,8 +193,8 @@ def test_the_first_random_seed_comes_first() -> None:
 
 
 def test_strategies_that_ask_nobody_have_no_budget() -> None:
-    budgets = {cell.strategy: cell.budget for cell in cells_of("core", Choice(budget=BUDGET))}
-    assert budgets["evokd"] == budgets["static"] == budgets["attr"] == BUDGET
+    budgets = {cell.strategy: cell.budget for cell in cells_of("core", Choice(budget=900))}
+    assert budgets["evokd"] == budgets["static"] == budgets["attr"] == 900
     assert budgets["fewshot"] == budgets["fullshot"] == budgets["setfit"] == 0
 
 
@@ -204,7 +203,7 @@ def test_another_budget_teacher_or_split_has_files_of_its_own() -> None:
         suite_name("core", choice)
         for choice in (
             Choice(),
-            Choice(budget=BUDGET),
+            Choice(budget=900),
             Choice(split="dev"),
             Choice(quick=True),
             Choice(teacher="openai:x"),
@@ -215,7 +214,7 @@ def test_another_budget_teacher_or_split_has_files_of_its_own() -> None:
         cells_of("core", choice)[1].id
         for choice in (
             Choice(),
-            Choice(budget=BUDGET),
+            Choice(budget=900),
             Choice(split="dev"),
             Choice(teacher="openai:x"),
         )
@@ -313,9 +312,10 @@ def test_missing_data_are_told_with_a_hint(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_grid_writes_its_files_and_a_second_one_asks_nothing(toy_set: Path, llm: FakeLLM) -> None:
-    failed, _ = bench(toy_set, budget=SECOND_ROUND)
+    failed, _ = bench(toy_set)
     assert not failed
-    content = read_suite(toy_set, SECOND_ROUND)
+    results = toy_set.parent / "results"
+    content = read_suite(toy_set)
     rows = {row["strategy"]: row for row in content["rows"]}
     assert set(rows) == {"fewshot", "static", "evokd"}
     assert rows["evokd"]["output_tokens"] > rows["fewshot"]["output_tokens"] == 0
@@ -329,12 +329,12 @@ def test_a_grid_writes_its_files_and_a_second_one_asks_nothing(toy_set: Path, ll
     assert rows["evokd"]["seeds"] == [0]
     assert not rows["evokd"]["complete"]  # the suite wants three random seeds
     for ending in (".md", ".html"):
-        assert suite_file(toy_set, ending, SECOND_ROUND).exists()
+        assert (results / f"{SUITE_FILE}{ending}").exists()
     asked = len(llm.requests)
-    before = suite_file(toy_set, budget=SECOND_ROUND).read_text()
-    bench(toy_set, budget=SECOND_ROUND)
+    before = (results / f"{SUITE_FILE}.json").read_text()
+    bench(toy_set)
     assert len(llm.requests) == asked
-    assert suite_file(toy_set, budget=SECOND_ROUND).read_text() == before
+    assert (results / f"{SUITE_FILE}.json").read_text() == before
 
 
 def test_a_cell_run_anew_asks_nothing_and_ends_where_it_did(toy_set: Path, llm: FakeLLM) -> None:
@@ -664,8 +664,9 @@ def test_a_row_without_words_is_named(toy_set: Path, text: object) -> None:
 def test_only_the_tables_can_be_written_anew_into_a_readme(toy_set: Path) -> None:
     bench(toy_set, strategies=["fewshot"])
     readme = toy_set.parent / "README.md"
-    name = suite_file(toy_set).stem
-    write_file(readme, f"# T\n<!-- bench:{name} -->\nold\n<!-- /bench:{name} -->\nend\n")
+    write_file(
+        readme, f"# T\n<!-- bench:{SUITE_FILE} -->\nold\n<!-- /bench:{SUITE_FILE} -->\nend\n"
+    )
     bench(toy_set, strategies=["fewshot"], table_only=True, readme=readme)
     text = readme.read_text()
     assert "old" not in text
@@ -743,7 +744,7 @@ def bench_questions(data: Path, **changes: Any) -> tuple[bool, list[str]]:
             "suite": "reasoning",
             "sets": ["svamp"],
             "strategies": ["elad"],
-            "budget": BUDGET,
+            "budget": 900,
             **changes,
         },
     )
@@ -753,14 +754,14 @@ def test_explanations_are_compared_by_selection_and_annotation(toy_questions: Pa
     failed, said = bench_questions(toy_questions, variants=["", "random", "whole"])
     assert not failed, said
     results = toy_questions.parent / "results"
-    suite = json.loads((results / f"reasoning-{BUDGET}tokens-openai-scripted.json").read_text())
+    suite = json.loads((results / "reasoning-900tokens-openai-scripted.json").read_text())
     rows = {one["variant"]: one for one in suite["rows"]}
     assert set(rows) == {"", "random", "whole"}
     assert rows[""]["kind"] == "reasoning"
     assert rows[""]["diff_chance"] is not None
     assert rows["random"]["diff_chance"] is None
     assert rows["whole"]["revisions"]["right_after"] == rows["whole"]["revisions"]["known"] > 0
-    assert "explanations" in (results / f"reasoning-{BUDGET}tokens-openai-scripted.md").read_text()
+    assert "explanations" in (results / "reasoning-900tokens-openai-scripted.md").read_text()
 
 
 def test_a_cell_of_questions_is_recomputed_from_its_samples(
