@@ -265,6 +265,13 @@ class StrategySection(Settings):
         True, description="every second text of evokd is given one of the task's topics"
     )
     analyst: bool = True
+    words: int = Field(
+        300,
+        ge=0,
+        description="words of the student's vocabulary that the labeler is asked about once the "
+        "first batch is learnt; only where that is a hundred or more a label, so with two or three "
+        "labels, for a tenth of the budget at most; 0: none",
+    )
     labeler_min_confidence: float = Field(
         0.8, ge=0, le=1, description="τ; half of it where labeler and intention agree"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evokd.agents.answers import CHARS_PER_TOKEN
 from evokd.agents.attributes import STYLES, TOPICS
@@ -36,6 +36,7 @@ from evokd.graph.strategies import (
     used_roles,
 )
 from evokd.graph.topics import topics_of
+from evokd.graph.vocabulary import affordable_words
 from evokd.tasks import TaskData, kind_of, load_task_data
 from evokd.tasks.pool import PoolRow, read_pool
 from evokd.tools.calibration import FEWEST_GOLD
@@ -175,7 +176,7 @@ def _role_calls(
     return {
         "analyst": analyst,
         "generator": _generator(config, data, prompts["generator"], card, planned),
-        "labeler": _labeler(config, data, card, labelled),
+        "labeler": _with_words(config, data, _labeler(config, data, card, labelled)),
         "critic": _Calls(read, card + 100 + examples, TOKENS_PER_VERDICT),
     }
 
@@ -233,6 +234,22 @@ def _labeler(config: Config, data: TaskData, card: int, batches: list[int]) -> _
         return _Calls(calls, card + 20 + TOKENS_PER_TEXT * together, one * together)
     shown = sum(_tokens(row.text) + 2 * TURN + TOKENS_PER_ENTITIES for row in shown_gold(data.seed))
     return _Calls(sum(batches), card + 60 + shown, TOKENS_PER_ENTITIES)
+
+
+def _with_words(config: Config, data: TaskData, texts: _Calls) -> _Calls:
+    """Return the labeler's calls with those about words of the student's vocabulary."""
+    strategy, kind = config.strategy, kind_of(config)
+    loops = strategy_of(config).teaches and strategy.rounds > first_round(config)
+    if not (loops and kind.exclusive and texts.number):
+        return texts
+    price = {
+        "output_tokens": float(texts.tokens_out),
+        "total_tokens": float(texts.tokens_in + texts.tokens_out),
+    }
+    labels = len(data.labels)
+    words = labels * affordable_words(strategy.words, labels, config.budget.limits, price)
+    calls = texts.number + math.ceil(words / strategy.texts_per_label)
+    return replace(texts, number=calls)
 
 
 def _read(calls: list[PlannedCall], everything: bool) -> int:

@@ -146,6 +146,16 @@ class Sample(Record):
         return self.model_copy(update={"accepted": False, "reason": reason, "split": ""})
 
 
+class Word(Record):
+    """One word of the student's vocabulary that it is taught; one line of `words.jsonl`."""
+
+    text: str
+    label: str = Field(description="within which the labeler ranks it high")
+    probability: float = Field(ge=0.0, le=1.0, description="that the labeler gives the label")
+    student: str = Field(description="the label that the student would have given it")
+    round: int = Field(description="from which on it is learnt")
+
+
 class Weakness(Record):
     """A named pattern of failures."""
 

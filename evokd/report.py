@@ -133,6 +133,7 @@ def build_report(
         "weaknesses": count_statuses(weaknesses),
         "weakness_list": [_weakness(one, samples) for one in weaknesses],
         "samples": _sample_counts(samples),
+        "words": [one.model_dump() for one in run.read_words()],
         "pool": _pool(session),
         "marked": [] if session.kind.exclusive else _marked(session, samples),
         "revisions": revisions,

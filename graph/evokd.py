@@ -2,7 +2,8 @@
 
 prepare → evaluate → analyze → generate ⇉ screen → label ⇉ settle → critique ⇉ gate → train
                         ↑         ↑________________ refill _________________↙          ↓
-                        └──────────────────────────── decide ← record ←────────────────┘
+                        ├──────────────────────────── decide ← record ←────────────────┘
+                        └── keep_words ⇇ choose_words ←┘ (once, after the first batch)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START
 
-from evokd.graph import gating, learning, reading, writing
+from evokd.graph import gating, learning, reading, vocabulary, writing
 from evokd.graph.session import new_builder
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def build_graph(
     builder.add_node("train", learning.train)
     builder.add_node("record", learning.record)
     builder.add_node("decide", learning.decide)
+    builder.add_node("choose_words", vocabulary.choose_words)
+    builder.add_node("read_words", vocabulary.read_words)
+    builder.add_node("keep_words", vocabulary.keep_words)
     builder.add_node("finish", learning.finish)
     builder.add_edge(START, "prepare")
     builder.add_edge("prepare", "evaluate")
@@ -51,7 +55,14 @@ def build_graph(
     builder.add_conditional_edges("refill", writing.send_to_generator, ["generate", "screen"])
     builder.add_edge("train", "record")
     builder.add_edge("record", "decide")
-    builder.add_conditional_edges("decide", learning.route_after_decide, ["analyze", "finish"])
+    builder.add_conditional_edges(
+        "decide", vocabulary.route_to_words, ["choose_words", "analyze", "finish"]
+    )
+    builder.add_conditional_edges(
+        "choose_words", vocabulary.send_words, ["read_words", "keep_words"]
+    )
+    builder.add_edge("read_words", "keep_words")
+    builder.add_edge("keep_words", "analyze")
     builder.add_edge("finish", END)
     return builder.compile(checkpointer=checkpointer, name="evokd")
 

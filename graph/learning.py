@@ -23,7 +23,16 @@ from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, by_id, count_decisions, read_drafts
 from evokd.graph.strategies import first_round, selects_in_steps, strategy_of
 from evokd.memory.weakness import WeaknessMemory, count_statuses, retest
-from evokd.records import POOL, Example, Failure, Prediction, RoundRecord, Sample, Weakness
+from evokd.records import (
+    POOL,
+    Example,
+    Failure,
+    Prediction,
+    RoundRecord,
+    Sample,
+    Weakness,
+    Word,
+)
 from evokd.store.files import storage_errors
 from evokd.store.ledger import FIT, union_of
 from evokd.tasks import Mistake, Row
@@ -36,6 +45,7 @@ from evokd.tools.thresholds import surest
 from evokd.tools.training import TrainingRow, write_training_rows
 
 BASELINE = -1
+TEXT_AGAINST_WORD = 3  # how often a text counts where single words are learnt, too
 CLEARLY = 0.05  # the largest p-value of a difference that counts
 BEGINNING: dict[str, Any] = {
     "refill": 0,
@@ -215,7 +225,9 @@ def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         kept = session.run.student
         if held_out := texts_refitted(accepted, best, strategy):
             learned = [*texts_taught(accepted, best, strategy), *held_out]
-            fit_student(session, rows_for(session.config, session.data.seed, learned), best, kept)
+            words = words_taught(session.run.read_words(), best, strategy)
+            rows = rows_for(session.config, session.data.seed, learned, words)
+            fit_student(session, rows, best, kept)
         else:
             _keep(session, session.run.student_of_round(best), kept)
     return {"best_round": best}
@@ -229,10 +241,17 @@ def texts_taught(samples: Iterable[Sample], round: int, strategy: StrategySectio
     return [
         one
         for one in samples
-        if one.accepted
-        and one.split == "train"
-        and (one.round == round or (strategy.review and one.round < round))
+        if one.accepted and one.split == "train" and _is_taught(one, round, strategy)
     ]
+
+
+def words_taught(words: Iterable[Word], round: int, strategy: StrategySection) -> list[Word]:
+    """Return the words that a round's student is trained on; like texts, they are reviewed."""
+    return [one for one in words if _is_taught(one, round, strategy)]
+
+
+def _is_taught(one: Sample | Word, round: int, strategy: StrategySection) -> bool:
+    return one.round == round or (strategy.review and one.round < round)
 
 
 def texts_refitted(samples: Iterable[Sample], best: int, strategy: StrategySection) -> list[Sample]:
@@ -350,10 +369,17 @@ def row_choice(config: Config) -> dict[str, str] | None:
 
 
 def rows_for(
-    config: Config, seed: Sequence[Example], taught: Sequence[Sample] = ()
+    config: Config,
+    seed: Sequence[Example],
+    taught: Sequence[Sample] = (),
+    words: Sequence[Word] = (),
 ) -> list[TrainingRow]:
-    """Return what a student learns from, in the order that decides its batches."""
-    learned = [TrainingRow.of(one) for one in taught]
+    """Return what a student learns from, in the order that decides its batches.
+
+    Args:
+        words: of its vocabulary; beside them a text counts as often as a gold one does by default.
+    """
+    learned = [TrainingRow.of(one, TEXT_AGAINST_WORD if words else 1) for one in taught]
     if row_choice(config):
         sure = [one.labeler_confidence or 0.0 for one in taught]
         learned = [replace(row, confidence=c) for row, c in zip(learned, sure, strict=True)]
@@ -362,7 +388,7 @@ def rows_for(
             eligible = surest(sure, labels, config.strategy.surest_share)
             learned = [row for place, row in enumerate(learned) if place in eligible]
     gold = [TrainingRow.of(row, config.student.seed_weight) for row in seed]
-    rows = [*gold, *learned]
+    rows = [*gold, *learned, *(TrainingRow(one.text, one.label) for one in words)]
     if config.task.kind == "reasoning":  # an answer without its explanation teaches none
         rows = [row for row in rows if row.steps]
     return rows
@@ -438,7 +464,8 @@ def train_and_measure(
     """
     samples = [*session.accepted(before=round), *accepted]  # these are not written to the run yet
     taught = texts_taught(samples, round, session.config.strategy)
-    rows = rows_for(session.config, session.data.seed, taught)
+    words = words_taught(session.run.read_words(), round, session.config.strategy)
+    rows = rows_for(session.config, session.data.seed, taught, words)
     # In llkd's paper mode a last batch may bring nothing, and those before it were never learnt.
     trains = any(one.split == "train" and one.round > last for one in samples)
     result = fit_student(session, rows, round) if trains else {}

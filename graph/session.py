@@ -28,7 +28,7 @@ from evokd.memory.chroma import open_memory
 from evokd.memory.embeddings import HashEmbedder, SentenceEmbedder
 from evokd.memory.weakness import WeaknessMemory
 from evokd.records import Embedder, Example, Sample
-from evokd.store.ledger import Ledger
+from evokd.store.ledger import Ledger, union_of
 from evokd.store.pool import Pool
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
@@ -58,6 +58,7 @@ FOREIGN_SAMPLE, FOREIGN_CHARS = 300, 500  # texts of a pool, characters of each
 FOREIGN = 1.6  # times the seeds' word pieces a word
 CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
 TOKENS_PER_VERDICT = 3  # a word
+WORDS = "words"  # purpose, phase and role of what is asked about single words
 FEWEST_SHARE = 1 / 3  # of a round: fewer samples are not worth their planning and training
 
 
@@ -169,7 +170,7 @@ class Session:
         Before there is a text, a verdict reads as much as a call of the reviser, and is a word.
         """
         texts = len(self.run.read_samples())
-        by_role = self.ledger.spent_by_role()
+        by_role = self.ledger.spent_by_role(without=f"{WORDS}:")
         read = [by_role[role] for role in ("labeler", "critic") if role in by_role]
         if not texts and "reviser" in by_role:
             texts, tokens_in, _ = by_role["reviser"]
@@ -180,6 +181,20 @@ class Session:
         return {
             "output_tokens": written / texts,
             "total_tokens": (written + sum(tokens_in for _, tokens_in, _ in read)) / texts,
+        }
+
+    def price_of_labels(self) -> dict[str, float]:
+        """Return what the labeler has cost so far for each call, by the budget's keys."""
+        calls, tokens_in, tokens_out = self.ledger.spent_by_role().get("labeler", (0, 0, 0))
+        if not calls:
+            return {}
+        usage = self.ledger.usage_by_role()["labeler"]
+        open_ = union_of(self.ledger.open_intervals("labeler"))
+        return {
+            "output_tokens": tokens_out / calls,
+            "total_tokens": (tokens_in + tokens_out) / calls,
+            "usd": (usage.usd or 0.0) / max(1, usage.calls),
+            "minutes": sum(end - start for start, end in open_) / 60 / max(1, usage.calls),
         }
 
     def budget_exhausted(self) -> str:
@@ -205,17 +220,24 @@ class Session:
         """
         accepted = len(self.accepted())
         spent = self.spent()
-        once = self.run.read_json(self.run.calibration).get("spent", {})
+        calibration = self.run.read_json(self.run.calibration).get("spent", {})
+        words = self._spent_on_words()
         for name, limit in self.config.budget.limits.items():
             if accepted and spent[name] > 0:
                 left = max(0.0, limit - spent[name])
-                price = (spent[name] - once.get(name, 0.0)) / accepted
+                once = calibration.get(name, 0.0) + words[name]
+                price = (spent[name] - once) / accepted
                 samples = min(samples, int(left / price)) if price > 0 else samples
         return samples
 
     def spent(self) -> dict[str, float]:
         """Return what counts against the budget, by its keys."""
         return {**self.ledger.budget_spent(), "minutes": self.ledger.window_seconds() / 60}
+
+    def _spent_on_words(self) -> dict[str, float]:
+        spans = union_of(self.ledger.phase_intervals(WORDS))
+        minutes = sum(end - start for start, end in spans) / 60
+        return {**self.ledger.budget_spent(f"{WORDS}:"), "minutes": minutes}
 
     def accepted(self, before: int | None = None) -> list[Sample]:
         """Return the accepted samples of all rounds, or of those before one."""

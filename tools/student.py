@@ -13,6 +13,9 @@ from evokd.errors import ConfigError
 from evokd.records import Prediction
 
 PREDICT_BATCH = 64
+WORD_MARKS = ("\u2581", "\u0120")  # how SentencePiece and byte-level BPE mark a word's first piece
+WORD_LETTERS = 4
+MOST_WORDS = 10_000
 TEXT_CLASSIFIER = "AutoModelForSequenceClassification"
 
 
@@ -67,6 +70,20 @@ class Student(TrainedModel):
                 for index, row in zip(part, probabilities, strict=True):
                     rows[index] = row
         return rows
+
+    def words(self) -> list[str]:
+        """Return whole words of its vocabulary, lower case, in the vocabulary's order.
+
+        That is by how common they are, so that the first 10,000 are enough. Pieces that go on with
+        a word are none, nor is what is shorter than four letters.
+        """
+        pieces = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
+        marked = [piece for piece, _ in pieces if piece.startswith(WORD_MARKS)]
+        whole = marked or [piece for piece, _ in pieces]
+        spelled = (self._tokenizer.convert_tokens_to_string([piece]) for piece in whole)
+        words = (one.strip().lower() for one in spelled)
+        kept = dict.fromkeys(one for one in words if len(one) >= WORD_LETTERS and one.isalpha())
+        return list(kept)[:MOST_WORDS]
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return the likeliest label of every text with its probability."""

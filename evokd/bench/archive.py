@@ -22,8 +22,14 @@ from evokd.bench.sets import BenchSet, letters, load_set, read_packed, text_hash
 from evokd.bench.suites import ASKING, PEERS
 from evokd.config import Config, StrategySection
 from evokd.errors import DataError
-from evokd.graph.learning import row_choice, rows_for, texts_refitted, texts_taught
-from evokd.records import Sample
+from evokd.graph.learning import (
+    row_choice,
+    rows_for,
+    texts_refitted,
+    texts_taught,
+    words_taught,
+)
+from evokd.records import Sample, Word
 from evokd.store.files import write_bytes
 from evokd.store.ledger import Ledger
 from evokd.tasks import kind_of
@@ -42,8 +48,11 @@ def samples_file(results: Path, cell: Cell) -> Path:
 
 def keep(cell: Cell, places: Places, bench: BenchSet) -> None:
     """Write a finished cell's samples and calls."""
-    header = {"cell": cell.model_dump(), "seed_rows": _seed_rows(cell, bench)}
-    samples = run_directory(cell, places).read_samples()
+    run = run_directory(cell, places)
+    header: dict[str, Any] = {"cell": cell.model_dump(), "seed_rows": _seed_rows(cell, bench)}
+    if words := run.read_words():
+        header["words"] = [one.model_dump() for one in words]
+    samples = run.read_samples()
     hidden = (_hide_sample(one.model_dump(), bench) for one in samples)
     _write(samples_file(places.results, cell), [header, *hidden])
     keep_calls(cell, places, bench, [*(one.text for one in samples), *_repaired(samples)])
@@ -99,6 +108,15 @@ def read_samples(results: Path, cell: Cell, bench: BenchSet) -> list[Sample]:
     Raises:
         DataError: the file is missing or broken, or the set's rows are not those of the run.
     """
+    return read_kept(results, cell, bench)[0]
+
+
+def read_kept(results: Path, cell: Cell, bench: BenchSet) -> tuple[list[Sample], list[Word]]:
+    """Return a cell's samples, as `read_samples` does, and the words that its student learnt.
+
+    Raises:
+        DataError: see `read_samples`.
+    """
     path = samples_file(results, cell)
     header, *lines = read_packed(path) or [{}]
     if header.get("seed_rows") != _seed_rows(cell, bench):
@@ -107,7 +125,8 @@ def read_samples(results: Path, cell: Cell, bench: BenchSet) -> list[Sample]:
             "this data folder; use the same version of the set"
         )
     try:
-        return [_show_sample(one, bench) for one in lines]
+        words = [Word(**one) for one in header.get("words", ())]
+        return [_show_sample(one, bench) for one in lines], words
     except ValidationError as error:
         raise DataError(f"{path} is broken: {error.errors()[0]['msg']}") from None
 
@@ -121,9 +140,9 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     cell = result.cell
     bench = load_set(cell.set, places.data)
     config = cell_config(cell, bench, places)
-    taught = _taught(result, places, bench, config.strategy)
+    taught, words = _taught(result, places, bench, config.strategy)
     seed = bench.seed(cell.shots, cell.seed)
-    rows = rows_for(config, list(seed.values()), taught)
+    rows = rows_for(config, list(seed.values()), taught, words)
     if cell.strategy == "fullshot":
         gold = bench.gold(cell.split)
         rows += [TrainingRow.of(gold[i]) for i in gold if i not in seed]
@@ -167,13 +186,14 @@ def relearn(
 
 def _taught(
     result: CellResult, places: Places, bench: BenchSet, strategy: StrategySection
-) -> list[Sample]:
-    """Return the samples the kept student was trained on."""
+) -> tuple[list[Sample], list[Word]]:
+    """Return the samples and words the kept student was trained on."""
     cell, kept = result.cell, result.kept_round
     if cell.strategy not in ASKING or kept is None:
-        return []
-    samples = read_samples(places.results, cell, bench)
-    return [*texts_taught(samples, kept, strategy), *texts_refitted(samples, kept, strategy)]
+        return [], []
+    samples, words = read_kept(places.results, cell, bench)
+    texts = [*texts_taught(samples, kept, strategy), *texts_refitted(samples, kept, strategy)]
+    return texts, words_taught(words, kept, strategy)
 
 
 def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:

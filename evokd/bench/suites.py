@@ -28,9 +28,12 @@ PEERS = (SETFIT, TEACHER_ZERO, TEACHER_ONE)
 STRATEGIES = ("fewshot", *ASKING, "fullshot", *PEERS)
 WRITING = tuple(one for one in STRATEGIES if one not in (POOL, ELAD))
 # What an ablation switches off: name in the table → settings of the strategy.
-ABLATIONS: dict[str, dict[str, bool]] = {
-    f"no {name}": {name: False}
-    for name in ("analyst", "critic", "memory", "easy", "review", "separation", "topics")
+ABLATIONS: dict[str, dict[str, Any]] = {
+    **{
+        f"no {name}": {name: False}
+        for name in ("analyst", "critic", "memory", "easy", "review", "separation", "topics")
+    },
+    "no words": {"words": 0},
 }
 # What `llkd` is compared with: name in the table → settings of the strategy.
 WHOLE_POOL = "paper, whole pool"
@@ -64,7 +67,8 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 }
 # The variants with all random seeds; the others have one.
 MAIN = {ELAD: ("", "random", "whole"), POOL: ("", "random", "paper", WHOLE_POOL)}
-ABLATED_SETS = {"no topics": "trec"}  # the others on banking8, whose texts have no topics
+# The others on banking8, whose texts have no topics, and which has too many labels for words.
+ABLATED_SETS = {"no topics": "trec", "no words": "sst2"}
 CORE_SETS = ("banking8", "trec", "clinc10")
 MORE_SETS = ("sst2", "csabstruct")
 FIVE_SHOT_SETS = ("banking8", "trec")

@@ -226,11 +226,16 @@ class Ledger:
         )
         return {"output_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
 
-    def spent_by_role(self) -> dict[str, tuple[int, int, int]]:
-        """Return (calls, input tokens, output tokens) a role, cache hits at their first price."""
+    def spent_by_role(self, without: str = "probe") -> dict[str, tuple[int, int, int]]:
+        """Return (calls, input tokens, output tokens) a role, cache hits at their first price.
+
+        Args:
+            without: what the purposes of further calls begin with that are left out.
+        """
         rows = self._rows(
             f"SELECT role, COUNT(*), SUM(input_tokens), SUM(output_tokens) FROM {_ASKED_ONCE}"
-            " WHERE purpose != 'probe' GROUP BY role"
+            " WHERE purpose != 'probe' AND substr(purpose, 1, length(?)) != ? GROUP BY role",
+            (without, without),
         )
         return {role: (calls, tokens_in, tokens_out) for role, calls, tokens_in, tokens_out in rows}
 

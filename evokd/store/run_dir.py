@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from evokd.errors import ResumeError, RunInUseError
-from evokd.records import Record, RoundRecord, Sample
+from evokd.records import Record, RoundRecord, Sample, Word
 from evokd.store.files import storage_errors, write_lines, write_text
 
 LOCK = ".lock"
@@ -32,6 +32,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints.sqlite"
         self.calls = path / "calls.sqlite"
         self.samples_file = path / "samples.jsonl"
+        self.words_file = path / "words.jsonl"
         self.rounds_file = path / "rounds.jsonl"
         self.report_json = path / "report.json"
         self.report_html = path / "report.html"
@@ -115,6 +116,14 @@ class RunDirectory:
         """Replace the samples of `round`; those of other rounds stay (idempotent)."""
         kept = [sample for sample in self.read_samples() if sample.round != round]
         write_lines(self.samples_file, [row.model_dump() for row in [*kept, *samples]])
+
+    def read_words(self) -> list[Word]:
+        """Return the words of its vocabulary that the student is taught; most runs have none."""
+        return self._read_lines(self.words_file, Word)
+
+    def write_words(self, words: Iterable[Word]) -> None:
+        """Write these words in place of what there was (idempotent)."""
+        write_lines(self.words_file, [word.model_dump() for word in words])
 
     def read_rounds(self) -> list[RoundRecord]:
         """Return one record a finished round, by round."""
