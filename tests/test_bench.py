@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from typer.testing import CliRunner
 
 from evokd.bench import archive, cell, grid, sets
-from evokd.bench.archive import calls_file
+from evokd.bench.archive import calls_file, read_kept
 from evokd.bench.cell import commit
 from evokd.bench.command import BenchOptions, run_bench
 from evokd.bench.grid import cell_file, read_cell
@@ -22,6 +22,7 @@ from evokd.bench.records import Cell, CellResult
 from evokd.bench.suites import ABLATIONS, SUITES, WHOLE_POOL, Choice, cells_of, suite_name
 from evokd.cli import app
 from evokd.errors import ConfigError, DataError
+from evokd.graph import vocabulary
 from evokd.records import Sample
 from evokd.store.files import write_text as write_file
 from evokd.store.run_dir import RunDirectory
@@ -416,6 +417,21 @@ def test_scores_can_be_recomputed_from_the_samples_without_a_teacher(
     assert len(told) == 3
     assert not [text for text in told if "differs" in text]
     assert len(llm.requests) == asked
+
+
+def test_a_score_that_words_had_a_part_in_is_recomputed_with_them(
+    toy_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary, "FEWEST_A_LABEL", 2)
+    bench(toy_set, strategies=["evokd"])
+    cell = toy_cell("evokd")
+    loaded = sets.load_set("banking8", toy_set)
+    kept, words = read_kept(toy_set.parent / "results", cell, loaded)
+    assert words == RunDirectory(toy_set.parent / "work" / "runs" / cell.id).read_words() != []
+    assert not {one.text for one in words} & {one.text for one in kept}
+    (toy_set.parent / "work").rename(toy_set.parent / "gone")
+    _, said = bench(toy_set, strategies=["evokd"], from_samples=True)
+    assert [text for text in said if "recomputed" in text and "differs" not in text]
 
 
 def test_the_teachers_own_score_is_read_from_its_kept_answers(toy_set: Path) -> None:

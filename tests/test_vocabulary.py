@@ -1,0 +1,307 @@
+"""Words of the student's vocabulary: which there are, which are asked about, which are learnt."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fake_llm import WORDS, FakeLLM, running_llm, true_label
+
+from evokd import distill
+from evokd.config import load_config
+from evokd.errors import TeacherError
+from evokd.graph import vocabulary
+from evokd.graph.vocabulary import affordable_words, highest_ranked, surest_words
+from evokd.planner import estimate
+from evokd.records import Sample, Word
+from evokd.runner import RunResult, resume_run
+from evokd.store.ledger import Ledger
+from evokd.store.run_dir import RunDirectory
+from evokd.tools.student import Student
+
+TOY_WORDS = {word for group in WORDS.values() for word in group}
+
+
+@pytest.fixture(autouse=True)
+def _few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy vocabulary has some dozens of words."""
+    monkeypatch.setattr(vocabulary, "FEWEST_A_LABEL", 4)
+
+
+def run(task: Path, *overrides: str, run_id: str = "r") -> RunResult:
+    words = overrides or ("strategy.words=18",)
+    return distill(task, overrides=words, run_id=run_id, runs_dir=task.parent / "runs")
+
+
+def words_of(result: RunResult) -> list[Word]:
+    return RunDirectory(result.path).read_words()
+
+
+def words_asked(llm: FakeLLM) -> list[str]:
+    """The single words that the labeler was shown."""
+    said = (request["messages"][-1]["content"] for request in llm.requests)
+    shown = (text.rsplit('Text: "', 1)[-1].split('"')[0] for text in said if 'Text: "' in text)
+    return [text for text in shown if text in TOY_WORDS]
+
+
+def learned(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def word(text: str, **shares: float) -> Sample:
+    return Sample(
+        id=text,
+        text=text,
+        round=1,
+        call="words",
+        role="words",
+        intended_label="a",
+        labeler_probabilities=shares,
+    )
+
+
+def test_the_words_of_a_vocabulary_are_whole_and_not_short(tiny_student: Path) -> None:
+    assert set(Student(tiny_student).words()) == {one for one in TOY_WORDS if len(one) > 3}
+
+
+def test_where_first_pieces_are_marked_only_these_are_words(tiny_student: Path) -> None:
+    vocab = {"▁Great": 2, "▁film": 0, "ness": 1, "▁great": 3, "▁2024": 4, "▁bad": 5, "<pad>": 6}
+    student = Student(tiny_student)
+    student._tokenizer = SimpleNamespace(
+        get_vocab=lambda: vocab,
+        convert_tokens_to_string=lambda pieces: "".join(pieces).replace("▁", " "),
+    )
+    assert student.words() == ["film", "great"]  # in the vocabulary's order
+
+
+class _Sure:
+    """A student that is told what it says of every word."""
+
+    labels = ("a", "b")
+
+    def __init__(self, shares: dict[str, float]) -> None:
+        self.shares = shares
+
+    def probabilities(self, words: Sequence[str]) -> list[list[float]]:
+        return [[self.shares[one], 1 - self.shares[one]] for one in words]
+
+
+def test_the_surest_words_of_each_label_are_chosen_once() -> None:
+    student: Any = _Sure({"one": 0.9, "two": 0.8, "three": 0.7, "four": 0.1})
+    words = ["four", "three", "two", "one"]
+    assert surest_words(student, words, 2) == {"one": "a", "two": "a", "four": "b", "three": "b"}
+    assert surest_words(student, words, 3) == {
+        "one": "a",
+        "two": "a",
+        "three": "a",
+        "four": "b",
+    }
+
+
+def test_words_are_ranked_within_a_label_however_often_the_labeler_says_another() -> None:
+    read = [word("w1", a=0.99, b=0.01), word("w2", a=0.98, b=0.02)]
+    read += [word("w3", a=0.7, b=0.3), word("w4", a=0.6, b=0.4)]
+    kept = highest_ranked(read, ("a", "b"), 3)
+    assert {one.text: one.label for one in kept} == {"w1": "a", "w4": "b"}
+    assert {one.text: one.probability for one in kept} == {"w1": 0.99, "w4": 0.4}
+    assert {one.round for one in kept} == {3}
+
+
+def test_a_word_that_ranks_high_for_two_labels_is_left_out() -> None:
+    read = [word("w1", a=0.5, b=0.5, c=0.0), word("w2", a=0.0, b=0.4, c=0.6)]
+    read += [word(f"v{place}", a=0.1, b=0.1, c=0.1) for place in range(4)]
+    assert [one.text for one in highest_ranked(read, ("a", "b", "c"), 1)] == ["w2"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "price", "each"),
+    [
+        ({}, {}, 100),
+        ({"output_tokens": 6000.0}, {"output_tokens": 2.0}, 100),
+        ({"output_tokens": 1000.0}, {"output_tokens": 2.0}, 16),  # 50 words
+        ({"output_tokens": 200.0}, {"output_tokens": 2.0}, 0),  # 10 words
+        ({"usd": 1.0, "output_tokens": 1000.0}, {"usd": 0.01, "output_tokens": 2.0}, 0),
+        ({"minutes": 10.0}, {"minutes": 0.01}, 33),
+        ({"minutes": 10.0}, {"output_tokens": 2.0}, 100),  # nobody knows what it takes
+    ],
+)
+def test_words_take_a_tenth_of_any_budget(
+    limits: dict[str, float], price: dict[str, float], each: int
+) -> None:
+    assert affordable_words(300, 3, limits, price) == each
+
+
+def test_with_many_labels_nobody_is_asked_about_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "FEWEST_A_LABEL", 100)
+    assert affordable_words(300, 3, {}, {}) == 100
+    assert affordable_words(300, 4, {}, {}) == 0
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory, tiny_student: Path) -> Any:
+    """A finished run with words, its students kept, and its teacher."""
+    from conftest import write_task
+
+    folder = tmp_path_factory.mktemp("words")
+    with pytest.MonkeyPatch.context() as patch, running_llm() as llm:
+        patch.setattr(vocabulary, "FEWEST_A_LABEL", 4)
+        patch.setattr(RunDirectory, "drop_round_students", lambda self: None)
+        task = write_task(folder, llm.base_url, tiny_student)
+        rows = (folder / "test.jsonl").read_text(encoding="utf-8").splitlines()
+        rows[0] = json.dumps({"text": "Apple", "label": "fruit"})
+        (folder / "test.jsonl").write_text("\n".join(rows), encoding="utf-8")
+        overrides = ["strategy.words=18", "strategy.rounds=3"]
+        runs = folder / "runs"
+        result = distill(
+            task, overrides=overrides, run_id="r", runs_dir=runs, cache_dir=folder / "cache"
+        )
+        yield result, llm
+
+
+def test_the_labeler_is_asked_about_words_once_after_the_first_batch(
+    taught: tuple[RunResult, FakeLLM],
+) -> None:
+    result, llm = taught
+    asked = words_asked(llm)
+    assert len(asked) == len(set(asked)) == 18
+    ledger = Ledger(result.path / "calls.sqlite")
+    purposes = [
+        (one["round"], one["role"])
+        for one in ledger.calls_with_replies()
+        if one["purpose"].startswith("words:")
+    ]
+    ledger.close()
+    assert Counter(purposes) == {(1, "labeler"): 18}
+
+
+def test_half_of_the_words_are_learnt_with_the_labelers_labels(
+    taught: tuple[RunResult, FakeLLM],
+) -> None:
+    result, llm = taught
+    words = words_of(result)
+    assert {one.text for one in words} <= set(words_asked(llm))
+    assert 0 < len(words) <= 9
+    assert all(one.label == true_label(one.text) for one in words if one.probability > 0.5)
+    assert result.report["words"] == [one.model_dump() for one in words]
+
+
+def test_words_are_learnt_from_the_round_after_on_and_texts_count_three_times_then(
+    taught: tuple[RunResult, FakeLLM],
+) -> None:
+    result, _ = taught
+    words = {one.text for one in words_of(result)}
+    directory = RunDirectory(result.path)
+    before = learned(directory.student_of_round(0))
+    assert not words & {row["text"] for row in before}
+    assert {row["weight"] for row in before[3:]} == {1}
+    for folder in (*map(directory.student_of_round, (1, 2, 3)), result.student):
+        rows = learned(folder)
+        assert words <= {row["text"] for row in rows}
+        assert {row["weight"] for row in rows if row["text"] in words} == {1}
+        assert {row["weight"] for row in rows[3:] if row["text"] not in words} == {3}
+
+
+def test_words_are_neither_samples_nor_failures(taught: tuple[RunResult, FakeLLM]) -> None:
+    result, _ = taught
+    samples = RunDirectory(result.path).read_samples()
+    assert not {one.text for one in samples} & TOY_WORDS
+    accepted = [one["accepted"] for one in [result.report["init"], *result.report["rounds"]]]
+    assert sum(accepted) == sum(one.accepted is True for one in samples)
+
+
+def test_a_word_that_is_a_test_text_is_not_asked_about(
+    taught: tuple[RunResult, FakeLLM],
+) -> None:
+    _, llm = taught
+    assert "apple" not in words_asked(llm)
+
+
+def test_without_review_words_leave_with_their_round(toy_task: Path, llm: FakeLLM) -> None:
+    result = run(toy_task, "strategy.words=18", "strategy.review=false", "strategy.patience=9")
+    best = result.report["scores"]["best_round"]
+    words = {one.text for one in words_of(result)}
+    learnt = words & {row["text"] for row in learned(result.student)}
+    assert words
+    assert learnt == (words if best == 1 else set())
+
+
+@pytest.mark.parametrize("off", ["strategy.words=0", "strategy.separation=false"])
+def test_switched_off_or_without_a_labeler_there_are_no_words(
+    toy_task: Path, llm: FakeLLM, off: str
+) -> None:
+    result = run(toy_task, off)
+    assert words_of(result) == []
+    assert not words_asked(llm)
+    assert not (result.path / "words.jsonl").exists()
+
+
+def test_without_log_probabilities_nobody_is_asked_about_words(
+    tmp_path: Path, tiny_student: Path
+) -> None:
+    from conftest import write_task
+
+    with running_llm(logprobs=False) as llm:
+        task = write_task(tmp_path, llm.base_url, tiny_student)
+        assert words_of(run(task)) == []
+        assert not words_asked(llm)
+
+
+def test_a_vocabulary_with_too_few_words_is_not_asked_about(
+    toy_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary, "FEWEST_A_LABEL", 20)  # of 60 words wanted there are 33
+    result = run(toy_task, "strategy.words=300")
+    assert result.report["status"] == "finished"
+    assert not words_asked(llm)
+
+
+def test_a_run_that_breaks_off_among_words_asks_none_of_them_twice(
+    toy_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    again: list[str] = []
+    answer = llm.answer
+
+    def failing(body: dict[str, Any]) -> str:
+        said = body["messages"][-1]["content"].rsplit('Text: "', 1)[-1].split('"')[0]
+        if said in TOY_WORDS:
+            asked.append(said)
+            if len(asked) == 7 and not again:
+                llm.faults = ["status:401"] * 9
+        return answer(body)
+
+    monkeypatch.setattr(llm, "answer", failing)
+    with pytest.raises(TeacherError):
+        run(toy_task)
+    llm.faults = []
+    answered = set(asked[:5])  # two calls at a time: others may have been under way
+    again.append("resumed")
+    asked.clear()
+    directory = RunDirectory(toy_task.parent / "runs" / "r")
+    assert directory.read_words() == []
+    result = resume_run(directory, emit=lambda event: None)
+    assert result.report["status"] == "finished"
+    assert not answered & set(asked)
+    assert words_of(result)
+
+
+def test_words_do_not_make_a_sample_look_dear(toy_task: Path, llm: FakeLLM) -> None:
+    """Of what is left after them a round is planned as if they had been free."""
+    plain = run(toy_task, "strategy.words=0", "budget.output_tokens=4000", run_id="plain")
+    words = run(toy_task, "strategy.words=18", "budget.output_tokens=4000", run_id="words")
+    sizes = [one.report["rounds"][0]["accepted"] for one in (plain, words)]
+    assert sizes[0] == sizes[1]
+
+
+def test_the_plan_counts_words(toy_task: Path) -> None:
+    calls = {}
+    for words in (0, 18):
+        roles = estimate(load_config(toy_task, [f"strategy.words={words}"])).roles
+        calls[words] = next(one.calls for one in roles if one.role == "labeler")
+    assert calls[18] - calls[0] == 18
