@@ -72,6 +72,7 @@ def render_html(report: dict[str, Any]) -> str:
         revisions=revision_tables(report),
         explained=explanation_cards(report),
         uncertainties=uncertainties(report),
+        vocabulary=vocabulary_rows(report),
         weaknesses=weakness_cards(report),
         weakness_counts=weakness_counts(report),
         rejections=rejections(report),
@@ -337,6 +338,17 @@ def weakness_cards(report: Json) -> list[Json]:
         for weakness in report.get("weakness_list") or []
     ]
     return sorted(cards, key=lambda c: (STATUS_ORDER.get(c["status"], 3), c["round"] or 0))
+
+
+def vocabulary_rows(report: Json) -> list[Json]:
+    """Return the words that the student was taught, a row a label, the labeler's surest first."""
+    by_label: dict[str, list[Json]] = {}
+    for word in report.get("words") or []:
+        by_label.setdefault(word["label"], []).append(word)
+    return [
+        {"label": label, "words": sorted(taught, key=lambda one: -one["probability"])}
+        for label, taught in by_label.items()
+    ]
 
 
 def history_step(step: str) -> Json:

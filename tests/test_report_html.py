@@ -137,6 +137,11 @@ REPORT: dict[str, Any] = {
     "seconds": {"teacher": 305.0, "training": 100.0, "other": 20.0},
     "seconds_setup": {"model_load": 8.1, "download": 0.0},
     "phases": {"analyze": 12.0, "generate": 100.0, "train": 100.0},
+    "words": [
+        {"text": "late", "label": "card_arrival", "probability": 0.71},
+        {"text": "arrive", "label": "card_arrival", "probability": 0.93},
+        {"text": "euro", "label": "exchange_rate", "probability": 0.88},
+    ],
     "weaknesses": {"open": 1, "closed": 1, "returned": 1},
     "weakness_list": [
         {
@@ -254,6 +259,7 @@ def test_page_is_well_formed_and_holds_the_sections_in_order() -> None:
         "Scores by label and round",
         "Confusion matrix",
         "How far the labeler’s confidence can be trusted",
+        "Words of its vocabulary that the student was taught",
         "Weaknesses and what became of them",
         "What was rejected and why",
         "Tokens and time",
@@ -431,6 +437,17 @@ def test_the_reliability_diagram_shows_both_confidences_and_their_errors() -> No
 def test_without_enough_gold_rows_there_is_no_diagram() -> None:
     report = REPORT | {"reliability": {"gold": 8, "rows": 0, "temperature": 1.0}}
     assert "can be trusted" not in Page(render_html(report)).text
+
+
+def test_words_stand_under_their_label_the_labelers_surest_first() -> None:
+    text = Page(render_html(REPORT)).text
+    words = re.sub(r"\s+", " ", text[text.rindex("Words of its vocabulary") :])
+    assert "card_arrival (2)" in words and "exchange_rate (1)" in words
+    assert words.index("arrive 93") < words.index("late 71") < words.index("euro 88")
+
+
+def test_a_run_without_words_shows_none() -> None:
+    assert "Words of its vocabulary" not in Page(render_html(changed(words=[]))).text
 
 
 def test_weaknesses_not_closed_come_first() -> None:
