@@ -7,7 +7,8 @@ budget cuts the estimate as it cuts the run.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evokd.agents.answers import CHARS_PER_TOKEN
@@ -36,7 +37,7 @@ from evokd.graph.strategies import (
     used_roles,
 )
 from evokd.graph.topics import topics_of
-from evokd.graph.vocabulary import affordable_words
+from evokd.graph.vocabulary import MOST_OF_BUDGET, affordable_words
 from evokd.tasks import TaskData, kind_of, load_task_data
 from evokd.tasks.pool import PoolRow, read_pool
 from evokd.tools.calibration import FEWEST_GOLD
@@ -230,10 +231,18 @@ def _labeler(config: Config, data: TaskData, card: int, batches: list[int]) -> _
         together = config.strategy.texts_per_label
         calls = sum(math.ceil(texts / together) for texts in batches)
         together = min(together, max(batches, default=1))
-        one = TOKENS_PER_LABEL + (TOKENS_PER_LIST if together > 1 else 0)
+        one = TOKENS_PER_LABEL + TOKENS_PER_LIST
+        if together == 1:
+            local = (role_settings(config.agents, "labeler").model or "").startswith("local:")
+            one = _bare_label(data.labels) if local else TOKENS_PER_LABEL
         return _Calls(calls, card + 20 + TOKENS_PER_TEXT * together, one * together)
     shown = sum(_tokens(row.text) + 2 * TURN + TOKENS_PER_ENTITIES for row in shown_gold(data.seed))
     return _Calls(sum(batches), card + 60 + shown, TOKENS_PER_ENTITIES)
+
+
+def _bare_label(labels: Sequence[str]) -> int:
+    """Return the tokens of a label's words and its end: the embedded server writes no more."""
+    return 1 + round(sum(len(re.split(r"[\W_]+", name)) for name in labels) / len(labels))
 
 
 def _with_words(config: Config, data: TaskData, texts: _Calls) -> _Calls:
@@ -242,14 +251,15 @@ def _with_words(config: Config, data: TaskData, texts: _Calls) -> _Calls:
     loops = strategy_of(config).teaches and strategy.rounds > first_round(config)
     if not (loops and kind.exclusive and texts.number):
         return texts
+    together = strategy.texts_per_label
     price = {
-        "output_tokens": float(texts.tokens_out),
-        "total_tokens": float(texts.tokens_in + texts.tokens_out),
+        "output_tokens": texts.tokens_out / together,
+        "total_tokens": (texts.tokens_in + texts.tokens_out) / together,
     }
+    room = {name: MOST_OF_BUDGET * limit for name, limit in config.budget.limits.items()}
     labels = len(data.labels)
-    words = labels * affordable_words(strategy.words, labels, config.budget.limits, price)
-    calls = texts.number + math.ceil(words / strategy.texts_per_label)
-    return replace(texts, number=calls)
+    words = labels * affordable_words(strategy.words, labels, room, price)
+    return replace(texts, number=texts.number + math.ceil(words / together))
 
 
 def _read(calls: list[PlannedCall], everything: bool) -> int:

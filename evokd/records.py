@@ -147,12 +147,12 @@ class Sample(Record):
 
 
 class Word(Record):
-    """One word of the student's vocabulary that it is taught; one line of `words.jsonl`."""
+    """One word of the student's vocabulary that the labeler read; one line of `words.jsonl`."""
 
     text: str
-    label: str = Field(description="within which the labeler ranks it high")
-    probability: float = Field(ge=0.0, le=1.0, description="that the labeler gives the label")
+    label: str | None = Field(description="within which it ranks high; None: it is not learnt")
     student: str = Field(description="the label that the student would have given it")
+    probabilities: dict[str, float] = Field(description="label → probability by the labeler")
     round: int = Field(description="from which on it is learnt")
 
 

@@ -13,7 +13,13 @@ from typing import Any
 from evokd import __version__
 from evokd.config import config_fingerprint
 from evokd.graph.calibrating import in_words
-from evokd.graph.learning import BASELINE, best_round_rule, predict, texts_refitted
+from evokd.graph.learning import (
+    BASELINE,
+    best_round_rule,
+    predict,
+    texts_refitted,
+    words_taught,
+)
 from evokd.graph.reading import labeler_bias
 from evokd.graph.session import Session
 from evokd.memory.weakness import count_statuses
@@ -133,7 +139,9 @@ def build_report(
         "weaknesses": count_statuses(weaknesses),
         "weakness_list": [_weakness(one, samples) for one in weaknesses],
         "samples": _sample_counts(samples),
-        "words": [one.model_dump() for one in run.read_words()],
+        "words": [
+            one.model_dump() for one in words_taught(run.read_words(), best_round, config.strategy)
+        ],
         "pool": _pool(session),
         "marked": [] if session.kind.exclusive else _marked(session, samples),
         "revisions": revisions,

@@ -346,9 +346,14 @@ def vocabulary_rows(report: Json) -> list[Json]:
     for word in report.get("words") or []:
         by_label.setdefault(word["label"], []).append(word)
     return [
-        {"label": label, "words": sorted(taught, key=lambda one: -one["probability"])}
+        {"label": label, "words": sorted(taught, key=lambda one: -_sure(one))}
         for label, taught in by_label.items()
     ]
+
+
+def _sure(word: Json) -> float:
+    """Return the probability that the labeler gave a word's label."""
+    return float(word["probabilities"][word["label"]])
 
 
 def history_step(step: str) -> Json:

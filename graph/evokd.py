@@ -2,8 +2,9 @@
 
 prepare → evaluate → analyze → generate ⇉ screen → label ⇉ settle → critique ⇉ gate → train
                         ↑         ↑________________ refill _________________↙          ↓
-                        ├──────────────────────────── decide ← record ←────────────────┘
-                        └── keep_words ⇇ choose_words ←┘ (once, after the first batch)
+                        └── choose_words ←─────────── decide ← record ←────────────────┘
+
+`choose_words ⇉ label_words → keep_words` is passed once, after the first batch: `vocabulary.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def build_graph(
     builder.add_node("record", learning.record)
     builder.add_node("decide", learning.decide)
     builder.add_node("choose_words", vocabulary.choose_words)
-    builder.add_node("read_words", vocabulary.read_words)
+    builder.add_node("label_words", vocabulary.label_words)
     builder.add_node("keep_words", vocabulary.keep_words)
     builder.add_node("finish", learning.finish)
     builder.add_edge(START, "prepare")
@@ -56,12 +57,12 @@ def build_graph(
     builder.add_edge("train", "record")
     builder.add_edge("record", "decide")
     builder.add_conditional_edges(
-        "decide", vocabulary.route_to_words, ["choose_words", "analyze", "finish"]
+        "decide",
+        learning.route_after_decide,
+        {"analyze": "choose_words", "finish": "finish"},
     )
-    builder.add_conditional_edges(
-        "choose_words", vocabulary.send_words, ["read_words", "keep_words"]
-    )
-    builder.add_edge("read_words", "keep_words")
+    builder.add_conditional_edges("choose_words", vocabulary.send_words, ["label_words", "analyze"])
+    builder.add_edge("label_words", "keep_words")
     builder.add_edge("keep_words", "analyze")
     builder.add_edge("finish", END)
     return builder.compile(checkpointer=checkpointer, name="evokd")

@@ -247,7 +247,7 @@ def texts_taught(samples: Iterable[Sample], round: int, strategy: StrategySectio
 
 def words_taught(words: Iterable[Word], round: int, strategy: StrategySection) -> list[Word]:
     """Return the words that a round's student is trained on; like texts, they are reviewed."""
-    return [one for one in words if _is_taught(one, round, strategy)]
+    return [one for one in words if one.label and _is_taught(one, round, strategy)]
 
 
 def _is_taught(one: Sample | Word, round: int, strategy: StrategySection) -> bool:
@@ -388,7 +388,7 @@ def rows_for(
             eligible = surest(sure, labels, config.strategy.surest_share)
             learned = [row for place, row in enumerate(learned) if place in eligible]
     gold = [TrainingRow.of(row, config.student.seed_weight) for row in seed]
-    rows = [*gold, *learned, *(TrainingRow(one.text, one.label) for one in words)]
+    rows = [*gold, *learned, *(TrainingRow(one.text, one.label or "") for one in words)]
     if config.task.kind == "reasoning":  # an answer without its explanation teaches none
         rows = [row for row in rows if row.steps]
     return rows

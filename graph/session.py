@@ -170,32 +170,32 @@ class Session:
         Before there is a text, a verdict reads as much as a call of the reviser, and is a word.
         """
         texts = len(self.run.read_samples())
-        by_role = self.ledger.spent_by_role(without=f"{WORDS}:")
+        by_role = self.ledger.spent_by_role()
         read = [by_role[role] for role in ("labeler", "critic") if role in by_role]
         if not texts and "reviser" in by_role:
             texts, tokens_in, _ = by_role["reviser"]
             read = [(texts, tokens_in, texts * TOKENS_PER_VERDICT)]
         if not texts:
             return {}
+        words = self.ledger.budget_spent(f"{WORDS}:")
         written = sum(tokens_out for _, _, tokens_out in read)
+        whole = written + sum(tokens_in for _, tokens_in, _ in read)
         return {
-            "output_tokens": written / texts,
-            "total_tokens": (written + sum(tokens_in for _, tokens_in, _ in read)) / texts,
+            "output_tokens": (written - words["output_tokens"]) / texts,
+            "total_tokens": (whole - words["total_tokens"]) / texts,
         }
 
-    def price_of_labels(self) -> dict[str, float]:
-        """Return what the labeler has cost so far for each call, by the budget's keys."""
-        calls, tokens_in, tokens_out = self.ledger.spent_by_role().get("labeler", (0, 0, 0))
-        if not calls:
+    def price_of_a_label(self) -> dict[str, float]:
+        """Return what a text has cost so far that the labeler has read, by the budget's keys.
+
+        Empty before it has read any. Minutes are those of calls that reached an endpoint.
+        """
+        texts = sum(one.labeler_label is not None for one in self.run.read_samples())
+        if not texts:
             return {}
-        usage = self.ledger.usage_by_role()["labeler"]
-        open_ = union_of(self.ledger.open_intervals("labeler"))
-        return {
-            "output_tokens": tokens_out / calls,
-            "total_tokens": (tokens_in + tokens_out) / calls,
-            "usd": (usage.usd or 0.0) / max(1, usage.calls),
-            "minutes": sum(end - start for start, end in open_) / 60 / max(1, usage.calls),
-        }
+        minutes = _minutes(self.ledger.open_intervals("labeler"))
+        spent = {**self.ledger.budget_spent(role="labeler"), "minutes": minutes}
+        return {name: value / texts for name, value in spent.items()}
 
     def budget_exhausted(self) -> str:
         """Return the budget as a reason to stop: reached, or too small for a third of a round.
@@ -235,8 +235,7 @@ class Session:
         return {**self.ledger.budget_spent(), "minutes": self.ledger.window_seconds() / 60}
 
     def _spent_on_words(self) -> dict[str, float]:
-        spans = union_of(self.ledger.phase_intervals(WORDS))
-        minutes = sum(end - start for start, end in spans) / 60
+        minutes = _minutes(self.ledger.phase_intervals(WORDS))
         return {**self.ledger.budget_spent(f"{WORDS}:"), "minutes": minutes}
 
     def accepted(self, before: int | None = None) -> list[Sample]:
@@ -641,6 +640,10 @@ def _open_teachers(
         teacher.capabilities = seen[endpoint.identity]
         teachers[role] = teacher
     return teachers
+
+
+def _minutes(spans: list[tuple[float, float]]) -> float:
+    return sum(end - start for start, end in union_of(spans)) / 60
 
 
 @contextmanager

@@ -84,7 +84,8 @@ class RunState(TypedDict, total=False):
     assignments: list[dict[str, Any]]
     """Generator calls of this wave. Written by `analyze`, `refill` and `plan_texts`."""
     drafts: Annotated[dict[str, dict[str, Any]], merge_drafts]
-    """This round's samples by id. Written from `generate` to `train`, cleared by `record`."""
+    """This round's samples by id. Written from `generate` to `train`, cleared by `record`; before
+    them words of the student's vocabulary, written by `choose_words`, cleared by `keep_words`."""
     candidates: list[dict[str, Any]]
     """Questions of a pool with the student's explanations. Written by elad's `explain`, cleared by
     its `select`."""
@@ -131,7 +132,7 @@ class WriteTask(BranchInput):
 
 
 class ReadTask(BranchInput):
-    """What `Send` hands to one `label` or `critique` branch."""
+    """What `Send` hands to one `label`, `label_words` or `critique` branch."""
 
     samples: list[dict[str, Any]]
     labeler_bias: dict[str, float]

@@ -1,23 +1,24 @@
 """The nodes that ask about single words: the student's vocabulary, once, after its first batch.
 
-choose_words ⇉ read_words → keep_words
+choose_words ⇉ label_words → keep_words
 
-A text of twenty words costs as many tokens and a label for two words costs four. Of the words that
-the student knows the labeler reads those it would give each label most surely; the half that the
+A text of twenty words costs as many tokens; labels for two words cost four. Of the words that the
+student knows the labeler reads those it would give each label most surely; the half that the
 labeler ranks highest within the label is learnt beside the texts. By rank, because of a lone word
-the labeler's label says little: it may call nearly all of them by one. Worth it where there are
-enough words for each label to be ranked, so for tasks of two or three labels (docs/methods.md).
+the labeler's label says little: it may call nearly all of them by one. Only where there are enough
+words of each label to be ranked, so for tasks of two or three labels (docs/methods.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Literal
 
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from evokd.graph.learning import last_round, route_after_decide, student_of
+from evokd.graph.learning import last_round, student_of
 from evokd.graph.reading import label_group, label_groups, send_in_batches
 from evokd.graph.session import WORDS, RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, by_id, read_drafts
@@ -27,38 +28,29 @@ from evokd.tasks import normalize
 from evokd.tools.student import Student
 
 MOST_OF_BUDGET = 0.1  # that may go into words
+MOST_OF_REST = 0.25  # of the budget: the round that learns the words wants texts, too
 FEWEST_A_LABEL = 100  # asked about: of fewer the highest ranked are not sure enough
 LEARNT_SHARE = 0.5  # of the words read
 
 
-def route_to_words(
-    state: RunState, runtime: Runtime[RunContext]
-) -> Literal["choose_words", "analyze", "finish"]:
-    """Ask about words before the round after the first batch; else go on as without them."""
-    ahead = route_after_decide(state)
-    if ahead == "analyze":
-        session = session_of(state, runtime)
-        due = state["round"] == first_round(session.config) + 1
-        if due and words_a_label(session):
-            return "choose_words"
-    return ahead
-
-
 def choose_words(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Choose words of the student's vocabulary, as many of each label as the budget has room for.
+    """Choose words of the student's vocabulary, in the round after the first batch only.
 
-    None where the vocabulary has too few. A word that is a whole text of validation or test is
-    left out.
+    As many of each label as the budget has room for; none where the vocabulary has too few. A word
+    that is a whole text of validation or test is left out.
     """
     session = session_of(state, runtime)
     round = state["round"]
+    each = words_a_label(session) if round == first_round(session.config) + 1 else 0
+    if not each:
+        return {"drafts": None}
     with session.phase(WORDS, round):
         student = student_of(session, last_round(session, round))
         assert isinstance(student, Student)
         guarded = {normalize(row.text) for row in (*session.data.validation, *session.data.test)}
         words = [one for one in student.words() if normalize(one) not in guarded]
         enough = len(words) >= FEWEST_A_LABEL * len(session.labels)
-        chosen = surest_words(student, words, words_a_label(session)) if enough else {}
+        chosen = surest_words(student, words, each) if enough else {}
         drafts = [
             Sample(
                 id=f"word-{place:04d}",
@@ -73,14 +65,17 @@ def choose_words(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any
     return {"drafts": by_id(drafts)}
 
 
-def send_words(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | Literal["keep_words"]:
-    """A few calls a branch, as for texts."""
+def send_words(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | Literal["analyze"]:
+    """A few calls a branch, as for texts; in most rounds nothing is asked."""
     session = session_of(state, runtime)
-    groups = label_groups(session, read_drafts(state))
-    return send_in_batches("read_words", state, groups, session, "labeler") or "keep_words"
+    drafts = read_drafts(state)
+    if not drafts:
+        return "analyze"
+    groups = label_groups(session, drafts)
+    return send_in_batches("label_words", state, groups, session, "labeler")
 
 
-def read_words(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
+def label_words(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Have words labelled like texts; those that the budget has no room for stay unread."""
     session = session_of(state, runtime)
     round = state["round"]
@@ -91,15 +86,26 @@ def read_words(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def keep_words(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Write the words that are learnt from now on, and tell how many were read."""
+    """Write the words that were read, and which of them are learnt from now on."""
     session = session_of(state, runtime)
-    with session.phase(WORDS, state["round"]):
-        read = [one for one in read_drafts(state) if one.labeler_probabilities]
-        words = highest_ranked(read, session.labels, state["round"])
-        session.run.write_words(words)
-    if not read:
-        return {"drafts": None}
-    told = f"{len(words)} of {len(read)} words of the student's vocabulary are learnt"
+    round = state["round"]
+    with session.phase(WORDS, round):
+        drafts = read_drafts(state)
+        read = [one for one in drafts if one.labeler_probabilities]
+        # The budget may have ended among them: the best of a few are not good enough.
+        enough = 2 * len(read) >= len(drafts)
+        learnt = highest_ranked(read, session.labels) if enough else {}
+        session.run.write_words(
+            Word(
+                text=one.text,
+                label=learnt.get(one.text),
+                student=one.intended_label,
+                probabilities=one.labeler_probabilities or {},
+                round=round,
+            )
+            for one in read
+        )
+    told = f"{len(learnt)} of {len(read)} words of the student's vocabulary are learnt"
     session.emit({"kind": "note", "text": told})
     return {"drafts": None}
 
@@ -110,73 +116,76 @@ def words_a_label(session: Session) -> int:
     None where it is not asked about texts either, gives no probabilities by itself, or where the
     words would be too few to be ranked, or too dear.
     """
-    strategy = session.config.strategy
+    config = session.config
     labeler = session.teachers.get("labeler")
-    if not (strategy.words and strategy.separation and session.kind.exclusive and labeler):
+    if not (config.strategy.words and config.strategy.separation and session.kind.exclusive):
         return 0
-    if not labeler.capabilities.logprobs:
+    price, limits, spent = session.price_of_a_label(), config.budget.limits, session.spent()
+    if labeler is None or not labeler.capabilities.logprobs or (limits and not price):
         return 0
-    price = session.price_of_labels()
-    limits = session.config.budget.limits
-    if limits and not price:
-        return 0
-    return affordable_words(strategy.words, len(session.labels), limits, price)
+    room = {
+        name: min(MOST_OF_BUDGET * limit, MOST_OF_REST * (limit - spent[name]))
+        for name, limit in limits.items()
+    }
+    return affordable_words(config.strategy.words, len(session.labels), room, price)
 
 
 def affordable_words(
-    most: int, labels: int, limits: Mapping[str, float], price: Mapping[str, float]
+    most: int, labels: int, room: Mapping[str, float], price: Mapping[str, float]
 ) -> int:
-    """Return how many words of each label a budget has room for; 0 where they are too few.
+    """Return how many words of each label there is room for; 0 where they are too few.
 
     Args:
         most: of all labels together.
         labels: how many there are.
-        limits: of the budget, by its keys.
+        room: what they may cost together, by the budget's keys.
         price: of one label by the same keys; what has none there is not looked at.
     """
     words = float(most)
-    for name, limit in limits.items():
+    for name, limit in room.items():
         if price.get(name):
-            words = min(words, MOST_OF_BUDGET * limit / price[name])
-    each = int(words) // labels
+            words = min(words, limit / price[name])
+    each = max(0, int(words)) // labels
     return each if each >= FEWEST_A_LABEL else 0
 
 
 def surest_words(student: Student, words: Sequence[str], each: int) -> dict[str, str]:
     """Return word → label for the words that a student would give each label most surely.
 
+    The surest of all labels come first, so that what is cut off is as much of every label.
+
     Args:
         each: words a label. A word is had once, for the label that comes first.
     """
     rows = student.probabilities(words)
-    chosen: dict[str, str] = {}
+    taken: set[str] = set()
+    by_label: list[list[tuple[str, str]]] = []
     for place, label in enumerate(student.labels):
         order = sorted(range(len(words)), key=lambda index: -rows[index][place])
-        free = [words[index] for index in order if words[index] not in chosen]
-        chosen |= dict.fromkeys(free[:each], label)
-    return chosen
+        surest = [words[index] for index in order if words[index] not in taken][:each]
+        taken.update(surest)
+        by_label.append([(word, label) for word in surest])
+    return dict(pair for turn in zip_longest(*by_label) for pair in turn if pair)
 
 
-def highest_ranked(read: Sequence[Sample], labels: Sequence[str], round: int) -> list[Word]:
-    """Return the words that are learnt: of each label those the labeler gives it most surely.
+def highest_ranked(read: Sequence[Sample], labels: Sequence[str]) -> dict[str, str]:
+    """Return word → label for what is learnt: of each label what the labeler gives it most surely.
 
     A word that ranks high for two labels says nothing of either, and is left out.
 
     Args:
         read: words with the labeler's probabilities.
-        round: from which they are learnt.
     """
     each = int(LEARNT_SHARE * len(read) / len(labels))
-    found: dict[str, list[Word]] = {}
+    found: dict[str, list[str]] = {}
     for label in labels:
-        shares = [((one.labeler_probabilities or {}).get(label, 0.0), one) for one in read]
-        for share, one in sorted(shares, key=lambda pair: -pair[0])[:each]:
-            word = Word(
-                text=one.text,
-                label=label,
-                probability=min(1.0, share),
-                student=one.intended_label,
-                round=round,
-            )
-            found.setdefault(one.text, []).append(word)
-    return [words[0] for words in found.values() if len(words) == 1]
+        shares = [(share_of(one, label), one.text) for one in read]
+        for share, word in sorted(shares, key=lambda pair: -pair[0])[:each]:
+            if share > 0:
+                found.setdefault(word, []).append(label)
+    return {word: ranks[0] for word, ranks in found.items() if len(ranks) == 1}
+
+
+def share_of(sample: Sample, label: str) -> float:
+    """Return the labeler's probability of a label; 0 for one that it did not tell."""
+    return (sample.labeler_probabilities or {}).get(label, 0.0)

@@ -429,9 +429,21 @@ def test_a_score_that_words_had_a_part_in_is_recomputed_with_them(
     kept, words = read_kept(toy_set.parent / "results", cell, loaded)
     assert words == RunDirectory(toy_set.parent / "work" / "runs" / cell.id).read_words() != []
     assert not {one.text for one in words} & {one.text for one in kept}
+    taught: list[list[str]] = []
+
+    def relearn(rows: Any, *_: Any) -> str:
+        taught.append([row.text for row in rows])
+        return "1"
+
+    monkeypatch.setattr(archive, "relearn", relearn)
+    (toy_set.parent / "work" / "runs" / cell.id / "student" / "rows.jsonl").rename(
+        toy_set.parent / "rows.jsonl"
+    )
     (toy_set.parent / "work").rename(toy_set.parent / "gone")
-    _, said = bench(toy_set, strategies=["evokd"], from_samples=True)
-    assert [text for text in said if "recomputed" in text and "differs" not in text]
+    bench(toy_set, strategies=["evokd"], from_samples=True)
+    lines = (toy_set.parent / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    assert taught == [[json.loads(line)["text"] for line in lines]]
+    assert {one.text for one in words if one.label} <= set(taught[0])
 
 
 def test_the_teachers_own_score_is_read_from_its_kept_answers(toy_set: Path) -> None:

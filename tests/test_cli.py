@@ -343,7 +343,8 @@ def test_a_plan_counts_the_calls_that_a_run_without_refills_makes(
     run_cli: Cli, make_task: Callable[[str], Path], llm: FakeLLM
 ) -> None:
     task = make_task(llm.base_url)
-    one_round = ("--set", "strategy.rounds=1", "--set", "strategy.max_refills=0")
+    settings = "strategy.rounds=1", "strategy.max_refills=0", "strategy.words=0"
+    one_round = [part for one in settings for part in ("--set", one)]
     plan = json.loads(run_cli("plan", task, "--json", *one_round).out)
     planned = {one["role"]: one["calls"] for one in plan["roles"]}
     run_cli("run", task, "--run-id", "r", *one_round)

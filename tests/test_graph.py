@@ -399,7 +399,10 @@ def test_tokens_are_kept_back_to_read_what_is_written(
     session.config = load_config(toy_task, ["budget.output_tokens=100"])  # 9 samples a round
     session.run = SimpleNamespace(read_samples=lambda: [None] * 10)
     session.ledger = SimpleNamespace(
-        budget_spent=lambda: {"output_tokens": spent},
+        budget_spent=lambda purpose="": {
+            "output_tokens": 0 if purpose else spent,
+            "total_tokens": 0,
+        },
         spent_by_open_calls=lambda: {},
         spent_by_role=lambda: {
             "generator": (2, 9, 60),

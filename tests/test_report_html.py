@@ -138,9 +138,9 @@ REPORT: dict[str, Any] = {
     "seconds_setup": {"model_load": 8.1, "download": 0.0},
     "phases": {"analyze": 12.0, "generate": 100.0, "train": 100.0},
     "words": [
-        {"text": "late", "label": "card_arrival", "probability": 0.71},
-        {"text": "arrive", "label": "card_arrival", "probability": 0.93},
-        {"text": "euro", "label": "exchange_rate", "probability": 0.88},
+        {"text": "late", "label": "card_arrival", "probabilities": {"card_arrival": 0.71}},
+        {"text": "arrive", "label": "card_arrival", "probabilities": {"card_arrival": 0.93}},
+        {"text": "euro", "label": "exchange_rate", "probabilities": {"exchange_rate": 0.88}},
     ],
     "weaknesses": {"open": 1, "closed": 1, "returned": 1},
     "weakness_list": [

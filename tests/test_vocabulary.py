@@ -16,7 +16,13 @@ from evokd import distill
 from evokd.config import load_config
 from evokd.errors import TeacherError
 from evokd.graph import vocabulary
-from evokd.graph.vocabulary import affordable_words, highest_ranked, surest_words
+from evokd.graph.session import Session
+from evokd.graph.vocabulary import (
+    affordable_words,
+    highest_ranked,
+    surest_words,
+    words_a_label,
+)
 from evokd.planner import estimate
 from evokd.records import Sample, Word
 from evokd.runner import RunResult, resume_run
@@ -72,12 +78,15 @@ def test_the_words_of_a_vocabulary_are_whole_and_not_short(tiny_student: Path) -
 
 def test_where_first_pieces_are_marked_only_these_are_words(tiny_student: Path) -> None:
     vocab = {"▁Great": 2, "▁film": 0, "ness": 1, "▁great": 3, "▁2024": 4, "▁bad": 5, "<pad>": 6}
+    whole = {f"word{sign}": place for place, sign in enumerate("abcdefghijklmnopqrst")}
     student = Student(tiny_student)
     student._tokenizer = SimpleNamespace(
         get_vocab=lambda: vocab,
         convert_tokens_to_string=lambda pieces: "".join(pieces).replace("▁", " "),
     )
     assert student.words() == ["film", "great"]  # in the vocabulary's order
+    vocab = {**whole, "▁": 99}  # a sign of its own does not make it such a vocabulary
+    assert student.words() == list(whole)
 
 
 class _Sure:
@@ -95,46 +104,75 @@ class _Sure:
 def test_the_surest_words_of_each_label_are_chosen_once() -> None:
     student: Any = _Sure({"one": 0.9, "two": 0.8, "three": 0.7, "four": 0.1})
     words = ["four", "three", "two", "one"]
-    assert surest_words(student, words, 2) == {"one": "a", "two": "a", "four": "b", "three": "b"}
-    assert surest_words(student, words, 3) == {
-        "one": "a",
-        "two": "a",
-        "three": "a",
-        "four": "b",
-    }
+    assert list(surest_words(student, words, 2).items()) == [
+        ("one", "a"),
+        ("four", "b"),  # the surest of every label come first
+        ("two", "a"),
+        ("three", "b"),
+    ]
+    assert surest_words(student, words, 3) == {"one": "a", "four": "b", "two": "a", "three": "a"}
 
 
 def test_words_are_ranked_within_a_label_however_often_the_labeler_says_another() -> None:
     read = [word("w1", a=0.99, b=0.01), word("w2", a=0.98, b=0.02)]
     read += [word("w3", a=0.7, b=0.3), word("w4", a=0.6, b=0.4)]
-    kept = highest_ranked(read, ("a", "b"), 3)
-    assert {one.text: one.label for one in kept} == {"w1": "a", "w4": "b"}
-    assert {one.text: one.probability for one in kept} == {"w1": 0.99, "w4": 0.4}
-    assert {one.round for one in kept} == {3}
+    assert highest_ranked(read, ("a", "b")) == {"w1": "a", "w4": "b"}
+
+
+def test_a_label_that_the_labeler_did_not_tell_is_not_taught() -> None:
+    read = [word("w1", a=0.9), word("w2", a=0.8), word("w3", a=0.7), word("w4", a=0.6)]
+    assert highest_ranked(read, ("a", "b")) == {"w1": "a"}
 
 
 def test_a_word_that_ranks_high_for_two_labels_is_left_out() -> None:
     read = [word("w1", a=0.5, b=0.5, c=0.0), word("w2", a=0.0, b=0.4, c=0.6)]
     read += [word(f"v{place}", a=0.1, b=0.1, c=0.1) for place in range(4)]
-    assert [one.text for one in highest_ranked(read, ("a", "b", "c"), 1)] == ["w2"]
+    assert highest_ranked(read, ("a", "b", "c")) == {"w2": "c"}
 
 
 @pytest.mark.parametrize(
-    ("limits", "price", "each"),
+    ("room", "price", "each"),
     [
         ({}, {}, 100),
-        ({"output_tokens": 6000.0}, {"output_tokens": 2.0}, 100),
-        ({"output_tokens": 1000.0}, {"output_tokens": 2.0}, 16),  # 50 words
-        ({"output_tokens": 200.0}, {"output_tokens": 2.0}, 0),  # 10 words
-        ({"usd": 1.0, "output_tokens": 1000.0}, {"usd": 0.01, "output_tokens": 2.0}, 0),
-        ({"minutes": 10.0}, {"minutes": 0.01}, 33),
-        ({"minutes": 10.0}, {"output_tokens": 2.0}, 100),  # nobody knows what it takes
+        ({"output_tokens": 600.0}, {"output_tokens": 2.0}, 100),
+        ({"output_tokens": 100.0}, {"output_tokens": 2.0}, 16),  # 50 words
+        ({"output_tokens": 20.0}, {"output_tokens": 2.0}, 0),  # 10 words
+        ({"usd": 0.1, "output_tokens": 100.0}, {"usd": 0.01, "output_tokens": 2.0}, 0),
+        ({"minutes": 1.0}, {"minutes": 0.01}, 33),
+        ({"minutes": 1.0}, {"output_tokens": 2.0}, 100),  # nobody knows what it takes
+        ({"output_tokens": -5.0}, {"output_tokens": 2.0}, 0),
     ],
 )
-def test_words_take_a_tenth_of_any_budget(
-    limits: dict[str, float], price: dict[str, float], each: int
+def test_there_are_as_many_words_as_the_budget_has_room_for(
+    room: dict[str, float], price: dict[str, float], each: int
 ) -> None:
-    assert affordable_words(300, 3, limits, price) == each
+    assert affordable_words(300, 3, room, price) == each
+
+
+@pytest.mark.parametrize(
+    ("limit", "spent", "each"),
+    [
+        (2000, 400, 20),  # a tenth: 200, where 3 x 20 labels of ten tokens are wanted
+        (500, 100, 5),  # a tenth of it
+        (2000, 1600, 10),  # a quarter of what is left
+        (2000, 1900, 0),
+    ],
+)
+def test_words_take_a_tenth_of_a_budget_and_a_quarter_of_what_is_left(
+    toy_task: Path, limit: int, spent: int, each: int
+) -> None:
+    config = load_config(toy_task, [f"budget.output_tokens={limit}", "strategy.words=60"])
+    session: Any = SimpleNamespace(
+        config=config,
+        kind=SimpleNamespace(exclusive=True),
+        labels=tuple(config.task.labels),
+        teachers={"labeler": SimpleNamespace(capabilities=SimpleNamespace(logprobs=True))},
+        price_of_a_label=lambda: {"output_tokens": 10 / 3},
+        spent=lambda: {"output_tokens": float(spent)},
+    )
+    assert words_a_label(session) == each
+    session.price_of_a_label = dict
+    assert words_a_label(session) == 0  # before it has read anything nobody knows
 
 
 def test_with_many_labels_nobody_is_asked_about_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,17 +223,24 @@ def test_half_of_the_words_are_learnt_with_the_labelers_labels(
 ) -> None:
     result, llm = taught
     words = words_of(result)
-    assert {one.text for one in words} <= set(words_asked(llm))
-    assert 0 < len(words) <= 9
-    assert all(one.label == true_label(one.text) for one in words if one.probability > 0.5)
-    assert result.report["words"] == [one.model_dump() for one in words]
+    assert {one.text for one in words} == set(words_asked(llm))
+    learnt = [one for one in words if one.label]
+    assert 0 < len(learnt) <= 9
+    assert all(one.label == true_label(one.text) for one in learnt if one.label in own(one))
+    assert {one.round for one in words} == {1}
+    assert result.report["words"] == [one.model_dump() for one in learnt]
+
+
+def own(one: Word) -> set[str]:
+    """The labels that the labeler gives a word more than half."""
+    return {name for name, share in one.probabilities.items() if share > 0.5}
 
 
 def test_words_are_learnt_from_the_round_after_on_and_texts_count_three_times_then(
     taught: tuple[RunResult, FakeLLM],
 ) -> None:
     result, _ = taught
-    words = {one.text for one in words_of(result)}
+    words = {one.text for one in words_of(result) if one.label}
     directory = RunDirectory(result.path)
     before = learned(directory.student_of_round(0))
     assert not words & {row["text"] for row in before}
@@ -222,13 +267,15 @@ def test_a_word_that_is_a_test_text_is_not_asked_about(
     assert "apple" not in words_asked(llm)
 
 
-def test_without_review_words_leave_with_their_round(toy_task: Path, llm: FakeLLM) -> None:
+def test_without_review_words_leave_with_their_round(
+    toy_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunDirectory, "drop_round_students", lambda self: None)
     result = run(toy_task, "strategy.words=18", "strategy.review=false", "strategy.patience=9")
-    best = result.report["scores"]["best_round"]
-    words = {one.text for one in words_of(result)}
-    learnt = words & {row["text"] for row in learned(result.student)}
-    assert words
-    assert learnt == (words if best == 1 else set())
+    words = {one.text for one in words_of(result) if one.label}
+    student = RunDirectory(result.path).student_of_round
+    assert words <= {row["text"] for row in learned(student(1))}
+    assert not words & {row["text"] for row in learned(student(2))}
 
 
 @pytest.mark.parametrize("off", ["strategy.words=0", "strategy.separation=false"])
@@ -264,39 +311,79 @@ def test_a_vocabulary_with_too_few_words_is_not_asked_about(
 def test_a_run_that_breaks_off_among_words_asks_none_of_them_twice(
     toy_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    again: list[str] = []
-    answer = llm.answer
+    answer, broken = llm.answer, []
 
     def failing(body: dict[str, Any]) -> str:
-        said = body["messages"][-1]["content"].rsplit('Text: "', 1)[-1].split('"')[0]
-        if said in TOY_WORDS:
-            asked.append(said)
-            if len(asked) == 7 and not again:
-                llm.faults = ["status:401"] * 9
-        return answer(body)
+        text = answer(body)
+        if len(words_asked(llm)) >= 7 and not broken:
+            broken.append(True)
+            llm.faults = ["status:401"] * 9
+        return text
 
     monkeypatch.setattr(llm, "answer", failing)
     with pytest.raises(TeacherError):
         run(toy_task)
-    llm.faults = []
-    answered = set(asked[:5])  # two calls at a time: others may have been under way
-    again.append("resumed")
-    asked.clear()
     directory = RunDirectory(toy_task.parent / "runs" / "r")
     assert directory.read_words() == []
+    before = answered(directory)
+    llm.faults = []
+    llm.requests.clear()
     result = resume_run(directory, emit=lambda event: None)
     assert result.report["status"] == "finished"
-    assert not answered & set(asked)
-    assert words_of(result)
+    again = words_asked(llm)
+    assert len(before) > 0 and len(again) == len(set(again)) == 18 - len(before)
+    assert len(words_of(result)) == 18
 
 
-def test_words_do_not_make_a_sample_look_dear(toy_task: Path, llm: FakeLLM) -> None:
-    """Of what is left after them a round is planned as if they had been free."""
-    plain = run(toy_task, "strategy.words=0", "budget.output_tokens=4000", run_id="plain")
-    words = run(toy_task, "strategy.words=18", "budget.output_tokens=4000", run_id="words")
-    sizes = [one.report["rounds"][0]["accepted"] for one in (plain, words)]
-    assert sizes[0] == sizes[1]
+def answered(run: RunDirectory) -> list[str]:
+    """The purposes of the calls about words that have a reply."""
+    ledger = Ledger(run.calls)
+    try:
+        calls = ledger.calls_with_replies()
+    finally:
+        ledger.close()
+    return [one["purpose"] for one in calls if one["purpose"].startswith("words:") and one["reply"]]
+
+
+def test_a_larger_budget_lets_a_run_that_ended_after_its_first_batch_ask_about_words(
+    toy_task: Path, llm: FakeLLM
+) -> None:
+    settings = "strategy.words=18", "strategy.rounds=1"
+    first = run(toy_task, *settings, "budget.output_tokens=120")
+    assert first.report["status"] == "budget"
+    assert [one["round"] for one in first.report["rounds"]] == []
+    assert not words_asked(llm)
+    directory = RunDirectory(first.path)
+    overrides = ["budget.output_tokens=null"]
+    result = resume_run(directory, overrides=overrides, emit=lambda event: None)
+    assert result.report["status"] == "finished"
+    assert len(words_of(result)) == 18
+
+
+def test_several_words_a_call_are_read_as_well(toy_task: Path, llm: FakeLLM) -> None:
+    result = run(toy_task, "strategy.words=18", "strategy.texts_per_label=6")
+    assert len(words_of(result)) == 18
+    assert len(answered(RunDirectory(result.path))) == 3
+
+
+def test_without_a_first_batch_words_come_before_the_second_round(toy_task: Path) -> None:
+    result = run(toy_task, "strategy.words=18", "strategy.init_samples=0")
+    assert {one.round for one in words_of(result)} == {2}
+
+
+def test_words_are_no_part_of_what_a_sample_has_cost(toy_task: Path) -> None:
+    session: Any = Session.__new__(Session)
+    session.config = load_config(toy_task, ["budget.output_tokens=1000"])
+    sample = SimpleNamespace(accepted=True, round=0)
+    session.run = SimpleNamespace(
+        read_samples=lambda: [sample] * 10, read_json=lambda path: {}, calibration=None
+    )
+    session.ledger = SimpleNamespace(
+        budget_spent=lambda purpose="": {"output_tokens": 300.0 if purpose else 400.0},
+        phase_intervals=lambda name: [],
+        window_seconds=lambda: 0.0,
+    )
+    assert session.affordable(100) == 60  # 600 are left, a sample has cost ten
 
 
 def test_the_plan_counts_words(toy_task: Path) -> None:

@@ -14,7 +14,8 @@ from evokd.records import Prediction
 
 PREDICT_BATCH = 64
 WORD_MARKS = ("\u2581", "\u0120")  # how SentencePiece and byte-level BPE mark a word's first piece
-WORD_LETTERS = 4
+MARKED_SHARE = 0.1  # of a vocabulary's pieces, where its tokenizer marks first pieces
+FEWEST_LETTERS = 4
 MOST_WORDS = 10_000
 TEXT_CLASSIFIER = "AutoModelForSequenceClassification"
 
@@ -78,11 +79,13 @@ class Student(TrainedModel):
         a word are none, nor is what is shorter than four letters.
         """
         pieces = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
-        marked = [piece for piece, _ in pieces if piece.startswith(WORD_MARKS)]
-        whole = marked or [piece for piece, _ in pieces]
+        whole = [piece for piece, _ in pieces]
+        marked = [piece for piece in whole if piece.startswith(WORD_MARKS)]
+        if len(marked) >= MARKED_SHARE * len(whole):
+            whole = marked
         spelled = (self._tokenizer.convert_tokens_to_string([piece]) for piece in whole)
         words = (one.strip().lower() for one in spelled)
-        kept = dict.fromkeys(one for one in words if len(one) >= WORD_LETTERS and one.isalpha())
+        kept = dict.fromkeys(one for one in words if len(one) >= FEWEST_LETTERS and one.isalpha())
         return list(kept)[:MOST_WORDS]
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:

@@ -189,17 +189,18 @@ class Ledger:
             for role, calls, cached, tokens_in, tokens_out, usd, failed in rows
         }
 
-    def budget_spent(self, purpose: str = "") -> dict[str, float]:
+    def budget_spent(self, purpose: str = "", role: str | None = None) -> dict[str, float]:
         """Return what counts against the budget: a cache hit counts with its original tokens.
 
         Args:
             purpose: what the purposes of the calls begin with.
+            role: None: all.
         """
         ((tokens_in, tokens_out, usd),) = self._rows(
             "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0),"
             f" COALESCE(SUM(usd), 0) FROM {_ASKED_ONCE}"
-            " WHERE substr(purpose, 1, length(?)) = ?",
-            (purpose, purpose),
+            " WHERE substr(purpose, 1, length(?)) = ? AND role = COALESCE(?, role)",
+            (purpose, purpose, role),
         )
         return {
             "output_tokens": tokens_out,
@@ -226,16 +227,11 @@ class Ledger:
         )
         return {"output_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
 
-    def spent_by_role(self, without: str = "probe") -> dict[str, tuple[int, int, int]]:
-        """Return (calls, input tokens, output tokens) a role, cache hits at their first price.
-
-        Args:
-            without: what the purposes of further calls begin with that are left out.
-        """
+    def spent_by_role(self) -> dict[str, tuple[int, int, int]]:
+        """Return (calls, input tokens, output tokens) a role, cache hits at their first price."""
         rows = self._rows(
             f"SELECT role, COUNT(*), SUM(input_tokens), SUM(output_tokens) FROM {_ASKED_ONCE}"
-            " WHERE purpose != 'probe' AND substr(purpose, 1, length(?)) != ? GROUP BY role",
-            (without, without),
+            " WHERE purpose != 'probe' GROUP BY role"
         )
         return {role: (calls, tokens_in, tokens_out) for role, calls, tokens_in, tokens_out in rows}
 

@@ -118,7 +118,7 @@ class RunDirectory:
         write_lines(self.samples_file, [row.model_dump() for row in [*kept, *samples]])
 
     def read_words(self) -> list[Word]:
-        """Return the words of its vocabulary that the student is taught; most runs have none."""
+        """Return the words of the student's vocabulary that were read; most runs have none."""
         return self._read_lines(self.words_file, Word)
 
     def write_words(self, words: Iterable[Word]) -> None:
