@@ -26,6 +26,7 @@ WRONG_LABEL = "wrong_label"
 REPAIR_BELOW = 0.1
 SHOWN_GOOD = 8
 MAX_CHARS = 2000
+REPAIR_BESIDE = 40  # tokens a repair may have beside one for every sign of the text: it may run on
 SHOWN_CHARS = 200
 
 
@@ -119,7 +120,8 @@ class Critic:
             ("user", user),
         ]
         call = Call(call.round, call.purpose + ":repair")
-        return shorten(self.teacher.ask(messages, Repaired, call).text, MAX_CHARS)
+        most = len(text) + REPAIR_BESIDE
+        return shorten(self.teacher.ask(messages, Repaired, call, most=most).text, MAX_CHARS)
 
     def _preferred(self, text: str, label: str, other: str, call: Call) -> Choice:
         """Return which fits better, `label` or `other`, which is named first.

@@ -185,10 +185,12 @@ class Teacher:
         call: Call,
         *,
         begun: Callable[[str], R] | None = None,
+        most: int | None = None,
     ) -> R:
         """Ask for a reply of the given pydantic model.
 
         Args:
+            most: tokens of the reply, where the role's `max_tokens` allows more.
             begun: makes a value of what stands in a reply that was cut off; ValueError: it cannot.
                 None: such a reply is asked for again.
 
@@ -198,7 +200,7 @@ class Teacher:
         """
         form, read = reply.model_json_schema(), _reader(reply)
         answer: R = self._traced(
-            call, lambda: self._ladder(messages, form, call, read, begun=begun)
+            call, lambda: self._ladder(messages, form, call, read, begun=begun, most=most)
         )
         return answer
 
@@ -396,6 +398,7 @@ class Teacher:
         *,
         tokens: bool = False,
         begun: Callable[[str], Any] | None = None,
+        most: int | None = None,
     ) -> Any:
         heat = self.settings.temperature or 0.0 if temperature is None else temperature
         mode = self.capabilities.schema_mode
@@ -406,6 +409,8 @@ class Teacher:
         for attempt in (0, 1):
             probs = (tokens or isinstance(form, list)) and self.capabilities.logprobs
             request = self._request(turns, form, mode, heat, probs)
+            if most is not None:
+                request["max_tokens"] = min(most, self.settings.max_tokens or most)
             if isinstance(form, dict) and heat > 0 and temperature is None:
                 request |= self._samplers()
             reply = self._reply(request, call, attempt, heat)
@@ -521,6 +526,8 @@ class Teacher:
             bound["temperature"] = request["temperature"]
             if self.endpoint.speaks_openai:
                 bound["seed"] = seed
+        if request["max_tokens"] != self.settings.max_tokens:
+            bound["max_tokens"] = request["max_tokens"]
         extra: dict[str, Any] = {}
         if "schema" in request:
             # Not as `response_format` itself: the client would then parse the reply, raise on one

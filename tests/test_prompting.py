@@ -40,6 +40,7 @@ class Listener:
         self.options: list[list[str]] = []
         self.forms: list[type[BaseModel]] = []
         self.purposes: list[str] = []
+        self.most: list[int | None] = []
         self.capabilities = Capabilities(logprobs=True)
         self.samples = 3
 
@@ -61,7 +62,9 @@ class Listener:
         call: Call,
         *,
         begun: Callable[[str], BaseModel] | None = None,
+        most: int | None = None,
     ) -> BaseModel:
+        self.most.append(most)
         self.asked.append(messages)
         self.forms.append(reply)
         self.purposes.append(call.purpose)
@@ -748,6 +751,11 @@ def test_a_repair_goes_on_with_the_conversation_and_returns_the_new_text() -> No
     assert 'Text: "it gone is"' in asked[-3][1]
     assert asked[-2] == ("assistant", "unclear")
     assert "lost (the card is gone)" in listener.user
+
+
+def test_a_repair_may_be_little_longer_than_the_text() -> None:
+    _, listener = repairing("my card is gone")
+    assert listener.most == [len("it gone is") + 40]
 
 
 def test_a_repaired_text_is_one_line() -> None:

@@ -182,6 +182,14 @@ def test_one_unusable_reply_is_repaired_by_a_second_turn(
     assert "cannot be used" in llm.requests[1]["messages"][-1]["content"]
 
 
+@pytest.mark.parametrize(("most", "sent"), [(None, 512), (50, 50), (900, 512)])
+def test_a_reply_is_no_longer_than_call_and_role_allow(
+    llm: FakeLLM, log: CallLog, most: int | None, sent: int
+) -> None:
+    make_teacher(llm, log).ask(ASKED, FixedTexts, Call(1, "c"), most=most)
+    assert llm.requests[0]["max_completion_tokens"] == sent
+
+
 @pytest.mark.parametrize("fault", ["truncated", "empty", "garbage"])
 def test_two_unusable_replies_are_an_error_and_never_a_value(
     llm: FakeLLM, log: CallLog, fault: str
