@@ -161,18 +161,38 @@ def test_there_are_as_many_words_as_the_budget_has_room_for(
 def test_words_take_a_tenth_of_a_budget_and_a_quarter_of_what_is_left(
     toy_task: Path, limit: int, spent: int, each: int
 ) -> None:
-    config = load_config(toy_task, [f"budget.output_tokens={limit}", "strategy.words=60"])
-    session: Any = SimpleNamespace(
-        config=config,
-        kind=SimpleNamespace(exclusive=True),
-        labels=tuple(config.task.labels),
-        teachers={"labeler": SimpleNamespace(capabilities=SimpleNamespace(logprobs=True))},
-        price_of_a_label=lambda: {"output_tokens": 10 / 3},
-        spent=lambda: {"output_tokens": float(spent)},
-    )
+    session = asking(toy_task, f"budget.output_tokens={limit}", spent=spent)
     assert words_a_label(session) == each
     session.price_of_a_label = dict
     assert words_a_label(session) == 0  # before it has read anything nobody knows
+
+
+@pytest.mark.parametrize(
+    ("setting", "logprobs", "each"),
+    [
+        ("strategy.words=60", True, 20),
+        ("strategy.words=0", True, 0),
+        ("strategy.separation=false", True, 0),
+        ("strategy.words=60", False, 0),
+    ],
+)
+def test_switched_off_or_without_probabilities_there_are_no_words(
+    toy_task: Path, setting: str, logprobs: bool, each: int
+) -> None:
+    assert words_a_label(asking(toy_task, setting, logprobs=logprobs)) == each
+
+
+def asking(task: Path, setting: str, *, spent: int = 0, logprobs: bool = True) -> Any:
+    """A session whose labeler takes 10/3 tokens a label."""
+    config = load_config(task, ["strategy.words=60", setting])
+    return SimpleNamespace(
+        config=config,
+        kind=SimpleNamespace(exclusive=True),
+        labels=tuple(config.task.labels),
+        teachers={"labeler": SimpleNamespace(capabilities=SimpleNamespace(logprobs=logprobs))},
+        price_of_a_label=lambda: {"output_tokens": 10 / 3},
+        spent=lambda: {"output_tokens": float(spent)},
+    )
 
 
 def test_with_many_labels_nobody_is_asked_about_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,25 +298,11 @@ def test_without_review_words_leave_with_their_round(
     assert not words & {row["text"] for row in learned(student(2))}
 
 
-@pytest.mark.parametrize("off", ["strategy.words=0", "strategy.separation=false"])
-def test_switched_off_or_without_a_labeler_there_are_no_words(
-    toy_task: Path, llm: FakeLLM, off: str
-) -> None:
-    result = run(toy_task, off)
+def test_without_a_labeler_there_are_no_words(toy_task: Path, llm: FakeLLM) -> None:
+    result = run(toy_task, "strategy.words=18", "strategy.separation=false")
     assert words_of(result) == []
     assert not words_asked(llm)
     assert not (result.path / "words.jsonl").exists()
-
-
-def test_without_log_probabilities_nobody_is_asked_about_words(
-    tmp_path: Path, tiny_student: Path
-) -> None:
-    from conftest import write_task
-
-    with running_llm(logprobs=False) as llm:
-        task = write_task(tmp_path, llm.base_url, tiny_student)
-        assert words_of(run(task)) == []
-        assert not words_asked(llm)
 
 
 def test_a_vocabulary_with_too_few_words_is_not_asked_about(
