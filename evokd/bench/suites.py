@@ -140,7 +140,7 @@ def _wide() -> list[Cell]:
     learned = tuple(one for one in WRITING if one not in (TEACHER_ZERO, TEACHER_ONE, "fullshot"))
     return [
         *_core(),
-        *_grid(MORE_SETS, 1, WRITING, range(2)),
+        *_grid(MORE_SETS, 1, WRITING, range(3)),
         *_grid(FIVE_SHOT_SETS, 5, learned, range(2)),
         *(
             _cell(ABLATED_SETS.get(variant, "banking8"), 1, "evokd", seed, variant)
