@@ -91,6 +91,19 @@ class _Calls:
     tokens_in: int
     tokens_out: int
 
+    @property
+    def input_tokens(self) -> int:
+        """Of all of them."""
+        return self.number * self.tokens_in
+
+    @property
+    def output_tokens(self) -> int:
+        """Of all of them."""
+        return self.number * self.tokens_out
+
+
+NO_CALLS = _Calls(0, 0, 0)
+
 
 def estimate(config: Config) -> Estimate:
     """Return about what a run takes where nothing has to be refilled.
@@ -108,9 +121,14 @@ def estimate(config: Config) -> Estimate:
     else:
         sizes = _role_calls(config, data, prompts, _planned_calls(config, data))
     roles = used_roles(config)
-    share = _affordable_share(config, [sizes[role] for role in roles])
+    words = _word_calls(config, data, sizes["labeler"]) if "labeler" in roles else NO_CALLS
+    share = _affordable_share(config, [sizes[role] for role in roles], words)
     samples = round(_samples(config, data) * share) if roles else 0
-    return Estimate([_role(config, role, sizes[role], share) for role in roles], samples)
+    estimates = [
+        _role(config, role, sizes[role], share, words.number if role == "labeler" else 0)
+        for role in roles
+    ]
+    return Estimate(estimates, samples)
 
 
 def _samples(config: Config, data: TaskData) -> int:
@@ -177,7 +195,7 @@ def _role_calls(
     return {
         "analyst": analyst,
         "generator": _generator(config, data, prompts["generator"], card, planned),
-        "labeler": _with_words(config, data, _labeler(config, data, card, labelled)),
+        "labeler": _labeler(config, data, card, labelled),
         "critic": _Calls(read, card + 100 + examples, TOKENS_PER_VERDICT),
     }
 
@@ -245,12 +263,16 @@ def _bare_label(labels: Sequence[str]) -> int:
     return 1 + round(sum(len(re.split(r"[\W_]+", name)) for name in labels) / len(labels))
 
 
-def _with_words(config: Config, data: TaskData, texts: _Calls) -> _Calls:
-    """Return the labeler's calls with those about words of the student's vocabulary."""
-    strategy, kind = config.strategy, kind_of(config)
+def _word_calls(config: Config, data: TaskData, texts: _Calls) -> _Calls:
+    """Return the labeler's calls about words of the student's vocabulary, made once.
+
+    Args:
+        texts: its calls about texts.
+    """
+    strategy = config.strategy
     loops = strategy_of(config).teaches and strategy.rounds > first_round(config)
-    if not (loops and kind.exclusive and texts.number):
-        return texts
+    if not (loops and kind_of(config).exclusive and texts.number):
+        return NO_CALLS
     together = strategy.texts_per_label
     price = {
         "output_tokens": texts.tokens_out / together,
@@ -259,7 +281,7 @@ def _with_words(config: Config, data: TaskData, texts: _Calls) -> _Calls:
     room = {name: MOST_OF_BUDGET * limit for name, limit in config.budget.limits.items()}
     labels = len(data.labels)
     words = labels * affordable_words(strategy.words, labels, room, price)
-    return replace(texts, number=texts.number + math.ceil(words / together))
+    return replace(texts, number=math.ceil(words / together))
 
 
 def _read(calls: list[PlannedCall], everything: bool) -> int:
@@ -270,22 +292,26 @@ def _read(calls: list[PlannedCall], everything: bool) -> int:
     return held_out + round(DOUBTFUL_SHARE * (texts - held_out))
 
 
-def _affordable_share(config: Config, sizes: list[_Calls]) -> float:
-    """Return which share of the calls the token budget pays for."""
-    out = sum(one.number * one.tokens_out for one in sizes)
-    total = out + sum(one.number * one.tokens_in for one in sizes)
+def _affordable_share(config: Config, sizes: list[_Calls], once: _Calls) -> float:
+    """Return which share of the calls the token budget pays for, beside those made once."""
+    out = sum(one.output_tokens for one in sizes)
+    total = out + sum(one.input_tokens for one in sizes)
     limits = config.budget.limits
+    paid = {
+        "output_tokens": once.output_tokens,
+        "total_tokens": once.input_tokens + once.output_tokens,
+    }
     shares = [
-        limits[name] / spent
+        max(0.0, limits[name] - paid[name]) / spent
         for name, spent in (("output_tokens", out), ("total_tokens", total))
         if name in limits and spent
     ]
     return min([1.0, *shares])
 
 
-def _role(config: Config, role: str, size: _Calls, share: float) -> RoleEstimate:
+def _role(config: Config, role: str, size: _Calls, share: float, once: int) -> RoleEstimate:
     settings = role_settings(config.agents, role)
-    calls = round(size.number * share)
+    calls = round(size.number * share) + once
     tokens_in, tokens_out = calls * size.tokens_in, calls * size.tokens_out
     usd = None
     if settings.usd_per_million_input is not None and settings.usd_per_million_output is not None:
