@@ -190,7 +190,8 @@ class Teacher:
         """Ask for a reply of the given pydantic model.
 
         Args:
-            most: tokens of the reply, where the role's `max_tokens` allows more.
+            most: tokens of the reply, where the role's `max_tokens` allows more and the client
+                speaks OpenAI's protocol.
             begun: makes a value of what stands in a reply that was cut off; ValueError: it cannot.
                 None: such a reply is asked for again.
 
@@ -526,8 +527,8 @@ class Teacher:
             bound["temperature"] = request["temperature"]
             if self.endpoint.speaks_openai:
                 bound["seed"] = seed
-        if request["max_tokens"] != self.settings.max_tokens:
-            bound["max_tokens"] = request["max_tokens"]
+        if self.endpoint.speaks_openai and request["max_tokens"] != self.settings.max_tokens:
+            bound["max_tokens"] = request["max_tokens"]  # other clients name it otherwise
         extra: dict[str, Any] = {}
         if "schema" in request:
             # Not as `response_format` itself: the client would then parse the reply, raise on one

@@ -16,7 +16,7 @@ from langgraph.runtime import Runtime
 from evokd.agents.card import examples_of
 from evokd.config import Config
 from evokd.graph.reading import label_call, label_group, label_groups
-from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.session import CALIBRATE, RunContext, Session, session_of
 from evokd.graph.state import RunState
 from evokd.records import Example, Sample
 from evokd.tasks import TaskData
@@ -30,7 +30,6 @@ from evokd.tools.calibration import (
 
 ASKED = 200  # gold rows at most
 MOST_OF_BUDGET = 0.1  # that may go into it
-PHASE = PURPOSE = "calibrate"
 
 Answer = tuple[Example, str, dict[str, float]]  # the labeler's label, and what it gave all of them
 
@@ -38,7 +37,7 @@ Answer = tuple[Example, str, dict[str, float]]  # the labeler's label, and what 
 def calibrate_labeler(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Fit a temperature on what the labeler says of gold rows; 1 where they are too few."""
     session = session_of(state, runtime)
-    with session.phase(PHASE, 0):
+    with session.phase(CALIBRATE, 0):
         gold = unseen_gold(session.config, session.data)
         start = time.time()
         found = {"gold": len(gold)} | measure(_ask(session, gold))
@@ -110,9 +109,8 @@ def _spent(session: Session, start: float) -> dict[str, float]:
     Args:
         start: when this try began, epoch seconds.
     """
-    earlier = session.ledger.phase_intervals(PHASE)
-    seconds = time.time() - start + sum(end - begin for begin, end in earlier)
-    return {**session.ledger.budget_spent(f"{PURPOSE}:"), "minutes": seconds / 60}
+    earlier = session.spent_on(CALIBRATE)
+    return {**earlier, "minutes": earlier["minutes"] + (time.time() - start) / 60}
 
 
 def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
@@ -129,17 +127,17 @@ def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
             id=name,
             text=row.text,
             round=0,
-            call=PURPOSE,
-            role=PURPOSE,
+            call=CALIBRATE,
+            role=CALIBRATE,
             intended_label=row.label,
         )
         for name, row in by_id.items()
     ]
 
     def ask(group: Sequence[Sample]) -> list[Sample]:
-        if not session.pays_for("labeler", label_call(group, 0, PURPOSE), MOST_OF_BUDGET):
+        if not session.pays_for("labeler", label_call(group, 0, CALIBRATE), MOST_OF_BUDGET):
             return []
-        return label_group(session, group, 0, PURPOSE)
+        return label_group(session, group, 0, CALIBRATE)
 
     width = session.teachers["labeler"].settings.max_concurrency or 1
     with ContextThreadPoolExecutor(width) as threads:

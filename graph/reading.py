@@ -36,6 +36,7 @@ from evokd.tools.gates import (
 )
 from evokd.tools.orders import part_orders
 
+LABEL = "label"  # phase and purpose
 LABEL_REPLY_TOKENS = 400  # of a call about several texts
 
 
@@ -70,13 +71,18 @@ def send_to_labeler(
 
 def label(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Label texts without the intended label."""
+    return label_branch(state, runtime, LABEL)
+
+
+def label_branch(state: ReadTask, runtime: Runtime[RunContext], purpose: str) -> dict[str, Any]:
+    """Label what a branch was sent; the phase is called as the calls' purpose is."""
     session = session_of(state, runtime)
-    with session.phase("label", state["round"]):
+    with session.phase(purpose, state["round"]):
         samples = [Sample(**row) for row in state["samples"]]
         labelled = [
             one
             for group in label_groups(session, samples)
-            for one in label_group(session, group, state["round"])
+            for one in label_group(session, group, state["round"], purpose)
         ]
     return {"drafts": by_id(labelled)}
 
@@ -253,7 +259,7 @@ def label_call(group: Sequence[Sample], round: int, purpose: str) -> Call:
 
 
 def label_group(
-    session: Session, group: Sequence[Sample], round: int, purpose: str = "label"
+    session: Session, group: Sequence[Sample], round: int, purpose: str = LABEL
 ) -> list[Sample]:
     """Label the texts of one call; those its reply does not tell about, one by one."""
     call = label_call(group, round, purpose)

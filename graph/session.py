@@ -58,7 +58,7 @@ FOREIGN_SAMPLE, FOREIGN_CHARS = 300, 500  # texts of a pool, characters of each
 FOREIGN = 1.6  # times the seeds' word pieces a word
 CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
 TOKENS_PER_VERDICT = 3  # a word
-WORDS = "words"  # purpose, phase and role of what is asked about single words
+CALIBRATE, WORDS = "calibrate", "words"  # purposes, phases and roles of what is asked only once
 FEWEST_SHARE = 1 / 3  # of a round: fewer samples are not worth their planning and training
 
 
@@ -220,13 +220,11 @@ class Session:
         """
         accepted = len(self.accepted())
         spent = self.spent()
-        calibration = self.run.read_json(self.run.calibration).get("spent", {})
-        words = self._spent_on_words()
+        once = [self.spent_on(purpose) for purpose in (CALIBRATE, WORDS)]
         for name, limit in self.config.budget.limits.items():
             if accepted and spent[name] > 0:
                 left = max(0.0, limit - spent[name])
-                once = calibration.get(name, 0.0) + words[name]
-                price = (spent[name] - once) / accepted
+                price = (spent[name] - sum(one[name] for one in once)) / accepted
                 samples = min(samples, int(left / price)) if price > 0 else samples
         return samples
 
@@ -234,9 +232,13 @@ class Session:
         """Return what counts against the budget, by its keys."""
         return {**self.ledger.budget_spent(), "minutes": self.ledger.window_seconds() / 60}
 
-    def _spent_on_words(self) -> dict[str, float]:
-        minutes = _minutes(self.ledger.phase_intervals(WORDS))
-        return {**self.ledger.budget_spent(f"{WORDS}:"), "minutes": minutes}
+    def spent_on(self, purpose: str) -> dict[str, float]:
+        """Return what calls of a purpose, and the phase called so, have cost, by the budget's keys.
+
+        That of a killed try is in it, that of a phase under way only with its calls.
+        """
+        minutes = _minutes(self.ledger.phase_intervals(purpose))
+        return {**self.ledger.budget_spent(f"{purpose}:"), "minutes": minutes}
 
     def accepted(self, before: int | None = None) -> list[Sample]:
         """Return the accepted samples of all rounds, or of those before one."""

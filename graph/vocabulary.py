@@ -19,12 +19,11 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from evokd.graph.learning import last_round, student_of
-from evokd.graph.reading import label_group, label_groups, send_in_batches
+from evokd.graph.reading import label_branch, label_groups, send_in_batches
 from evokd.graph.session import WORDS, RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, by_id, read_drafts
 from evokd.graph.strategies import first_round
 from evokd.records import Sample, Word
-from evokd.tasks import normalize
 from evokd.tools.student import Student
 
 MOST_OF_BUDGET = 0.1  # that may go into words
@@ -47,8 +46,7 @@ def choose_words(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any
     with session.phase(WORDS, round):
         student = student_of(session, last_round(session, round))
         assert isinstance(student, Student)
-        guarded = {normalize(row.text) for row in (*session.data.validation, *session.data.test)}
-        words = [one for one in student.words() if normalize(one) not in guarded]
+        words = [one for one in student.words() if not session.guarded.holds(one)]
         enough = len(words) >= FEWEST_A_LABEL * len(session.labels)
         chosen = surest_words(student, words, each) if enough else {}
         drafts = [
@@ -77,12 +75,7 @@ def send_words(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | Li
 
 def label_words(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Have words labelled like texts; those that the budget has no room for stay unread."""
-    session = session_of(state, runtime)
-    round = state["round"]
-    with session.phase(WORDS, round):
-        groups = label_groups(session, [Sample(**row) for row in state["samples"]])
-        read = [one for group in groups for one in label_group(session, group, round, WORDS)]
-    return {"drafts": by_id(read)}
+    return label_branch(state, runtime, WORDS)
 
 
 def keep_words(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -174,18 +167,13 @@ def highest_ranked(read: Sequence[Sample], labels: Sequence[str]) -> dict[str, s
     A word that ranks high for two labels says nothing of either, and is left out.
 
     Args:
-        read: words with the labeler's probabilities.
+        read: words with the labeler's probabilities; a label it did not tell has none.
     """
     each = int(LEARNT_SHARE * len(read) / len(labels))
     found: dict[str, list[str]] = {}
     for label in labels:
-        shares = [(share_of(one, label), one.text) for one in read]
+        shares = [((one.labeler_probabilities or {}).get(label, 0.0), one.text) for one in read]
         for share, word in sorted(shares, key=lambda pair: -pair[0])[:each]:
             if share > 0:
                 found.setdefault(word, []).append(label)
     return {word: ranks[0] for word, ranks in found.items() if len(ranks) == 1}
-
-
-def share_of(sample: Sample, label: str) -> float:
-    """Return the labeler's probability of a label; 0 for one that it did not tell."""
-    return (sample.labeler_probabilities or {}).get(label, 0.0)

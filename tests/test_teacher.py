@@ -114,7 +114,7 @@ def test_a_client_of_another_provider_is_asked_in_words(
     endpoint = resolve_endpoint(settings, {})
     teacher = Teacher("generator", settings, endpoint, log, sleep=lambda seconds: None)
     assert teacher.probe() == Capabilities(sampling=True)
-    assert teacher.ask(ASKED, FixedTexts, Call(1, "c")).texts == ["a", "b", "c"]
+    assert teacher.ask(ASKED, FixedTexts, Call(1, "c"), most=50).texts == ["a", "b", "c"]
     assert client.asked[-1] == {"temperature": 0.5}
     assert outcomes(log) == {"ok": 2, "rate limited": 1, "unusable reply": 1}
     with pytest.raises(TeacherError, match="HTTP 401"):

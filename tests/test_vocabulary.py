@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import write_task
 from fake_llm import WORDS, FakeLLM, running_llm, true_label
 
 from evokd import distill
@@ -204,8 +205,6 @@ def test_with_many_labels_nobody_is_asked_about_words(monkeypatch: pytest.Monkey
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory, tiny_student: Path) -> Any:
     """A finished run with words, its students kept, and its teacher."""
-    from conftest import write_task
-
     folder = tmp_path_factory.mktemp("words")
     with pytest.MonkeyPatch.context() as patch, running_llm() as llm:
         patch.setattr(vocabulary, "FEWEST_A_LABEL", 4)
@@ -381,11 +380,11 @@ def test_words_are_no_part_of_what_a_sample_has_cost(toy_task: Path) -> None:
     session: Any = Session.__new__(Session)
     session.config = load_config(toy_task, ["budget.output_tokens=1000"])
     sample = SimpleNamespace(accepted=True, round=0)
-    session.run = SimpleNamespace(
-        read_samples=lambda: [sample] * 10, read_json=lambda path: {}, calibration=None
-    )
+    session.run = SimpleNamespace(read_samples=lambda: [sample] * 10)
     session.ledger = SimpleNamespace(
-        budget_spent=lambda purpose="": {"output_tokens": 300.0 if purpose else 400.0},
+        budget_spent=lambda purpose="": {
+            "output_tokens": {"": 400.0, "words:": 300.0}.get(purpose, 0.0)
+        },
         phase_intervals=lambda name: [],
         window_seconds=lambda: 0.0,
     )
