@@ -72,9 +72,14 @@ class Plan(BaseModel):
 
 
 class PlannedWeakness(Plan):
-    """One named weakness with its plan and the labels concerned, the true one first."""
+    """One named weakness with its plan and the labels concerned, the true one first.
+
+    Args:
+        error: what kind of mistake it is, as the task's kind names it.
+    """
 
     labels: list[str]
+    error: str = "confusion"
 
 
 def analyze(
@@ -116,10 +121,12 @@ def analyze(
 
 def _weakness(plan: Plan, label: str, predicted: str, error: str) -> PlannedWeakness:
     """Small analysts like to answer with a label's name, which names no pattern."""
-    said = plan.model_dump() | {"labels": list(dict.fromkeys([label, predicted]))}
+    # What is missed is taken for nothing: texts without entities do not help there.
+    labels = [label] if error == MISSED else list(dict.fromkeys([label, predicted]))
+    said = plan.model_dump() | {"labels": labels, "error": error}
     if _plain(plan.name) in {_plain(label), _plain(predicted), ""}:
         taken = f"{label} taken for {predicted}"
-        said["name"] = f"{label}: {error}" if label == predicted else taken
+        said["name"] = f"{label}: {error}" if len(labels) == 1 else taken
     return PlannedWeakness(**said)
 
 

@@ -15,8 +15,10 @@ from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
 from evokd.records import Difficulty
 from evokd.tasks import is_unicode
+from evokd.tasks.ner import NOTHING
 
 AVOID_CHARS = 70
+NO_ENTITY = "{}_none"  # the blocks for texts that name none
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,12 @@ def written_order(
     # Where each order names its part of the meaning, the whole of it stands on the card already.
     in_parts = all(order.aspect for order in task.orders if not order.example)
     meaning = "" if in_parts or not labels[task.label] else f": {labels[task.label]}"
-    rules = prompt.fill("rules_texts", texts=texts) if texts else prompt.fill("rules")
+    named = {} if _names_nothing(prompt, task) else {"label": task.label, "meaning": meaning}
+    rules = _block(prompt, task, "rules_texts" if texts else "rules")
     return prompt.fill(
-        "main",
-        rules=rules,
-        label=task.label,
-        meaning=meaning,
+        _block(prompt, task, "main"),
+        rules=prompt.fill(rules, texts=texts) if texts else prompt.fill(rules),
+        **named,
         length=task.length,
         orders="\n".join(_order(prompt, task, *named) for named in task.named_orders()),
         focus=focus,
@@ -158,9 +160,22 @@ def _order(prompt: Prompt, task: Assignment, name: str, order: Order) -> str:
     block = "write" if not task.questions else "ask" if order.count > 1 else "ask_one"
     said = {"name": name, "write": prompt.fill(block, count=order.count), "about": about}
     if order.example:
-        return prompt.fill("like", **said, example=order.example)
+        return prompt.fill(_block(prompt, task, "like"), **said, example=order.example)
+    nothing = _names_nothing(prompt, task)
     if order.difficulty == "hard":
-        said |= {"label": task.label, "rival": task.rival or "another label"}
-    elif order.difficulty == "easy":
+        said["rival"] = task.rival or ("an entity" if nothing else "another label")
+    if order.difficulty != "plain" and not nothing:
         said["label"] = task.label
-    return prompt.fill(order.difficulty, **said)
+    block = (
+        order.difficulty if order.difficulty == "plain" else _block(prompt, task, order.difficulty)
+    )
+    return prompt.fill(block, **said)
+
+
+def _names_nothing(prompt: Prompt, task: Assignment) -> bool:
+    """Whether the texts are to name no entity; elsewhere a label may be called so."""
+    return task.label == NOTHING and prompt.has(NO_ENTITY.format("main"))
+
+
+def _block(prompt: Prompt, task: Assignment, name: str) -> str:
+    return NO_ENTITY.format(name) if _names_nothing(prompt, task) else name

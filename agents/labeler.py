@@ -18,12 +18,12 @@ from evokd.agents.option_probability import (
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Choice, Message, Teacher
 from evokd.records import Example
+from evokd.tasks.grounding import Mention
 from evokd.tasks.ner import (
     NOTHING,
-    Mention,
     NamedEntitiesReply,
-    are_names,
     entities_reply,
+    name_types,
     reply_of,
 )
 
@@ -106,7 +106,7 @@ def name_entities(
 
     The confidence is the probability of the entity's own tokens, of a reply that names nothing
     that of all its tokens; else the share of `samples` answers that say the same. What fewer than
-    half name is left out. Where no gold entity is written in small letters, it is told so.
+    half name is left out. It is told which types are names, if any, see `name_types`.
 
     Args:
         gold: some of these rows' entities are shown as answers, as turns of the conversation.
@@ -114,7 +114,7 @@ def name_entities(
     Raises:
         ReplyError, TeacherError: see `Teacher.ask`.
     """
-    names = "\n" + prompt.fill("names") if are_names(gold) else ""
+    names = _told_of_names(prompt, gold, labels)
 
     def asked(text: str, *, first: bool) -> Message:
         if not first:
@@ -139,17 +139,30 @@ def name_entities(
     return NamedInText(mentions, mean_probability(raw.logprobs or []))
 
 
+def _told_of_names(prompt: Prompt, gold: Sequence[Example], labels: Sequence[str]) -> str:
+    names = name_types(gold)
+    if not names:
+        return ""
+    which = "They" if names.issuperset(labels) else ", ".join(one for one in labels if one in names)
+    return "\n" + prompt.fill("names", which=which)
+
+
 def shown_gold(gold: Sequence[Example]) -> list[Example]:
-    """Return the gold rows that are shown: few and short, for a local model's context is small."""
+    """Return the gold rows that are shown: few and short, for a local model's context is small.
+
+    Of a type that only long rows hold the shortest one is shown if there is room for twice a short
+    one.
+    """
     types_seen: set[str] = set()
-    rows = [row for row in gold if len(row.text) <= SHOWN_CHARS]
+    short = [row for row in gold if len(row.text) <= SHOWN_CHARS]
+    longer = [row for row in gold if SHOWN_CHARS < len(row.text) <= 2 * SHOWN_CHARS]
     firsts = []
-    for row in rows:
+    for row in (*short, *sorted(longer, key=lambda row: len(row.text))):
         types = {one.label for one in row.entities} or {NOTHING}
         if types - types_seen:
             firsts.append(row)
             types_seen |= types
-    others = [row for row in rows if row not in firsts]
+    others = [row for row in short if row not in firsts]
     return [*firsts, *others][:SHOWN_GOLD]
 
 

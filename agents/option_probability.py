@@ -79,11 +79,11 @@ def entity_probabilities(
     text = "".join(token["token"] for token in tokens)
     sure, place = [], 0
     for string, kind in named:
-        written = json.dumps(string, ensure_ascii=False)[1:-1]
-        start = text.find(written, place)
-        ends = start + len(written)
-        at = text.find(kind, ends) if start >= 0 else -1
-        if at < 0:
+        written, of_kind = (json.dumps(one, ensure_ascii=False) for one in (string, kind))
+        start = text.find(written, place) + 1
+        ends = start + len(written) - 2
+        at = text.find(of_kind, ends) + 1
+        if not start or not at:
             sure.append(mean_probability(tokens))
             continue
         place = at + len(kind)

@@ -14,7 +14,11 @@ from pathlib import Path
 from evokd.errors import ConfigError
 
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-INHERITED = ("several",)  # blocks that a user's file need not have: then ours is used
+# Blocks that a user's file need not have: then ours is used.
+INHERITED = (
+    "several",
+    *(f"{block}_none" for block in ("rules", "rules_texts", "main", "easy", "hard", "like")),
+)
 _BLOCK = re.compile(r"^=== (\w+)\n", re.MULTILINE)
 
 
@@ -33,6 +37,10 @@ class Prompt:
     def variables(self) -> dict[str, set[str]]:
         """The placeholders of every block."""
         return {block: set(_PLACEHOLDER.findall(body)) for block, body in self._blocks.items()}
+
+    def has(self, block: str) -> bool:
+        """Whether there is such a block."""
+        return block in self._blocks
 
     def phrases(self, words: int) -> list[str]:
         """Return what stands between placeholders, sentence by sentence, from `words` words on.

@@ -169,7 +169,7 @@ def predict(
         else:
             print(text)
             for one in answer.entities:
-                part = text[one.start : one.end]
+                part = " ".join(text[one.start : one.end].split())
                 print(f"  {one.start}-{one.end}\t{one.label}\t{one.confidence:.3f}\t{part}")
 
 
@@ -366,8 +366,8 @@ def _stdin_lines() -> list[str]:
     from evokd.tasks import is_unicode
 
     lines = []
-    # What is no UTF-8 becomes half surrogates.
-    stdin = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="surrogateescape")
+    # What is no UTF-8 becomes half surrogates. Some editors begin a file with a mark: no text.
+    stdin = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape")
     for number, line in enumerate(stdin, 1):
         if not is_unicode(line):
             raise DataError(

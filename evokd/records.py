@@ -163,6 +163,7 @@ class Weakness(Record):
     name: str
     description: str
     labels: list[str]
+    error: str = Field("confusion", description="what kind of mistake it is")
     round: int = Field(description="the round that found it")
     status: WeaknessStatus = "open"
     probes: list[str] = Field(default_factory=list, description="ids of held-out samples")

@@ -9,7 +9,7 @@ from evokd.report_words import Json, part_of, section, stage_name, stages, tint,
 from evokd.tasks.explanations import is_answer
 from evokd.tasks.reasoning import lettered
 
-COLOURS = 8  # of entity types; a ninth type has the first one's again
+FIRST_HUE, HUES_APART = 210, 137.5  # degrees; the golden angle, so that no two types look alike
 
 # --------------------------------------------------------------------------------------- entities
 
@@ -40,21 +40,24 @@ def error_table(report: Json) -> Json | None:
 
 def marked_texts(report: Json) -> Json:
     """Return texts cut at their entities, as they are and as the student found them."""
-    colours = {label: place % COLOURS for place, label in enumerate(_types(report))}
+    hues = {
+        label: round(FIRST_HUE + place * HUES_APART) % 360
+        for place, label in enumerate(_types(report))
+    }
     rows = [
         {
             "round": one.get("round"),
             "mistakes": dict(Counter(one.get("mistakes") or [])),
-            "gold": marked(one["text"], one["entities"], colours),
-            "found": marked(one["text"], one["found"], colours) if one.get("mistakes") else None,
+            "gold": marked(one["text"], one["entities"], hues),
+            "found": marked(one["text"], one["found"], hues) if one.get("mistakes") else None,
         }
         for one in report.get("marked") or []
     ]
-    return {"rows": rows, "types": colours}
+    return {"rows": rows, "types": hues}
 
 
-def marked(text: str, entities: Sequence[Json], colours: Mapping[str, int]) -> list[Json]:
-    """Return a text in pieces: what is an entity has its label and the number of its colour."""
+def marked(text: str, entities: Sequence[Json], hues: Mapping[str, int]) -> list[Json]:
+    """Return a text in pieces: what is an entity has its label, its hue and how sure it is."""
     pieces: list[Json] = []
     place = 0
     for one in sorted(entities, key=lambda entity: int(entity["start"])):
@@ -62,7 +65,8 @@ def marked(text: str, entities: Sequence[Json], colours: Mapping[str, int]) -> l
             pieces.append({"text": text[place : one["start"]], "label": None})
         label = one["label"]
         piece = {"text": text[one["start"] : one["end"]], "label": label}
-        pieces.append(piece | {"colour": colours.get(label, 0)})
+        sure = one.get("confidence")
+        pieces.append(piece | {"hue": hues.get(label, FIRST_HUE), "confidence": sure})
         place = one["end"]
     if place < len(text):
         pieces.append({"text": text[place:], "label": None})

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from evokd.graph.session import Session
 from evokd.records import Failure, Sample, Weakness
 from evokd.tasks import Mistake, TaskKind
+from evokd.tasks.ner import MISSED, NOTHING
 
 RELATED_OF = 6  # of the worst failures are looked up in memory
+WIDER = 4  # times as many are looked up as are wanted where those of one kind come first
 
 
 def last_answers(session: Session, round: int) -> tuple[list[Sample], list[Sample]]:
@@ -33,12 +35,28 @@ def last_answers(session: Session, round: int) -> tuple[list[Sample], list[Sampl
 def related_failures(
     session: Session, round: int, wrong: Sequence[Sample | Failure]
 ) -> list[Failure]:
-    """Return failures like these that the last batch does not hold, held-out ones never."""
+    """Return failures like these that the last batch does not hold, held-out ones never.
+
+    Where there are several kinds of mistakes, those of the same kind and label come first.
+    """
     k = session.config.memory.related
     if session.memory is None or not wrong or not k:
         return []
     texts = [one.text for one in wrong[:RELATED_OF]]
-    return session.memory.related_failures(texts, k, exclude=_kept_back(session, round))
+    wider = k if len(session.kind.errors) < 2 else k * WIDER
+    found = session.memory.related_failures(texts, wider, exclude=_kept_back(session, round))
+    same = {_kind_of(one) for row in wrong[:RELATED_OF] for one in _mistakes_in(session, row)}
+    return sorted(found, key=lambda one: _kind_of(one) not in same)[:k]
+
+
+def _mistakes_in(session: Session, row: Sample | Failure) -> Sequence[Failure]:
+    return [row] if isinstance(row, Failure) else failures_of(session.kind, row, "")
+
+
+def _kind_of(failure: Failure) -> tuple[str, str]:
+    """Return the kind of a mistake, and the label it is about: the one that is not "none"."""
+    label = failure.predicted if failure.label == NOTHING else failure.label
+    return failure.error, label
 
 
 def open_failures(session: Session, round: int) -> list[Failure]:
@@ -47,7 +65,7 @@ def open_failures(session: Session, round: int) -> list[Failure]:
     For a round whose last batch holds no mistake, or that has none before it: the memory may be
     shared. Labels of other tasks and held-out texts are left out.
     """
-    memory, labels = session.memory, set(session.labels)
+    memory, labels = session.memory, set(session.targets)
     if memory is None:
         return []
     kept_back = _kept_back(session, round)
@@ -65,8 +83,9 @@ def open_failures(session: Session, round: int) -> list[Failure]:
 
 def _is_of(failure: Failure, weakness: Weakness) -> bool:
     """Whether a failure shows a weakness of its run: found for it, or the same labels confused."""
-    confused = [failure.label] == weakness.labels[:1] and failure.predicted in weakness.labels[1:]
-    return failure.weakness == weakness.id or confused
+    taken = failure.predicted in weakness.labels or failure.error == MISSED
+    same = failure.error == weakness.error and [failure.label] == weakness.labels[:1] and taken
+    return failure.weakness == weakness.id or same
 
 
 def _kept_back(session: Session, round: int) -> set[str]:

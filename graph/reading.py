@@ -24,7 +24,8 @@ from evokd.graph.state import ReadTask, RunState, branch_of, by_id, read_drafts
 from evokd.graph.strategies import first_round
 from evokd.records import POOL, Example, Sample
 from evokd.tasks import normalize
-from evokd.tasks.ner import NOTHING, are_names, ground
+from evokd.tasks.grounding import ground
+from evokd.tasks.ner import NOTHING, name_types
 from evokd.tools.calibration import calibrate, label_bias
 from evokd.tools.doubt import leave_one_out
 from evokd.tools.gates import (
@@ -320,7 +321,7 @@ def _name_entities(session: Session, sample: Sample, call: Call) -> Sample:
     """
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card
     named = name_entities(*asked, session.data.seed, session.labels, sample.text, call)
-    names = are_names(session.data.seed)
+    names = name_types(session.data.seed)
     found = ground(sample.text, named.mentions, names=names)
     types = [one.label for one in found.entities] or [NOTHING]
     read = sample.model_copy(

@@ -175,6 +175,7 @@ def _to_aim(planned: PlannedWeakness, round: int, index: int) -> Aim:
         name=planned.name.strip(),
         description=planned.pattern.strip(),
         labels=planned.labels,
+        error=planned.error,
         round=round,
     )
     return Aim(weakness=weakness, vary=planned.vary.strip(), hard=planned.hard, easy=planned.easy)

@@ -53,7 +53,7 @@ class WeaknessMemory(Protocol):
     ) -> list[Failure]:
         """Return at most `k` failures of any run nearest to any of the texts, best first.
 
-        A text that failed in several runs appears once. `exclude` holds ids of this run.
+        A mistake made in several runs appears once. `exclude` holds ids of this run.
         """
         ...
 
@@ -137,14 +137,14 @@ def rewind(weakness: Weakness, round: int) -> Weakness:
 def rank_failures(
     hits: Iterable[tuple[float, Failure]], k: int, run: str, exclude: AbstractSet[str]
 ) -> list[Failure]:
-    """Return the `k` most similar failures of (similarity, failure) pairs, each text once.
+    """Return the `k` most similar failures of (similarity, failure) pairs, each mistake once.
 
     Failures of `run` whose id is in `exclude` are left out.
     """
-    found: dict[str, Failure] = {}
+    found: dict[tuple[str, str, str], Failure] = {}
     for _, failure in sorted(hits, key=lambda hit: -hit[0]):
         if not (failure.run == run and failure.id in exclude):
-            found.setdefault(failure.text, failure)
+            found.setdefault((failure.text, failure.error, failure.part), failure)
     return list(found.values())[: max(k, 0)]
 
 

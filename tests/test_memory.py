@@ -138,6 +138,14 @@ class TestEveryMemory:
         assert [row.text for row in memory.related_failures([CARD], 2)][0] == CARD
         assert len(memory.related_failures([CARD], 3)) == 3
 
+    def test_every_mistake_in_a_text_is_found(self, open_run: Open) -> None:
+        memory = open_run("a")
+        first = failure("f1", CARD).model_copy(update={"error": "missed", "part": "card"})
+        other = first.model_copy(update={"id": "f1#1", "part": "week"})
+        memory.add_failures([first, other, first.model_copy(update={"run": "b"})])
+        assert {row.part for row in memory.related_failures([CARD], 5)} == {"card", "week"}
+        assert len(memory.related_failures([CARD], 5)) == 2
+
     def test_weaknesses_are_replaced_by_id_and_ordered(self, open_run: Open) -> None:
         memory = open_run("a")
         memory.put_weaknesses([weakness("w2", 2), weakness("w9", 1), weakness("w1", 2)])

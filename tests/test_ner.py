@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,25 +12,25 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from evokd.agents.compact_grammar import compact_grammar
+from evokd.config import Config
 from evokd.errors import DataError
 from evokd.records import Example, FoundEntity, Prediction
 from evokd.tasks import Mistake
+from evokd.tasks.grounding import Mention, ground
 from evokd.tasks.ner import (
     MOST_ENTITIES,
     Entity,
-    Mention,
     NamedEntities,
     TaggedText,
-    are_names,
     entities_reply,
     from_entities,
     from_tags,
-    ground,
-    is_lowered,
+    name_types,
     reply_of,
-    split_tokens,
     to_tags,
 )
+from evokd.tasks.rows import TaskData, read_task_data
+from evokd.tasks.words import is_lowered, split_tokens
 
 KIND = NamedEntities()
 LABELS = ["person", "place"]
@@ -123,6 +125,9 @@ def test_tokens_are_words_and_signs(text: str, tokens: list[str]) -> None:
         ({"tokens": ["a"], "tags": ["B-"]}, "expected O, B-<type> or I-<type>"),
         ({"tokens": ["a"], "tags": ["B-persn"]}, "did you mean 'person'"),
         ({"tokens": "a", "tags": "O"}, "two lists of strings"),
+        ({"tokens": ["a"], "ner_tags": ["O"]}, "found tokens, ner_tags"),
+        ({"tokens": ["a"], "tags": ["O"], "text": "b"}, "not both; found tokens, tags, text"),
+        ({"tokens": ["a"], "tags": ["S-person"]}, "(IOB2)"),
         ({"text": "a", "label": "b"}, "found text, label"),
         ({"text": " ", "entities": []}, "the text is empty"),
         ({"text": "a b", "entities": [{"start": 0, "end": 4, "label": "place"}]}, "not in a text"),
@@ -209,6 +214,21 @@ def grounded(text: str, *named: tuple[str, str]) -> list[tuple[str, str]]:
         ("He lives in Rome.", " ", []),
         ("He lives in Rome.", " Rome ", ["Rome"]),
         ("He lives in Rome.", '""', []),
+        ("said O’Brien", "O'Brien", ["O’Brien"]),
+        ("Paris–Nice is a race", "Paris-Nice", ["Paris–Nice"]),
+        ("to Pa\u00adris", "Paris", ["Pa\u00adris"]),
+        ("\u200eRome\u200e it is", "Rome", ["Rome"]),
+        ("PARIS - Paris is", "Paris", ["PARIS", "Paris"]),
+        ("New York and New\nYork", "New York", ["New York", "New\nYork"]),
+        ("the US told us, the US", "US", ["US", "US"]),
+        ("He ate an apple. Apple is red", "apple", ["apple", "Apple"]),
+        ("He ate an apple of Apple", "apple", ["apple"]),
+        ("Al met Al-Qaeda", "Al", ["Al"]),
+        ("Brien is no O'Brien", "Brien", ["Brien"]),
+        ("Rome, Rome-based and Rome's", "Rome", ["Rome", "Rome", "Rome"]),
+        ("the Paris-Nice race", "Paris", ["Paris"]),
+        ("Ann is non-Jordan-like, Ann", "Jordan", ["Jordan"]),
+        ("او علی\u200cرضا است، نه علی", "علی", ["علی"]),
     ],
 )
 def test_a_string_is_found_between_word_edges(text: str, string: str, found: list[str]) -> None:
@@ -377,9 +397,30 @@ def test_rows_with_their_own_tokens_score_one_against_themselves(
 
 def test_entities_are_names_where_no_gold_one_is_in_small_letters() -> None:
     names = [example("Ann met Bob", ("Ann", "person"), ("Bob", "person"))] * 2
-    assert are_names(names)
-    assert not are_names(names[:1])  # too few to tell
-    assert not are_names([*names, example("in town", ("town", "place"))])
+    assert name_types(names) == {"person"}
+    assert not name_types(names[:1])  # too few to tell
+    assert not name_types([*names, example("in town", ("town", "place"))])
+
+
+@pytest.mark.parametrize(
+    ("text", "string", "is_name"),
+    [
+        ("Aspirin helps.", "Aspirin", False),
+        ("It hurts. “Aspirin helps.”", "Aspirin", False),
+        ("- Aspirin helps", "Aspirin", False),
+        ("TAKE ASPIRIN NOW", "ASPIRIN", False),
+        ("Bayer Aspirin helps", "Bayer Aspirin", True),
+        ("Take Aspirin", "Aspirin", True),
+        ("iPhone sales fell", "iPhone", True),
+        ("in 東京", "東京", False),
+    ],
+)
+def test_a_capital_letter_that_every_word_would_have_there_makes_no_name(
+    text: str, string: str, is_name: bool
+) -> None:
+    people = [example("so Ann met Bob", ("Ann", "person"), ("Bob", "person"))] * 2
+    rows = [*people, example(text, (string, "thing"))]
+    assert name_types(rows) == ({"person", "thing"} if is_name else {"person"})
 
 
 @pytest.mark.parametrize(
@@ -416,10 +457,10 @@ def test_a_pair_an_entity_is_asked_for_and_read_like_an_object() -> None:
 def test_where_entities_are_names_one_that_stands_in_small_letters_is_none() -> None:
     text = "the mission of Apollo and the iPhone"
     named = [Mention("Mission", "event"), Mention("Apollo", "event"), Mention("iPhone", "thing")]
-    found = ground(text, named, names=True)
+    found = ground(text, named, names={"event", "thing"})
     assert [text[one.start : one.end] for one in found.entities] == ["Apollo", "iPhone"]
     assert found.lost == ()  # it is in the text
-    assert len(ground(text, named).entities) == 3
+    assert len(ground(text, named, names={"thing"}).entities) == 3
 
 
 def test_a_name_is_not_looked_for_within_words_where_it_stands_alone() -> None:
@@ -430,3 +471,64 @@ def test_a_name_is_not_looked_for_within_words_where_it_stands_alone() -> None:
     (found,) = ground(chinese, [Mention("北京", "place")]).entities
     assert (found.start, found.end) == (2, 4)
     assert [chinese[start:end] for start, end in split_tokens(chinese)] == list(chinese)
+
+
+# Files
+
+
+def read(tmp_path: Path, *rows: dict[str, Any], name: str = "seed.jsonl") -> TaskData:
+    """Read rows as seeds, against a test row that says nothing."""
+    folder = tmp_path
+    for file, lines in ((name, rows), ("test.jsonl", [{"text": "Ann met Bob.", "entities": []}])):
+        written = "".join(json.dumps(row) + "\n" for row in lines)
+        (folder / file).write_text(written, encoding="utf-8")
+    config = Config.model_validate(
+        {
+            "task": {"kind": "ner", "name": "n", "instructions": "i", "labels": {"person": "p"}},
+            "data": {"seed": str(folder / name), "test": str(folder / "test.jsonl")},
+        }
+    )
+    return read_task_data(config, KIND)
+
+
+def person(text: str, *starts: int, length: int = 3) -> dict[str, Any]:
+    found = [{"start": start, "end": start + length, "label": "person"} for start in starts]
+    return {"text": text, "entities": found}
+
+
+def test_rows_of_one_text_that_say_otherwise_are_refused(tmp_path: Path) -> None:
+    rows = person("Ann saw Ann", 0), person("Ann saw Ann", 8)
+    with pytest.raises(DataError, match=r"seed.jsonl:2: the text 'Ann saw Ann' has"):
+        read(tmp_path, *rows)
+
+
+def test_a_text_in_both_forms_is_one_text(tmp_path: Path) -> None:
+    tokens = {"tokens": ["Ann", "ran", "."], "tags": ["B-person", "O", "O"]}
+    data = read(tmp_path, person("Ann ran.", 0), tokens)
+    assert [row.text for row in data.seed] == ["Ann ran."]
+    assert data.warnings == ("seed: 1 duplicate row(s) kept once",)
+
+
+def test_case_tells_two_texts_apart(tmp_path: Path) -> None:
+    data = read(tmp_path, person("Bob fell", 0), {"text": "bob fell", "entities": []})
+    assert len(data.seed) == 2
+
+
+def test_a_test_text_is_no_seed_in_any_form(tmp_path: Path) -> None:
+    tokens = {"tokens": ["ann", "met", "bob", "."], "tags": ["B-person", "O", "O", "O"]}
+    data = read(tmp_path, tokens, person("Eve ran", 0))
+    assert [row.text for row in data.seed] == ["Eve ran"]
+    assert data.warnings == ("seed: 1 row(s) that also stand in test were dropped",)
+
+
+def test_entities_within_words_are_warned_of(tmp_path: Path) -> None:
+    data = read(tmp_path, person("10mg it is", 0, length=2), person("Ann ran", 0))
+    (told,) = data.warnings
+    assert told.startswith("seed: 1 entities begin or end within a word, such as '10'")
+    tokens = {"tokens": ["10", "mg"], "tags": ["B-person", "O"]}
+    assert read(tmp_path, tokens).warnings == ()
+
+
+def test_a_csv_is_refused_in_words_that_help(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"seed\.csv: rows of this kind fit no CSV; expected JSONL"):
+        read(tmp_path, person("Ann ran", 0), name="seed.csv")

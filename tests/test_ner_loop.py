@@ -129,7 +129,7 @@ def test_the_report_shows_marked_texts_and_kinds_of_mistakes(
 ) -> None:
     page = (finished[0].path / "report.html").read_text(encoding="utf-8")
     assert "Kinds of mistakes by round" in page
-    assert re.search(r'<mark class="e0">\w+<small>fruit</small></mark>', page)
+    assert re.search(r'<mark style="--hue:\d+" title="confidence 0[.]\d\d">\w+<small>fruit<', page)
     assert "Confusion matrix" not in page
     wrong = [one for one in finished[0].report["marked"] if one["mistakes"]]
     assert wrong and page.count("student: ") == len(wrong)

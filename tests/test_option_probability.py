@@ -190,6 +190,11 @@ def test_an_entity_named_twice_has_the_tokens_of_its_own_place() -> None:
     assert sure == pytest.approx([0.9, 0.3])
 
 
+def test_an_entity_is_not_found_within_a_key_of_the_reply() -> None:
+    tokens = [plain('{"entities": [{"text": "'), plain("ex", 0.2), plain('","type": "thing"}]}')]
+    assert entity_probabilities(tokens, [("ex", "thing")], ["thing"]) == pytest.approx([0.2])
+
+
 def test_an_entity_that_the_tokens_do_not_spell_has_the_mean_of_all() -> None:
     tokens = [plain('{"entities": ', 0.25), plain("[…]}", 1.0)]
     assert entity_probabilities(tokens, [("Ann", "person")], ["person"]) == pytest.approx([0.5])

@@ -13,7 +13,7 @@ from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
 from evokd.agents.attributes import find_attributes
 from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
 from evokd.agents.critic import ACCEPT, FAULTS, WRONG_LABEL, Critic, Repaired, Verdict
-from evokd.agents.generator import Assignment, Order, generate_texts
+from evokd.agents.generator import Assignment, Order, generate_texts, written_order
 from evokd.agents.labeler import SHOWN_GOLD, label_text, name_entities, shown_gold
 from evokd.agents.parsing import complete_texts, validated
 from evokd.agents.prompting import Prompt, load_prompt
@@ -23,7 +23,7 @@ from evokd.graph.session import INSTRUCTION_WORDS, PROMPTS, WRITING
 from evokd.records import Difficulty, Entity, Example
 from evokd.store.replies import Reply
 from evokd.tasks import KINDS, TaskKind, normalize
-from evokd.tasks.ner import BOUNDARY
+from evokd.tasks.ner import BOUNDARY, MISSED
 
 KIND = "classification"
 LABELS = {"lost": "the card is gone", "arrival": "a card is on its way"}
@@ -386,7 +386,10 @@ def test_no_placeholder_is_left_in_any_form() -> None:
 
 @pytest.mark.parametrize("role", ["card", "generator", "critic", "attributes"])
 def test_prompts_that_the_same_code_fills_have_the_same_blocks_in_every_kind(role: str) -> None:
-    assert load_prompt(role, "ner").variables == load_prompt(role, "classification").variables
+    entities = load_prompt(role, "ner").variables
+    own = {block for block in entities if block.endswith("_none")}  # texts without entities
+    common = {block: names for block, names in entities.items() if block not in own}
+    assert common == load_prompt(role, "classification").variables
 
 
 @pytest.mark.parametrize("kind", [one for one in KINDS.values() if "analyst" in PROMPTS[one.name]])
@@ -419,6 +422,39 @@ def test_a_boundary_is_no_confusion_of_two_labels() -> None:
         call=CALL,
     )
     assert (planned.labels, planned.name) == (["person"], "person: wrong boundary")
+
+
+def test_what_is_missed_asks_for_no_texts_without_entities() -> None:
+    listener = Listener({"c1": PLAN | {"name": "person"}})
+    (planned,) = analyze(
+        as_teacher(listener),
+        load_prompt("analyst", "ner"),
+        "card",
+        Findings(wrong=[Shown("Ann ran", "person", "none", 0.8, MISSED, "Ann")], right=[]),
+        max_weaknesses=1,
+        max_chars=9000,
+        call=CALL,
+    )
+    assert (planned.labels, planned.name) == (["person"], "person: missed")
+    assert planned.error == MISSED
+
+
+def test_texts_without_entities_are_not_asked_to_name_any() -> None:
+    orders = [Order("hard", 2), Order("hard", 2, example="March was wet"), Order("easy", 2)]
+    none = Assignment(label="none", orders=orders, length="short", rival="person")
+    types = {"person": "people", "none": "no entity of any of these types"}
+    for kind, told in (("ner", True), ("classification", False)):
+        user = written_order(load_prompt("generator", kind), types, none, "a line of a diary")
+        assert ("no entity at all" in user) is told
+        assert ("is none" in user) is not told  # there it is a label like any other
+    user = written_order(load_prompt("generator", "ner"), types, none, "a line of a diary")
+    assert "hard_1: write 2, with words that are easy to take for person but are none" in user
+    assert 'hard_2: write 2 of the same kind as "March was wet", each' in user
+    assert "names" not in user.replace("It names nobody", "")
+    some = Assignment(label="person", orders=orders, length="short", rival="none")
+    assert "many different names" in written_order(
+        load_prompt("generator", "ner"), types, some, None
+    )
 
 
 # The labeler
@@ -467,7 +503,7 @@ def test_the_labeler_of_entities_is_shown_gold_answers_in_the_form_it_has_to_kee
 
 
 def test_where_gold_entities_are_names_the_labeler_is_told_so() -> None:
-    text = "Ann met Bob and Eve near Oslo"
+    text = "so Ann met Bob and Eve near Oslo"
     names = [
         Entity(start=text.index(one), end=text.index(one) + len(one), label="person")
         for one in ("Ann", "Bob", "Eve", "Oslo")
@@ -477,7 +513,12 @@ def test_where_gold_entities_are_names_the_labeler_is_told_so() -> None:
         gold = [Example(text=text, label="person", entities=entities)]
         listener = Listener({"entities": []})
         name_entities(as_teacher(listener), prompt, "card", gold, ["person"], TEXT, CALL)
-        assert ("written with a capital letter" in listener.asked[0][1][1]) is told
+        assert ("They are names, written with" in listener.asked[0][1][1]) is told
+    types = ["food", "person"]
+    gold = [Example(text=text, label="person", entities=names)]
+    listener = Listener({"entities": []})
+    name_entities(as_teacher(listener), prompt, "card", gold, types, TEXT, CALL)
+    assert "\nperson are names, written with" in listener.asked[0][1][1]
 
 
 def test_without_log_probabilities_entities_are_voted_on() -> None:
@@ -506,6 +547,17 @@ def test_the_labeler_is_shown_a_few_gold_rows_of_every_type_first() -> None:
     shown = shown_gold(gold)
     assert len(shown) == SHOWN_GOLD
     assert [one.label for one in shown[:2]] == ["person", "place"]
+
+
+def test_a_type_that_only_long_rows_hold_is_shown_by_the_shortest() -> None:
+    place = Entity(start=0, end=4, label="place")
+    person = Entity(start=0, end=3, label="person")
+    long, longer = (
+        Example(text="Oslo " + "x " * count, label="place", entities=[place])
+        for count in (130, 150)
+    )
+    short = Example(text="Ann ran", label="person", entities=[person])
+    assert shown_gold([longer, long, short]) == [short, long]
 
 
 def test_rows_without_entities_do_not_crowd_out_a_type() -> None:

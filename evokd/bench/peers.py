@@ -28,7 +28,8 @@ from evokd.records import Example, Prediction
 from evokd.store.ledger import OK
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskKind
-from evokd.tasks.ner import Mention, entities_reply, found_in
+from evokd.tasks.grounding import Mention
+from evokd.tasks.ner import entities_reply, found_in
 from evokd.tools.pack_list import PACKS
 from evokd.tools.packs import fetch_pack
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evokd.records import Example
+from evokd.tasks.texts import normalize
 
 BETWEEN = "|"  # in a CSV
 MOST_CHOICES = 26  # a letter each
@@ -24,6 +25,11 @@ def are_choices(choices: Sequence[str]) -> bool:
 def choices_key(choices: Sequence[str]) -> tuple[str, ...]:
     """Return what is equal for the same options, whatever their order, case and spaces."""
     return tuple(sorted(" ".join(one.split()).casefold() for one in choices))
+
+
+def question_key(text: str, choices: Sequence[str]) -> str:
+    """Return what two questions share that ask the same."""
+    return "\n".join([normalize(text), *choices_key(choices)])
 
 
 def are_needed(answers: str | None, seed: Sequence[Example]) -> bool:

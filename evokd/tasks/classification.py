@@ -15,7 +15,7 @@ from evokd.errors import DataError
 from evokd.records import Example, Prediction
 from evokd.tasks.kind import Mistake, Row
 from evokd.tasks.pool import TEXT
-from evokd.tasks.texts import is_unicode
+from evokd.tasks.texts import is_unicode, normalize
 
 CONFUSION = "confusion"
 
@@ -59,6 +59,14 @@ class Classification:
     def describe(self, row: Row) -> str:
         """Return in words what a row is labelled with."""
         return f"the label {row.label!r}"
+
+    def doubts(self, rows: Sequence[Example]) -> list[str]:
+        """Return nothing: a row that can be read can be learnt."""
+        return []
+
+    def key(self, row: Row) -> str:
+        """Return the text as `normalize` has it."""
+        return normalize(row.text)
 
     def says(self, row: Row) -> str:
         """Return the label."""

@@ -59,7 +59,7 @@ class TaskKind(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the header of a CSV of gold rows must hold."""
+        """What the header of a CSV of gold rows must hold; nothing where they fit no CSV."""
         ...
 
     @property
@@ -85,6 +85,14 @@ class TaskKind(Protocol):
 
     def describe(self, row: Row) -> str:
         """Return in words what a row is labelled with."""
+        ...
+
+    def doubts(self, rows: Sequence[Example]) -> list[str]:
+        """Return in words what a student cannot learn from the rows of a split."""
+        ...
+
+    def key(self, row: Row) -> str:
+        """Return what two rows share that ask the same."""
         ...
 
     def says(self, row: Row) -> str:

@@ -3,17 +3,14 @@
 Knows nothing of models. A row is `{"tokens": …, "tags": …}` (strict IOB2) or `{"text": …,
 "entities": [{"start": …, "end": …, "label": …}]}`; inside, all rows are the latter, with the tokens
 kept as spans, so that nothing is lost on the way back. Offsets count code points, ends are
-exclusive. An LLM never gives offsets, only strings: `ground` finds them.
+exclusive.
 """
 
 from __future__ import annotations
 
 import json
-import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeGuard
 
@@ -21,24 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model,
 
 from evokd.config import nearest
 from evokd.errors import DataError
-from evokd.records import Entity, Example, FoundEntity, Prediction, Record, Span
+from evokd.records import Entity, Example, Prediction, Record, Span
+from evokd.tasks.grounding import Mention, ground
 from evokd.tasks.kind import Mistake, Row
 from evokd.tasks.pool import TEXT
-from evokd.tasks.texts import is_unicode, normalize
+from evokd.tasks.texts import is_unicode
+from evokd.tasks.words import is_capitalized, is_edge, is_lowered, split_tokens
 
 OUTSIDE, BEGIN, INSIDE = "O", "B-", "I-"
-_JOINER = "\u200d"
-_SKIN_TONES = range(0x1F3FB, 0x1F400)
-_SPACELESS = (
-    range(0x0E00, 0x0F00),  # Thai, Lao
-    range(0x1000, 0x10A0),  # Burmese
-    range(0x1780, 0x1800),  # Khmer
-    range(0x3040, 0x3100),  # kana
-    range(0x3400, 0xA000),  # Han
-    range(0xF900, 0xFB00),
-    range(0x20000, 0x40000),
-)
-_QUOTES = "\"'`“”‘’«»„.,;:!?()[]"
 
 NOTHING = "none"  # stands for the type of a text without entities
 NOTHING_MEANS = "no entity of any of these types"
@@ -60,23 +47,6 @@ class TaggedText(Record):
     def words(self) -> list[str]:
         """The tokens as strings."""
         return [self.text[start:end] for start, end in self.tokens]
-
-
-@dataclass(frozen=True)
-class Mention:
-    """An entity as an LLM names it: a string and a type."""
-
-    text: str
-    label: str
-    confidence: float = 1.0
-
-
-@dataclass(frozen=True)
-class Grounded:
-    """Entities found, and mentions that have no place in the text."""
-
-    entities: tuple[FoundEntity, ...]
-    lost: tuple[Mention, ...]
 
 
 def from_tags(tokens: Sequence[str], tags: Sequence[str]) -> TaggedText:
@@ -152,28 +122,6 @@ def from_entities(text: str, entities: Iterable[Entity]) -> TaggedText:
     return TaggedText(text=text, entities=ordered, tokens=split_tokens(text, cuts))
 
 
-def split_tokens(text: str, cuts: Iterable[int] = ()) -> list[Span]:
-    """Return the spans of words, numbers and single other signs; none holds white space.
-
-    A sign keeps its combining marks, an emoji its skin tone and what is joined to it.
-
-    Args:
-        cuts: places where a token ends in any case.
-    """
-    forced = set(cuts)
-    tokens: list[Span] = []
-    start = None
-    for place, sign in enumerate(text):
-        if start is not None and (place in forced or sign.isspace() or _is_break(text, place)):
-            tokens.append((start, place))
-            start = None
-        if start is None and not sign.isspace():
-            start = place
-    if start is not None:
-        tokens.append((start, len(text)))
-    return tokens
-
-
 class NamedEntities:
     """A text holds entities, each of a type; see `TaskKind`.
 
@@ -185,7 +133,7 @@ class NamedEntities:
     metric = "strict F1"
     errors = (MISSED, SPURIOUS, WRONG_TYPE, BOUNDARY)
     exclusive = False
-    columns = ("text", "label")
+    columns = ()
     pool_columns = TEXT
     form = (
         '{"tokens": […], "tags": […]} (IOB2) or '
@@ -229,9 +177,33 @@ class NamedEntities:
         named = [f"{row.text[one.start : one.end]!r} ({one.label})" for one in row.entities]
         return f"the entities {', '.join(named)}" if named else "no entities"
 
+    def doubts(self, rows: Sequence[Example]) -> list[str]:
+        """Tell of entities that begin or end within a word: the student reads whole words."""
+        within = [
+            row.text[one.start : one.end]
+            for row in rows
+            for one in row.entities
+            if not row.tokens and not (is_edge(row.text, one.start) and is_edge(row.text, one.end))
+        ]
+        if not within:
+            return []
+        shown = ", ".join(map(repr, within[:3]))
+        return [
+            f"{len(within)} entities begin or end within a word, such as {shown}: the student "
+            "cannot find them; give whole words, or tokens and tags"
+        ]
+
+    def key(self, row: Row) -> str:
+        """Return the text without white space, which tokens do not tell; case tells of names."""
+        return "".join(row.text.split())
+
     def says(self, row: Row) -> str:
-        """Return the entities, without regard to case and spaces."""
-        return normalize(self.describe(row))
+        """Return where the entities are, white space aside, and their types."""
+        told = []
+        for one in sorted(row.entities, key=lambda one: one.start):
+            start, end = (len("".join(row.text[:at].split())) for at in (one.start, one.end))
+            told.append(f"{start}-{end} {one.label}")
+        return ", ".join(told)
 
     def targets(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Return the types, and that there is no entity."""
@@ -297,23 +269,24 @@ class NamedEntities:
         return mistakes
 
 
-def are_names(rows: Iterable[Row]) -> bool:
-    """Whether entities are written like names: of four or more gold ones, none in small letters.
+def name_types(rows: Iterable[Row]) -> frozenset[str]:
+    """Return the types whose entities are names: one in small letters is none.
 
-    A small labeler takes common nouns for entities now and then.
+    Those of which a gold entity has a capital letter that the sentence's beginning does not
+    explain, where four or more are gold and none of any type is in small letters: a small labeler
+    takes common nouns for entities now and then.
     """
-    strings = [row.text[one.start : one.end] for row in rows for one in row.entities]
-    return len(strings) >= FEWEST_NAMES and not any(map(is_lowered, strings))
-
-
-def is_lowered(string: str) -> bool:
-    """Whether a string has letters that know case, all of them small, and no digit."""
-    return string.islower() and not any(sign.isdigit() for sign in string)
+    gold = [(row.text, one) for row in rows for one in row.entities]
+    if len(gold) < FEWEST_NAMES:
+        return frozenset()
+    if any(is_lowered(text[one.start : one.end]) for text, one in gold):
+        return frozenset()
+    return frozenset(one.label for text, one in gold if is_capitalized(text, one.start, one.end))
 
 
 def found_in(text: str, named: Sequence[Mention], gold: Iterable[Row]) -> Prediction:
     """Return what an LLM named as a prediction; what is not in the text is left out."""
-    found = list(ground(text, named, names=are_names(gold)).entities)
+    found = list(ground(text, named, names=name_types(gold)).entities)
     return Prediction(
         label=found[0].label if found else NOTHING,
         confidence=min((one.confidence for one in found), default=1.0),
@@ -385,50 +358,6 @@ def tagged(row: Row) -> TaggedText:
     return from_entities(row.text, plain)
 
 
-def ground(text: str, mentions: Sequence[Mention], *, names: bool = False) -> Grounded:
-    """Find the strings an LLM named in their text.
-
-    A string is looked for as it stands, each spelling by itself; one that stands nowhere so is
-    looked for without regard to case, width and white space, else without the quotes around it. It
-    has to begin and end where a word does. All its places count; a string named with several types
-    has them in the order of its places, the surest ones where there are too few. Where two entities
-    overlap, the longer one stays, then the surer one, then the one that stands there as named.
-
-    Args:
-        names: what stands there in small letters is no entity, see `are_names`.
-    """
-    named: dict[str, list[Mention]] = defaultdict(list)
-    for one in mentions:
-        named[one.text.strip()].append(one)
-    exact = {string: _exact_places(text, string) for string in named}
-    placed = [(exact[string], same) for string, same in named.items() if exact[string]]
-    respelled: dict[str, list[Mention]] = defaultdict(list)
-    for string, same in named.items():
-        if not exact[string]:
-            respelled[_folded(string)] += same
-    folded = _fold(text)
-    placed += [(_places(text, folded, same[0].text), same) for same in respelled.values()]
-    found: list[tuple[Span, Mention]] = []
-    for spans, same in placed:
-        surest = sorted(same, key=lambda one: -one.confidence)[: len(spans)]
-        chosen = [one for one in same if one in surest]
-        found += [(span, chosen[min(place, len(chosen) - 1)]) for place, span in enumerate(spans)]
-    kept: list[tuple[Span, Mention]] = []
-    for (start, end), one in sorted(found, key=_longest_first):
-        if names and is_lowered(text[start:end]):
-            continue
-        if all(end <= other[0] or other[1] <= start for other, _ in kept):
-            kept.append(((start, end), one))
-    lost = {one for spans, same in placed if not spans for one in same}
-    return Grounded(
-        tuple(
-            FoundEntity(start=start, end=end, label=one.label, confidence=one.confidence)
-            for (start, end), one in sorted(kept, key=lambda pair: pair[0])
-        ),
-        tuple(one for one in mentions if one in lost),
-    )
-
-
 def _tokens(row: Row) -> list[Span]:
     return row.tokens if isinstance(row, Example) else []
 
@@ -464,7 +393,7 @@ def _runs(tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
     for place, tag in enumerate([*tags, OUTSIDE]):
         kind, name = tag[:2], tag[2:]
         if tag != OUTSIDE and (kind not in (BEGIN, INSIDE) or not name):
-            raise ValueError(f"tag {place + 1} is {tag!r}; expected O, B-<type> or I-<type>")
+            raise ValueError(f"tag {place + 1} is {tag!r}; expected O, B-<type> or I-<type> (IOB2)")
         if kind == INSIDE and name == label:
             continue
         if kind == INSIDE:
@@ -475,16 +404,19 @@ def _runs(tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
 
 
 def _read_row(raw: dict[str, Any]) -> TaggedText:
+    keys = ", ".join(map(str, raw))
     if "tokens" in raw or "tags" in raw:
+        if "text" in raw or "entities" in raw:
+            raise ValueError(
+                f"expected tokens and tags, or text and entities, not both; found {keys}"
+            )
         tokens, tags = raw.get("tokens"), raw.get("tags")
         if not (_is_strings(tokens) and _is_strings(tags)):
-            raise ValueError("expected tokens and tags, two lists of strings")
+            raise ValueError(f"expected tokens and tags, two lists of strings; found {keys}")
         return from_tags(tokens, tags)
     text, entities = raw.get("text"), raw.get("entities")
     if not isinstance(text, str) or not isinstance(entities, list):
-        raise ValueError(
-            f"expected tokens and tags, or text and entities; found {', '.join(map(str, raw))}"
-        )
+        raise ValueError(f"expected tokens and tags, or text and entities; found {keys}")
     return from_entities(text, [_read_entity(one) for one in entities])
 
 
@@ -500,107 +432,3 @@ def _read_entity(raw: Any) -> Entity:
 
 def _is_strings(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
-def _is_break(text: str, place: int) -> bool:
-    """Whether a token may end between the code points before and at `place`."""
-    after = text[place]
-    if _continues(after) or text[place - 1] == _JOINER:
-        return False
-    before = _base(text, place - 1)
-    return (
-        _is_spaceless(before) or _is_spaceless(after) or not (_is_word(before) and _is_word(after))
-    )
-
-
-def _is_edge(text: str, place: int) -> bool:
-    """Whether an entity may begin or end here: between words."""
-    return place in (0, len(text)) or _is_break(text, place)
-
-
-def _is_loose_edge(text: str, place: int) -> bool:
-    """Whether it may where words of other kinds are written onto names, as in Hebrew and Arabic."""
-    if _is_edge(text, place):
-        return True
-    if _continues(text[place]) or text[place - 1] == _JOINER:
-        return False
-    return "Lo" in map(unicodedata.category, (_base(text, place - 1), text[place]))
-
-
-def _is_spaceless(sign: str) -> bool:
-    """Whether a sign is of a script that puts no spaces between words."""
-    return any(ord(sign) in block for block in _SPACELESS)
-
-
-def _base(text: str, place: int) -> str:
-    """Return the code point that the marks up to `place` belong to."""
-    while place > 0 and _continues(text[place]):
-        place -= 1
-    return text[place]
-
-
-def _continues(sign: str) -> bool:
-    marks = unicodedata.category(sign).startswith("M")
-    return marks or sign == _JOINER or ord(sign) in _SKIN_TONES
-
-
-def _is_word(sign: str) -> bool:
-    return sign.isalnum() or sign == "_"
-
-
-def _longest_first(found: tuple[Span, Mention]) -> tuple[int, float, int]:
-    (start, end), one = found
-    return start - end, -one.confidence, start
-
-
-def _exact_places(text: str, wanted: str) -> list[Span]:
-    """Return where a string stands as it is spelled, in order and without overlap."""
-    return list(_search(text, text, range(len(text) + 1), wanted, _is_edge))
-
-
-def _places(text: str, folded: tuple[str, list[int]], wanted: str) -> list[Span]:
-    """Return where a string stands, in order and without overlap; `folded` is that of the text."""
-    for string in (wanted.strip(), wanted.strip().strip(_QUOTES).strip()):
-        as_it_stands = (text, range(len(text) + 1), string)
-        for is_edge in (_is_edge, _is_loose_edge):
-            for hay, origin, needle in (as_it_stands, (*folded, _folded(string))):
-                if found := list(_search(text, hay, origin, needle, is_edge)):
-                    return found
-    return []
-
-
-def _search(
-    text: str,
-    hay: str,
-    origin: Sequence[int],
-    needle: str,
-    is_edge: Callable[[str, int], bool],
-) -> Iterator[Span]:
-    """Yield the spans of `needle` in the text that `hay` was made of, between word edges."""
-    place = hay.find(needle) if needle else -1
-    while place >= 0:
-        last = place + len(needle)
-        start, end = origin[place], origin[last - 1] + 1
-        whole = origin[last] != origin[last - 1] and (not place or origin[place - 1] != start)
-        fits = whole and is_edge(text, start) and is_edge(text, end)
-        if fits:
-            yield start, end
-        place = hay.find(needle, last if fits else place + 1)
-
-
-def _folded(text: str) -> str:
-    return _fold(text)[0].strip()
-
-
-def _fold(text: str) -> tuple[str, list[int]]:
-    """Return the text without case, width and repeated white space, and where each sign was."""
-    signs: list[str] = []
-    origin: list[int] = []
-    for place, sign in enumerate(text):
-        plain = " " if sign.isspace() else unicodedata.normalize("NFKD", sign).casefold()
-        for one in plain:
-            if one == " " and signs and signs[-1] == " ":
-                continue
-            signs.append(one)
-            origin.append(place)
-    return "".join(signs), [*origin, len(text)]

@@ -19,7 +19,7 @@ from evokd.config import nearest
 from evokd.errors import DataError
 from evokd.records import Example, Prediction
 from evokd.tasks.arithmetic import first_miscalculated
-from evokd.tasks.choices import MOST_CHOICES, are_choices, split_choices
+from evokd.tasks.choices import MOST_CHOICES, are_choices, question_key, split_choices
 from evokd.tasks.explanations import (
     AnswerForm,
     answer_form,
@@ -91,6 +91,14 @@ class Reasoning:
     def describe(self, row: Row) -> str:
         """Return in words what the answer is."""
         return f"the answer {row.label!r}"
+
+    def doubts(self, rows: Sequence[Example]) -> list[str]:
+        """Return nothing: a row that can be read can be learnt."""
+        return []
+
+    def key(self, row: Row) -> str:
+        """Return the question as `normalize` has it, and its choices."""
+        return question_key(row.text, row.choices)
 
     def says(self, row: Row) -> str:
         """Return the answer."""

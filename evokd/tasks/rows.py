@@ -20,12 +20,10 @@ from typing import Any
 from evokd.config import Config
 from evokd.errors import DataError
 from evokd.records import Example
-from evokd.tasks.choices import are_needed, choices_key
+from evokd.tasks.choices import are_needed
 from evokd.tasks.kind import TaskKind
 from evokd.tasks.pool import PoolRow, digest_of_pool, form_of_pool, read_pool
 from evokd.tasks.texts import normalize
-
-Key = tuple[str, tuple[str, ...]]  # a text, and its choices
 
 
 @dataclass(frozen=True)
@@ -74,19 +72,20 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
     labels = tuple(config.task.labels)
     warnings: list[str] = []
     read = partial(_read_split, kind=kind, labels=labels, warnings=warnings)
+    drop_known = partial(_drop_known, kind)
     answers = config.task.answers
     seed = read(config.data.seed, "seed", has_choices=are_needed(answers, ()))
     has_choices = are_needed(answers, seed)
     validation = read(config.data.validation, "validation", has_choices=has_choices)
     test = read(config.data.test, "test", has_choices=has_choices)
-    seed = _drop_known(seed, "seed", test, "test", warnings)
-    validation = _drop_known(validation, "validation", test, "test", warnings)
-    validation = _drop_known(validation, "validation", seed, "seed", warnings)
+    seed = drop_known(seed, "seed", test, "test", warnings)
+    validation = drop_known(validation, "validation", test, "test", warnings)
+    validation = drop_known(validation, "validation", seed, "seed", warnings)
     train: list[Example] = []
     if config.strategy.name == "fullshot":
         train = read(config.data.train, "train")
-        train = _drop_known(train, "train", test, "test", warnings)
-        train = _drop_known(train, "train", seed, "seed", warnings)
+        train = drop_known(train, "train", test, "test", warnings)
+        train = drop_known(train, "train", seed, "seed", warnings)
     shown = {label for row in seed for label in kind.labels_in(row)}
     bare = [label for label in labels if label not in shown]
     if bare:
@@ -113,18 +112,23 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
 
 
 def read_rows(
-    path: Path, columns: Sequence[str] = ("text", "label")
+    path: Path, columns: Sequence[str] = ("text", "label"), form: str = ""
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, row) of a JSONL (`.gz` too) or CSV file.
 
     Args:
-        columns: what a CSV must have.
+        columns: what a CSV must have; nothing where the rows fit no CSV.
+        form: what a line of a JSONL file looks like.
 
     Raises:
         DataError: missing, unreadable or not UTF-8 file, or a line that is no JSON object.
     """
     text = _read_text(path)
     if path.name.removesuffix(".gz").endswith(".csv"):
+        if not columns:
+            raise DataError(
+                f"{path}: rows of this kind fit no CSV; expected JSONL with lines such as {form}"
+            )
         reader = csv.DictReader(io.StringIO(text))
         if not set(columns) <= set(reader.fieldnames or ()):
             raise DataError(
@@ -181,18 +185,18 @@ def _read_split(
     if path is None:
         return []
     rows: list[Example] = []
-    seen: dict[Key, Example] = {}
+    seen: dict[str, Example] = {}
     doubles = 0
-    for number, raw in read_rows(Path(path), kind.columns):
+    for number, raw in read_rows(Path(path), kind.columns, kind.form):
         row = kind.check_row(raw, f"{path}:{number}", labels)
         if has_choices and not row.choices:
             raise DataError(
                 f"{path}:{number}: no choices; every question of this task has some, as "
                 "task.answers or the seeds say: add them, or remove the row"
             )
-        known = seen.get(_key(row))
+        known = seen.get(kind.key(row))
         if known is None:
-            seen[_key(row)] = row
+            seen[kind.key(row)] = row
             rows.append(row)
         elif kind.says(known) == kind.says(row):
             doubles += 1
@@ -205,27 +209,25 @@ def _read_split(
         raise DataError(f"{path}: no rows; expected lines such as {kind.form}")
     if doubles:
         warnings.append(f"{split}: {doubles} duplicate row(s) kept once")
+    warnings += [f"{split}: {doubt}" for doubt in kind.doubts(rows)]
     return rows
 
 
 def _drop_known(
+    kind: TaskKind,
     rows: list[Example],
     split: str,
     others: Sequence[Example],
     other_split: str,
     warnings: list[str],
 ) -> list[Example]:
-    known = {_key(row) for row in others}
-    kept = [row for row in rows if _key(row) not in known]
+    # Without case: a kind may tell its rows apart by it, but then they still give each other away.
+    known = {normalize(kind.key(row)) for row in others}
+    kept = [row for row in rows if normalize(kind.key(row)) not in known]
     if len(kept) < len(rows):
         dropped = len(rows) - len(kept)
         warnings.append(f"{split}: {dropped} row(s) that also stand in {other_split} were dropped")
     return kept
-
-
-def _key(row: Example) -> Key:
-    """Return what two rows share that ask the same."""
-    return normalize(row.text), choices_key(row.choices)
 
 
 def _identity(row: Example) -> list[Any]:

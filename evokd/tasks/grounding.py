@@ -1,0 +1,174 @@
+"""Find the entity strings that an LLM named in their text: it never gives offsets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from evokd.records import FoundEntity, Span
+from evokd.tasks.words import (
+    begins_sentence,
+    fold,
+    folded,
+    is_edge,
+    is_loose_edge,
+    is_lowered,
+    is_part_of_name,
+)
+
+_QUOTES = "\"'`“”‘’«»„.,;:!?()[]"
+
+
+@dataclass(frozen=True)
+class Mention:
+    """An entity as an LLM names it: a string and a type."""
+
+    text: str
+    label: str
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True)
+class Grounded:
+    """Entities found, and mentions that have no place in the text."""
+
+    entities: tuple[FoundEntity, ...]
+    lost: tuple[Mention, ...]
+
+
+def ground(
+    text: str, mentions: Sequence[Mention], *, names: AbstractSet[str] = frozenset()
+) -> Grounded:
+    """Find the strings an LLM named in their text.
+
+    A string is looked for as it stands, each spelling by itself; one that stands nowhere so is
+    looked for without regard to case, width, white space and the form of quotes and dashes, else
+    without the quotes around it. It has to begin and end where a word does, and not within another
+    name where it stands alone, too. All its places count, also those where it is spelled otherwise
+    and nothing else that was named stands, but for case: small letters are another word than
+    capitals. A string named with several types has them in the order of its places, the surest ones
+    where there are too few. Where two entities overlap, the longer one stays, then the surer one,
+    then the one that stands there as named.
+
+    Args:
+        names: types of which what stands there in small letters is no entity, see
+            `ner.name_types`.
+    """
+    named: dict[str, list[Mention]] = defaultdict(list)
+    for one in mentions:
+        named[one.text.strip()].append(one)
+    hay = _Hay(text, *fold(text))
+    exact = {string: hay.exact(string) for string in named}
+    taken = [span for spans in exact.values() for span in spans]
+    placed: list[tuple[list[Span], list[Mention]]] = []
+    respelled: dict[str, list[Mention]] = defaultdict(list)
+    for string, same in named.items():
+        if exact[string]:
+            others = hay.respelled(string, taken)
+            taken += others
+            placed.append((sorted([*exact[string], *others]), same))
+        else:
+            respelled[folded(string)] += same
+    placed += [(hay.tolerant(same[0].text), same) for same in respelled.values()]
+    kept: list[tuple[Span, Mention]] = []
+    for span, one in sorted(_with_types(placed), key=_longest_first):
+        if one.label in names and is_lowered(text[span[0] : span[1]]):
+            continue
+        if _is_free(span, [other for other, _ in kept]):
+            kept.append((span, one))
+    lost = {one for spans, same in placed if not spans for one in same}
+    return Grounded(
+        tuple(
+            FoundEntity(start=start, end=end, label=one.label, confidence=one.confidence)
+            for (start, end), one in sorted(kept, key=lambda pair: pair[0])
+        ),
+        tuple(one for one in mentions if one in lost),
+    )
+
+
+@dataclass(frozen=True)
+class _Hay:
+    """A text to search, and how it reads without case, with the places its signs came from."""
+
+    text: str
+    plain: str
+    origin: list[int]
+
+    def exact(self, string: str) -> list[Span]:
+        """Return where a string stands as it is spelled, in order and without overlap."""
+        return self._alone(list(self._search(self.text, None, string, is_edge)))
+
+    def respelled(self, string: str, taken: Sequence[Span]) -> list[Span]:
+        """Return where else it stands, spelled otherwise, in a place that nothing has taken."""
+        found = self._search(self.plain, self.origin, folded(string), is_edge)
+        return [
+            (start, end)
+            for start, end in found
+            if _is_free((start, end), taken)
+            and self._is_word(string, start, end)
+            and not is_part_of_name(self.text, start, end)
+        ]
+
+    def tolerant(self, wanted: str) -> list[Span]:
+        """Return where a string stands that stands nowhere as it is spelled."""
+        for string in (wanted.strip(), wanted.strip().strip(_QUOTES).strip()):
+            for edge in (is_edge, is_loose_edge):
+                for plain, origin, needle in (
+                    (self.text, None, string),
+                    (self.plain, self.origin, folded(string)),
+                ):
+                    if found := list(self._search(plain, origin, needle, edge)):
+                        return self._alone(found)
+        return []
+
+    def _alone(self, spans: list[Span]) -> list[Span]:
+        """Return the places that are no part of another name, or all where there are no others."""
+        return [span for span in spans if not is_part_of_name(self.text, *span)] or spans
+
+    def _is_word(self, string: str, start: int, end: int) -> bool:
+        """Whether what stands there is a string, its case aside: "us" is no "US"."""
+        part = self.text[start:end]
+        if is_lowered(part) or not is_lowered(string):
+            return is_lowered(part) is is_lowered(string)
+        return begins_sentence(self.text, start) and is_lowered(part[1:])
+
+    def _search(
+        self,
+        hay: str,
+        origin: Sequence[int] | None,
+        needle: str,
+        edge: Callable[[str, int], bool],
+    ) -> Iterator[Span]:
+        """Yield the spans of `needle` in the text that `hay` was made of, between word edges."""
+        at = range(len(self.text) + 1) if origin is None else origin
+        place = hay.find(needle) if needle else -1
+        while place >= 0:
+            last = place + len(needle)
+            start, end = at[place], at[last - 1] + 1
+            whole = at[last] != at[last - 1] and (not place or at[place - 1] != start)
+            fits = whole and edge(self.text, start) and edge(self.text, end)
+            if fits:
+                yield start, end
+            place = hay.find(needle, last if fits else place + 1)
+
+
+def _with_types(
+    placed: Sequence[tuple[list[Span], list[Mention]]],
+) -> Iterator[tuple[Span, Mention]]:
+    """Yield every place with the mention whose type it has."""
+    for spans, same in placed:
+        surest = sorted(same, key=lambda one: -one.confidence)[: len(spans)]
+        chosen = [one for one in same if one in surest]
+        for place, span in enumerate(spans):
+            yield span, chosen[min(place, len(chosen) - 1)]
+
+
+def _is_free(span: Span, taken: Sequence[Span]) -> bool:
+    return all(span[1] <= start or end <= span[0] for start, end in taken)
+
+
+def _longest_first(found: tuple[Span, Mention]) -> tuple[int, float, int]:
+    (start, end), one = found
+    return start - end, -one.confidence, start
