@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_llm import POLL
 
 INGEST = {
     "use_multipart_endpoint": True,
@@ -93,7 +94,7 @@ class TraceServer:
 @pytest.fixture
 def traces() -> Iterator[TraceServer]:
     server = TraceServer()
-    threading.Thread(target=server.server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.server.serve_forever, args=(POLL,), daemon=True).start()
     yield server
     server.server.shutdown()
     server.server.server_close()
