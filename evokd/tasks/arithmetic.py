@@ -21,6 +21,7 @@ from evokd.tasks.written_numbers import (
     MINUS,
     MOST_DIGITS,
     SCALES,
+    one_line,
     read_digits,
     spelled,
 )
@@ -28,7 +29,16 @@ from evokd.tasks.written_numbers import (
 LONGEST_STEP = 4000  # characters; in a longer one no arithmetic is looked for
 MOST_TOKENS = 60  # of one side of an equation
 MOST_UNITS = 8  # words after a number, such as "apples per day"
-_EQUALS = re.compile(r"(?<![<>!=~])(?:~=|==?|[≈≅≃])(?![>=])|\bequals?\b(?: to\b)?", re.IGNORECASE)
+# "3 + 4 is 8" says so, too, but not "3 + 4 is 2 more than 5".
+_IS = (
+    rf"(?<=[\d)] )is(?= {CURRENCY}?{DIGITS}{END}"
+    rf"(?! (?:more|less|fewer|times|greater|larger|longer|older|higher|of)\b| ?[+*×·÷/x{MINUS}]))"
+)
+_EQUALS = re.compile(
+    rf"(?<![<>!=~])(?:~=|==?|[≈≅≃])(?![>=])|\bequals?\b(?: to\b)?|{_IS}", re.IGNORECASE
+)
+_BOXED = re.compile(r"\bboxed ?\{([^{}]*)\}")
+_BOLD = re.compile(r"(?<![\w)*])\*\*(?=[^\s*])|(?<=[^\s*])\*\*(?![\w(*])")
 _ABOUT = re.compile(
     r"\s*(?:[≈~]|(?:about|approximately|approx|around|roughly|nearly|almost)\b\.?)", re.IGNORECASE
 )
@@ -41,6 +51,7 @@ _TOKENS = re.compile(
     |(?P<number>(?<!\d)(?<!\d[.,]){CURRENCY}?(?P<digits>{DIGITS}){END}
         (?:[ ]?(?P<factor>[%¢]|(?:{"|".join(filter(str.isalpha, _FACTORS))})\b)
         |[$€£¥₹](?!\s?[\d.]))?)
+    |(?P<remainder>(?<=\d)[ ]r[ ]?(?=\d))
     |(?P<unknown>(?<=[\w)])\*\*(?=[\w(])|(?<=\d):(?=\d)|[⁰¹²³⁴-⁹])
     |(?P<variable>(?<=\d)(?!x{_BEFORE_NUMBER})[a-z](?![^\W_])|\b(?!x{_BEFORE_NUMBER})[b-hj-z]\b)
     |(?P<clause>\b(?:because|since|so|then|when|which|who)\b)
@@ -126,11 +137,13 @@ def equations(step: str) -> list[Equation]:
 
     Read are + - * / in many spellings, brackets, percentages, "of" after a share, and units after
     numbers; a chain a = b = c is two equations. Equations with unknowns, powers or nothing to be
-    computed are left out, and so are sums of different measures, clock times and ranges.
+    computed are left out, and so are sums of different measures, clock times and ranges. Of
+    a + b = c = d, where c and d are bare numbers, the second one is c = d.
     """
     if len(step) > LONGEST_STEP:
         return []
-    text = unnumbered(spelled(step.replace("\\", "")))
+    text = _BOXED.sub(r"\1", one_line(spelled(step).replace("\\", "")))
+    text = unnumbered(_BOLD.sub("", text))
     found = _equations(text)
     with_minus = _DASH_BETWEEN_NUMBERS.sub(r"\1-\2", text)
     if with_minus == text:
@@ -154,15 +167,38 @@ def _equations(text: str) -> list[Equation]:
     starts = [0, *(sign.end() for sign in signs)]
     ends = [*(sign.start() for sign in signs), len(text)]
     parts = [_read_tokens(text, start, end) for start, end in zip(starts, ends, strict=True)]
-    found = []
+    found: list[Equation | None] = []
     for place, sign in enumerate(signs):
         about = _ABOUT.match(text, sign.end())
         right = [one for one in parts[place + 1] if not about or one.start >= about.end()]
         is_about = bool(about) or sign[0] in ("~=", "≈", "≅", "≃")
         runs_on = sign is not signs[-1]
+        if place and found[-1] and _are_bare(text, parts[place], right):
+            found.append(_same(text, parts[place], right, is_about))
+            continue
         named = _names_a_value(parts[place], is_first=not place, is_worded=sign[0][0].isalpha())
         found.append(None if named else _equation(text, parts[place], right, is_about, runs_on))
     return [one for one in found if one]
+
+
+def _are_bare(text: str, left: Sequence[_Token], right: Sequence[_Token]) -> bool:
+    """Whether both sides are a number each, without a unit or with the same currency."""
+    if len(left) != 1 or not right or {left[0].kind, right[0].kind} != {"number"}:
+        return False
+    if len(right) > 1 and right[1].kind not in ("mark", "close"):
+        return False
+    numbers = [text[one.start : one.end] for one in (left[0], right[0])]
+    return len({re.sub(r"[\d.,'’]", "", one) for one in numbers}) == 1
+
+
+def _same(text: str, left: Sequence[_Token], right: Sequence[_Token], is_about: bool) -> Equation:
+    """Return what the end of a chain states, as in 3 + 4 = 7 = 8."""
+    ours, theirs = left[:1], right[:1]
+    places = [_last_place(one, scaled=False, is_about=is_about) for one in (theirs, ours)]
+    unit = next(filter(None, places), None)
+    return Equation(
+        _written(text, ours), _written(text, theirs), ours[0].value, theirs[0].value, unit
+    )
 
 
 class _Token(NamedTuple):

@@ -11,7 +11,14 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from evokd.tasks.written_numbers import is_only_a_number, last_number_in, number_in, one_line
+from evokd.tasks.written_numbers import (
+    is_only_a_number,
+    last_number_in,
+    number_in,
+    one_line,
+    without_calculator,
+    without_latex,
+)
 
 AnswerForm = Literal["number", "yes_no", "choice", "text"]
 
@@ -23,13 +30,29 @@ _ONLY_YES_NO = re.compile(rf"[\W_]*{_SAYS}[\W_]*", re.IGNORECASE)
 _YES_NO = re.compile(
     rf"[\W_]*({_SAYS})(?:[\W_]*|\s*[.,;:!?)\]*\"'”’–—(…].*)", re.IGNORECASE | re.DOTALL
 )
+_CLAUSE = r"(?:it|he|she|they|we|you|i|there|that|this|these|those|because|since)\b"
+_YES_NO_IT_IS = re.compile(
+    rf"[\W_]*({_SAYS})\s+{_CLAUSE}.*",
+    re.IGNORECASE | re.DOTALL,
+)
+# Yes or no as an answer: not "not true", and not the "no" of "no cats".
+_SAID = re.compile(
+    rf"(?<!\bnot )\b(?!no\s+(?!(?:or|and|nor|but|if|yes)\b|{_CLAUSE})\w)({_SAYS})\b(?!-\w)",
+    re.IGNORECASE,
+)
+_NO_MORE_THAN_SAID = re.compile(
+    rf"(?:[\W_]*\b(?:{_SAYS}|either|neither|or|and|nor)\b)+[\W_]*", re.IGNORECASE
+)
 _ENDS_WITH_YES_NO = re.compile(rf"(?<!\bnot )\b({_SAYS})[\W_]*$", re.IGNORECASE)
 _LETTER = re.compile(
     r"\W*(?:(?:option|choice)\s+)?((?a:[a-z]))(?:[)\].:,]+(?:\s.*|$)|\W*$)",
     re.IGNORECASE | re.DOTALL,
 )
 _DENIED = r"(?:not|never|neither|nor|(?:is|was|are|were|do|does)n['’]t)\s+(?:the\s+|an?\s+)?"
-_LETTER_IN_BRACKETS = re.compile(r"\(((?a:[a-z]))\)", re.IGNORECASE)
+_NO_TO = re.compile(rf"(?<!\w){_DENIED}", re.IGNORECASE)
+_LETTER_IN_BRACKETS = re.compile(
+    rf"(?:\((?P<letter>(?a:[a-z]))\)|(?<!\w){_DENIED}\((?a:[a-z])\))", re.IGNORECASE
+)
 _ANSWER_LINE = re.compile(
     r"(?:^|(?<=[.!?;。])[ \t]+|(?<=[ \t])(?=(?-i:Answer:)))[#>\- \t]{0,8}"
     r"(?:####(?! *step\b)|(?P<mark>[*_]{0,2})(?:the )?(?:final )?"
@@ -45,15 +68,15 @@ _BESIDE_ANSWER = re.compile(
     r"\s(?:for|after|because|since)\b|(?<=[^\W\d_])\s(?:in|per|from|at|over|on|by|each|every)\b",
     re.IGNORECASE,
 )
-_BOXED = re.compile(r"\\boxed\{([^{}\n]*)\}")
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}\n]|\{[^{}\n]*\})*)\}")
 _NUMBERING = re.compile(
     r"(?:[*_]{0,2}step \d+[*_]{0,2} ?[:.)\-–][*_]{0,2}\s*|\d{1,3}[.)]\s+"
-    r"|\(\d{1,3}\)\s+(?=[^\W\d_]{2}|[ai]\b)|[-*•–—]\s+)+",
+    r"|\(\d{1,3}\)\s+(?=[^\W\d_]{2}|[ai]\b|[$€£¥₹]?\d)|[-*•–—]\s+)+",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"(?<![.!?])[.!?]+[\"'”’)\]]*\s+|[。！？]+\s*")
 _ABBREVIATION = re.compile(
-    r"(?:^|[\s(\"'“])(?:(?:[^\W\d_]\.)*[^\W\d_]|mrs?|ms|dr|prof|st|jr|sr|mt|vs|etc|approx|ca|cf|inc"
+    r"(?:^|[\s(\"“]|(?<!\w)')(?:(?:[^\W\d_]\.)*[^\W\d_]|mrs?|ms|dr|prof|st|jr|sr|mt|vs|etc|approx|ca|cf|inc"
     r"|ltd|co|dept|fig|min|hrs?|lbs?|oz|ft|sq)\.$",
     re.IGNORECASE,
 )
@@ -72,8 +95,7 @@ def canonical_answer(text: str, form: AnswerForm, choices: Sequence[str] = ()) -
     if form == "number":
         return number_in(text)
     if form == "yes_no":
-        said = _YES_NO.fullmatch(text)
-        return _YES[said[1].lower()] if said else ""
+        return _yes_or_no(text)
     if form == "choice":
         return _option_in(text, choices)
     return one_line(text)
@@ -124,6 +146,7 @@ def split_steps(text: str, *, is_cut: bool = False) -> list[str]:
     Args:
         is_cut: it was cut off; a last step that may go on is none.
     """
+    text = without_calculator(text)
     text, is_ended = "\n".join(text.splitlines()), text.rstrip(" \t").endswith("\n")
     before = _before_answer(text)
     lines = _lines(before)
@@ -142,9 +165,9 @@ def extract_answer(
     the answer is what stands before "for".
 
     Args:
-        is_cut: it was cut off; only an answer line counts.
+        is_cut: it was cut off; only an answer line and what is marked count, where they are ended.
     """
-    text = "\n".join(text.splitlines())
+    text = without_latex(_finished(text) if is_cut else "\n".join(text.splitlines()))
     line = _ANSWER_LINE.search(text)
     if line and line["said"].strip():
         said = line["said"].removesuffix(line["mark"] or "")
@@ -154,12 +177,16 @@ def extract_answer(
             or _marked_answer(said, form, choices)
             or _main_answer(said, form, choices)
         )
-    if is_cut:
-        return ""
-    steps = split_steps(text)
+    steps = [] if is_cut else split_steps(text)
     return _marked_answer(text, form, choices) or (
         _conclusion(steps[-1], form, choices) if steps else ""
     )
+
+
+def said_answer(text: str) -> str:
+    """Return what the first answer line says, as it is written; '' where there is none."""
+    line = _ANSWER_LINE.search(text)
+    return line["said"].removesuffix(line["mark"] or "").strip() if line else ""
 
 
 def has_answer_line(text: str) -> bool:
@@ -182,18 +209,37 @@ def _fold(text: str) -> str:
     return one_line(text).casefold()
 
 
+def _yes_or_no(text: str) -> str:
+    """Return what a text begins with; '' where it says both, as an echo of the question does."""
+    said = _YES_NO.fullmatch(text)
+    both = text if _NO_MORE_THAN_SAID.fullmatch(text) else ""
+    if not said:
+        said = _YES_NO_IT_IS.fullmatch(text)
+        both = _first_sentence(text)
+    return _YES[said[1].lower()] if said and not _says_both(both) else ""
+
+
+def _says_both(text: str) -> bool:
+    return len({_YES[one[1].lower()] for one in _SAID.finditer(text)}) > 1
+
+
 def _option_in(text: str, choices: Sequence[str]) -> str:
     """Return the option that a text is, names or gives the letter of; '' where these differ."""
+    text = without_latex(text)
     folded = _fold(text)
     for option in choices:
         if folded == _fold(option):
             return option
-    named = _options_named(text, choices)
-    letter = _LETTER.fullmatch(text)
-    by_letter = _option_of(letter[1], choices) if letter else ""
-    if by_letter:
+    named = _options_named(text, choices) or _options_of_value(text, choices)
+    if by_letter := _option_by_letter(text, choices):
         return by_letter if not named or by_letter in named else ""
     return named[0] if len(named) == 1 else ""
+
+
+def _option_by_letter(text: str, choices: Sequence[str]) -> str:
+    """Return the option whose letter a text begins with."""
+    letter = _LETTER.fullmatch(text)
+    return _option_of(letter[1], choices) if letter else ""
 
 
 def _option_of(letter: str, choices: Sequence[str]) -> str:
@@ -214,6 +260,15 @@ def _options_named(text: str, choices: Sequence[str]) -> list[str]:
     pattern = rf"(?<!\w)(?:(?P<option>{option})|{_DENIED}{option})"
     found = re.finditer(pattern, _fold(text))
     return list(dict.fromkeys(options[one["option"]] if one["option"] else "" for one in found))
+
+
+def _options_of_value(text: str, choices: Sequence[str]) -> list[str]:
+    """Return the options that are the only number of a text, however both are written.
+
+    None where the text says no to anything.
+    """
+    value = "" if _NO_TO.search(text) else number_in(text)
+    return [one for one in choices if value and is_only_a_number(one) and number_in(one) == value]
 
 
 def _marked_answer(text: str, form: AnswerForm, choices: Sequence[str]) -> str:
@@ -240,11 +295,16 @@ def _conclusion(step: str, form: AnswerForm, choices: Sequence[str]) -> str:
         return last_number_in(step)
     last = _sentences(step)[-1]
     if form == "yes_no":
-        ends = _ENDS_WITH_YES_NO.search(last)
+        ends = None if _says_both(last) else _ENDS_WITH_YES_NO.search(last)
         return canonical_answer(last, form) or (_YES[ends[1].lower()] if ends else "")
     if form == "choice":
-        letters = (one[1] for one in _LETTER_IN_BRACKETS.finditer(last))
-        named = {*_options_named(last, choices), *(_option_of(one, choices) for one in letters)}
+        if _option_by_letter(step, choices):
+            return _option_in(step, choices)
+        letters = (one["letter"] for one in _LETTER_IN_BRACKETS.finditer(last))
+        named = {*_options_named(last, choices)} | {
+            _option_of(one, choices) if one else "" for one in letters
+        }
+        named = named or {*_options_of_value(last, choices)}
         return named.pop() if len(named) == 1 else ""
     return ""
 
@@ -253,6 +313,12 @@ def _before_answer(text: str) -> str:
     """Return what stands before the answer line, or before "the answer is"."""
     answer = _ANSWER_LINE.search(text) or _ANSWER_IS.search(text)
     return text[: answer.start()].rstrip(" \t,;") if answer else text
+
+
+def _finished(text: str) -> str:
+    """Return the lines and sentences of a text that was cut off which cannot go on."""
+    *lines, last = f"{text}X".splitlines()  # X: what may follow
+    return "\n".join([*lines, " ".join(_sentences(last, is_numbered=False)[:-1])])
 
 
 def _lines(text: str) -> list[str]:

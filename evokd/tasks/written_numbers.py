@@ -31,7 +31,7 @@ _NUMBER = (
     rf"{END}(?!/\d|[^\W\d_]+\d)"
 )
 _NUMBERS = re.compile(_NUMBER, re.IGNORECASE)
-# Neither ordinals nor times of day are numbers with a unit, and "3 and a half" is not 3.
+# Neither ordinals nor times of day are numbers with a unit, and "3 and a bit" is not 3.
 _UNIT = r"(?!(?:[ap]\.?m|and|or|to)\b)°?[^\W\d_]+(?:[-/'’.][^\W\d_]+)*[²³.]?"
 _ONLY_A_NUMBER = re.compile(
     rf"{_NUMBER}[ ]?[%$€£¥₹]?(?!(?:st|nd|rd|th)\b)(?:[ ]?{_UNIT}(?:[ ]{_UNIT}){{0,2}})?\.?",
@@ -53,8 +53,22 @@ _ANSWER_ALONE = re.compile(rf"([{MINUS}])\s+(?={CURRENCY}?{DIGITS}$)")
 _FRACTIONS = str.maketrans({"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3", "⅛": "1/8"})
 _FRACTION_AFTER_NUMBER = re.compile(r"(?<=\d)(?=[¼½¾⅓⅔⅛])")
 _SPACE_IN_NUMBER = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")  # as in 10 000
+_PLAIN_SPACE_IN_NUMBER = re.compile(r"(?<=\d) (?=\d{3}(?!\d))")  # which may part two numbers, too
 _ASIDE = re.compile(r"\([^()]*\)")
 _CALCULATOR = re.compile(r"<<[^<>]*>>")  # as GSM8K's solutions have it before a result
+_AND_A_PART = re.compile(
+    r"(?<=\d) and (?:(?:an? |one[ -])?(half|third|quarter)|(two)[ -]thirds|(three)[ -]quarters)\b",
+    re.IGNORECASE,
+)
+_PARTS = {"half": "1/2", "third": "1/3", "quarter": "1/4", "two": "2/3", "three": "3/4"}
+_WORDED_SIGN = re.compile(
+    r"(?:\bnegative |(?P<before>^|[^\w\s] ?|\b(?:is|was|be|equals|to|of) )minus )"
+    rf"(?={CURRENCY}?{DIGITS})",
+    re.IGNORECASE,
+)
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}\n]*)\}\s*\{([^{}\n]*)\}")
+_STYLED = re.compile(r"\\(?:text|mathrm)(?:bf|it|rm)?\s*\{([^{}\n]*)\}")
+_LATEX_DEPTH = 4  # of commands within commands
 
 
 def one_line(text: str) -> str:
@@ -62,21 +76,42 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def without_calculator(text: str) -> str:
+    """Return the text without sums in double angle brackets."""
+    return _CALCULATOR.sub("", text)
+
+
+def without_latex(text: str) -> str:
+    r"""Return the text with `\frac{3}{4}` as 3/4 and `\text{red}` as red."""
+    for _ in range(_LATEX_DEPTH):
+        if "\\" not in text:
+            break
+        text = _STYLED.sub(r"\1", _FRACTION.sub(_as_quotient, text))
+    return text
+
+
 def spelled(text: str) -> str:
-    """Return the text on one line, with ½ as 1/2, and with commas for thin spaces in numbers."""
-    text = _SPACE_IN_NUMBER.sub(",", _CALCULATOR.sub("", text))
+    r"""Return the text on one line, its numbers in digits with commas.
+
+    So it is with ½, `\frac{1}{2}` and "and a half", and with thin spaces in numbers; with plain
+    ones where the number stands alone.
+    """
+    text = _SPACE_IN_NUMBER.sub(",", without_calculator(without_latex(text)))
     text = _FRACTION_AFTER_NUMBER.sub(" ", text)
     text = one_line(text.translate(_FRACTIONS))
+    text = _AND_A_PART.sub(lambda part: f" {_PARTS[part[part.lastindex or 0].lower()]}", text)
     alone = _ANSWER_ALONE.match(text)
-    return alone[1] + text[alone.end() :] if alone else text
+    text = alone[1] + text[alone.end() :] if alone else text
+    joined = _PLAIN_SPACE_IN_NUMBER.sub(",", text)
+    return joined if joined != text and _ONLY_A_NUMBER.fullmatch(joined) else text
 
 
 def number_in(text: str) -> str:
     """Return the only number of a text; what stands before an equals sign or in brackets is not it.
 
-    Unless nothing else is a number.
+    Unless nothing else is a number. "Minus 5" and "negative 5" are -5.
     """
-    text = spelled(text)
+    text = _signed(spelled(text))
     last = re.split("[=≈]", text)[-1]
     found = (list(_NUMBERS.finditer(part)) for part in (_ASIDE.sub("", last), last, text))
     matches = next(filter(None, found), [])
@@ -94,20 +129,36 @@ def read_digits(digits: str) -> Fraction:
 
 def last_number_in(text: str) -> str:
     """Return the last number in digits of a text, written as `number_in` does; '' for none."""
-    numbers = list(_NUMBERS.finditer(spelled(text)))
+    numbers = list(_NUMBERS.finditer(_signed(spelled(text))))
     value = _value_of(numbers[-1]) if numbers else None
     return "" if value is None else _write_number(value)
 
 
 def is_only_a_number(text: str) -> bool:
     """Whether a text has nothing beside a number but a currency, a percent sign or a unit."""
-    return _ONLY_A_NUMBER.fullmatch(spelled(text)) is not None and number_in(text) != ""
+    alone = _ONLY_A_NUMBER.fullmatch(_signed(spelled(text)))
+    return alone is not None and number_in(text) != ""
+
+
+def _as_quotient(fraction: re.Match[str]) -> str:
+    """Return a fraction in one line, in brackets where it is more than two numbers."""
+    parts = [one.strip() for one in fraction.groups()]
+    parts = [one if re.fullmatch(DIGITS, one) else f"({one})" for one in parts]
+    after_number = fraction.string[: fraction.start()][-1:].isdigit()  # as in 3½
+    return " " * after_number + "/".join(parts)
+
+
+def _signed(text: str) -> str:
+    """Return a text on one line with a worded sign of a number, not of a difference, as one."""
+    return _WORDED_SIGN.sub(lambda sign: f"{sign['before'] or ''}-", text)
 
 
 def _number_in_words(text: str) -> str:
     """Return a number written in words, perhaps with a unit of up to three; '' for any other."""
     only = _ONLY_WORDS.fullmatch(_HYPHEN_IN_NUMBER.sub(r"\1 ", text.lower()))
     words = only[1].split() if only else []
+    sign = "-" if words[:1] in (["minus"], ["negative"]) else ""
+    words = words[len(sign) :]
     if words[:1] == ["a"] and words[1:2] and words[1] in SCALES:
         words[0] = "one"
     total, least, place = 0, math.inf, 0
@@ -126,8 +177,9 @@ def _number_in_words(text: str) -> str:
         place += 1
     unit = words[place:]
     is_known = not any(one in {*_NUMBER_WORDS, *SCALES, *_CHANGES_NUMBER} for one in unit)
-    is_number = part is not None or total > 0
-    return str(total + (part or 0)) if is_number and is_known and len(unit) <= 3 else ""
+    number = total + (part or 0)
+    is_number = (part is not None or total > 0) and is_known and len(unit) <= 3
+    return f"{sign if number else ''}{number}" if is_number else ""
 
 
 def _goes_on(part: int | None, value: int) -> bool:
