@@ -42,7 +42,7 @@ from evokd.graph.state import (
 from evokd.memory.weakness import count_statuses, retest
 from evokd.records import POOL, Failure, Prediction, Revision, Sample, Weakness
 from evokd.tasks import Mistake
-from evokd.tasks.arithmetic import equations, first_miscalculated
+from evokd.tasks.arithmetic import first_miscalculated, goes_against, is_worked_out
 from evokd.tasks.explanations import AnswerForm, canonical_answer, form_with, same_answer
 from evokd.tasks.reasoning import (
     MISCALCULATED,
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
 SEEDS_ONLY = 0  # the round whose student knows what an explanation looks like, and no more
+REVISE = "revise"  # phase and purpose
 ALL_ASKED = "every question of the pool was revised"
 
 
@@ -200,16 +201,14 @@ def send_to_reviser(
 def revise(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Find the first wrong step of an explanation and have it corrected from there.
 
-    Of the budget is kept back what the critic's verdicts on a round will cost.
+    Of the budget is kept back what the critic's verdicts will cost.
     """
     session = session_of(state, runtime)
-    strategy = session.config.strategy
-    unread = strategy.samples_per_round if strategy.critic else 0
     revised = []
-    with session.phase("revise", state["round"]):
+    with session.phase(REVISE, state["round"]):
         for raw in state["samples"]:
             sample = Sample(**raw)
-            if session.budget_reached(to_read=unread):
+            if _is_spent(session, sample):
                 revised.append(sample.rejected("budget"))
                 continue
             try:
@@ -362,7 +361,7 @@ def look_closely(
 def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) -> Sample:
     """Return a revised sample with its answer, or rejected with the reason.
 
-    A revision whose last step works out its answer needs no critic.
+    A revision whose last step ends with a sum that comes to its answer needs no critic.
 
     Args:
         answers: the form of an answer to a question without choices.
@@ -385,12 +384,10 @@ def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) 
         and not same_answer(answer, sample.known_answer, form, sample.choices)
     ):
         return sample.rejected("not_the_known_answer")
-    worked_out = [
-        canonical_answer(str(one.stated), "number")
-        for step in revision.steps[-1:]
-        for one in equations(step)
-    ]
-    proven = form == "number" and answer in worked_out
+    last = revision.steps[-1]
+    if form == "number" and goes_against(last, answer):
+        return sample.rejected("answer_contradicts_steps")
+    proven = form == "number" and is_worked_out(answer, last)
     return sample.model_copy(update={"label": answer, "checked": not proven})
 
 
@@ -445,11 +442,27 @@ def _candidates(session: Session, round: int, numbers: Sequence[int]) -> list[Sa
     ]
 
 
+def _is_spent(session: Session, sample: Sample) -> bool:
+    """Whether what is left of the budget is needed to judge what the round has revised.
+
+    The sample counts, too, and so does what other branches have begun with.
+    """
+    if not session.config.strategy.critic:
+        return bool(session.budget_reached())
+    begun = {
+        one["purpose"].split(":")[1]
+        for one in session.ledger.calls_with_replies()
+        if one["round"] == sample.round and one["purpose"].startswith(f"{REVISE}:")
+    }
+    return bool(session.budget_reached(to_read=len(begun | {sample.id})))
+
+
 def _revised(session: Session, sample: Sample) -> Sample:
+    """Return a sample with its revision, or rejected where the budget ends before a correction."""
     said = sample.prediction
     assert said is not None
     reviser = _reviser(session)
-    call = Call(sample.round, f"revise:{sample.id}")
+    call = Call(sample.round, f"{REVISE}:{sample.id}")
     question = asked_question(sample.text, sample.choices)
     steps = said.steps or []
     asked = call, form_with(sample.choices, session.answers), sample.choices
@@ -465,6 +478,8 @@ def _revised(session: Session, sample: Sample) -> Sample:
     at, verdicts = walk.first_wrong, list(walk.verdicts)
     if at is None and steps:
         revision = Revision(steps=steps, answer=said.label, verdicts=verdicts)
+    elif verdicts and _is_spent(session, sample):
+        return sample.rejected("budget")
     else:  # an answer alone explains nothing, right as it may be
         wrong = steps[at] if at is not None and at < len(steps) else ""
         own = reviser.correct(question, steps[:at], wrong, *asked)

@@ -25,6 +25,7 @@ from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ResumeError
 from evokd.graph.elad import (
     _drawn,
+    _is_spent,
     _mistake_of,
     _remember,
     _revised,
@@ -148,6 +149,8 @@ def session(task: Path, teacher: Any, *overrides: str) -> Any:
         card="card",
         answers="number",
         teachers={"reviser": teacher},
+        ledger=SimpleNamespace(calls_with_replies=lambda: []),
+        budget_reached=lambda **_: "",
     )
 
 
@@ -516,6 +519,27 @@ def test_only_what_code_cannot_recompute_goes_to_the_critic() -> None:
     assert not proven.checked
     unproven = revised(revision=Revision(steps=["It is seven."], answer="7"))
     assert inspect_revision(unproven, "number", check_known=True).checked
+    twice = revised(revision=Revision(steps=["3 + 4 = 7, so 7 * 2 = 14"], answer="7"))
+    assert inspect_revision(twice, "number", check_known=True).checked
+
+
+@pytest.mark.parametrize(
+    ("step", "answer", "reason"),
+    [
+        ("3 + 4 = 7", "8", "answer_contradicts_steps"),
+        ("3 + 4 = 7", "-7", "answer_contradicts_steps"),
+        ("3 + 4 = 7", "7 apples", None),
+        ("3 + 4 = 7, so 2 are left", "2", None),
+        ("7 / 2 = 3.5", "4", None),
+        ("1 / 4 = 0.25", "25%", None),
+        ("It is seven.", "8", None),
+    ],
+)
+def test_an_answer_other_than_the_last_step_works_out_is_rejected(
+    step: str, answer: str, reason: str | None
+) -> None:
+    one = revised(revision=Revision(steps=["1 + 1 = 2", step], answer=answer))
+    assert inspect_revision(one, "number", check_known=True).reason == reason
 
 
 def reviser(judge: _Judge) -> Reviser:
@@ -538,6 +562,32 @@ def test_after_a_step_that_is_known_to_be_wrong_nothing_is_asked(sums: Path) -> 
     assert one.revision is not None
     assert (one.revision.first_wrong, one.revision.verdicts) == (1, [True, True])
     assert len(judge.asked) == 2
+
+
+def test_a_budget_that_ends_in_the_walk_pays_for_no_correction(sums: Path) -> None:
+    asking = session(sums, _Judge("8"))
+    asking.budget_reached = lambda **_: "budget: output_tokens 60"
+    assert _revised(asking, revised(revision=None)).reason == "budget"
+    right = Prediction(label="7", confidence=0.5, steps=["3 + 4 = 7"])
+    kept = _revised(asking, revised(prediction=right, revision=None))
+    assert kept.revision is not None
+    assert kept.accepted is None
+
+
+def test_verdicts_are_kept_back_for_what_the_round_has_revised_so_far(sums: Path) -> None:
+    asking = session(sums, None)
+    kept_back: list[int] = []
+    asking.budget_reached = lambda *, to_read=0: str(kept_back.append(to_read) or "")
+    calls = [(1, "a:step 0"), (1, "a:correct"), (1, "b:whole"), (2, "c:whole"), (1, "")]
+    told = [
+        {"round": round, "purpose": f"revise:{one}" if one else "probe"} for round, one in calls
+    ]
+    asking.ledger.calls_with_replies = lambda: told
+    for one in ("a", "new"):
+        assert not _is_spent(asking, revised(id=one))
+    asking.config.strategy.critic = False
+    assert not _is_spent(asking, revised())
+    assert kept_back == [2, 3, 0]
 
 
 def test_the_answer_is_the_last_step_of_the_walk() -> None:

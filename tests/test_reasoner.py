@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from evokd.errors import ConfigError, DataError
 from evokd.tasks.reasoning import Question
 from evokd.tools.causal import check_causal, load_causal, load_tokenizer
 from evokd.tools.reasoner import (
+    ANSWER_TOKENS,
     Prefix,
     Reasoner,
     keep_reasoner,
@@ -140,9 +142,34 @@ def test_a_taught_answer_is_surer_than_another(trained: Path) -> None:
     student = Reasoner(trained)
     said = student.explain(QUESTIONS)
     right = student.confidences(QUESTIONS, said)
-    wrong = student.confidences(QUESTIONS, [replace(one, answer="9") for one in said])
+    wrong = student.confidences(QUESTIONS, [replace(one, answer="9", said="") for one in said])
     assert min(right) > 0.9
     assert max(wrong) < 0.5
+
+
+def test_an_answer_is_as_sure_as_what_was_written_not_as_its_canonical_form(trained: Path) -> None:
+    student = Reasoner(trained)
+    said = student.explain(QUESTIONS)
+    assert [one.said for one in said] == ["1", "2", "3", "4"]
+    sure = student.confidences(QUESTIONS, said)
+    assert student.confidences(QUESTIONS, [replace(one, answer="9") for one in said]) == sure
+    assert max(student.confidences(QUESTIONS, [replace(one, said="$9.00") for one in said])) < 0.5
+
+
+def test_an_answer_alone_may_be_as_long_as_the_longest_option(untrained: Path) -> None:
+    student = Reasoner(untrained)
+    asked: list[int] = []
+
+    def write(prefixes: Sequence[Prefix], most: int, *, lead: str) -> list[tuple[str, bool]]:
+        asked.append(most)
+        text = f" (b) {long}\n"
+        return [(student._tokenizer.decode(student._ids(text)[:most]), True) for _ in prefixes]
+
+    student._decode = write  # type: ignore[method-assign,assignment]
+    long = "the second one of all the answers"
+    assert student.answers([Prefix(Question("Which?", ("a", long)))]) == [long]
+    assert student.answers([Prefix(Question("How many?"))]) == [""]
+    assert asked[0] > ANSWER_TOKENS == asked[1]
 
 
 def test_the_kept_student_needs_no_other_file(trained: Path, tmp_path: Path) -> None:

@@ -26,10 +26,11 @@ from evokd.tasks.explanations import (
     AnswerForm,
     extract_answer,
     form_with,
+    said_answer,
     split_steps,
     write_explanation,
 )
-from evokd.tasks.reasoning import Question
+from evokd.tasks.reasoning import Question, lettered
 from evokd.tools.causal import (
     as_prompt,
     load_causal,
@@ -50,7 +51,7 @@ from evokd.tools.training import (
 
 LEARNING_RATE = 5e-4  # of LoRA's matrices
 IGNORED = -100  # what cross-entropy leaves out
-ANSWER_TOKENS = 12
+ANSWER_TOKENS = 12  # of an answer alone; an option may have more
 NEW_LINE = "\n"
 BATCH = 48  # questions, or continuations, decoded together
 ABOUT = "reasoner.json"
@@ -64,12 +65,14 @@ class Explained:
     Args:
         steps: the explanation, a step each.
         answer: in its canonical form; '' where none can be read.
+        said: the answer as the line with it has it; '' where there is no such line.
         ended: off: it was cut at the longest an explanation may be; the step it was at is left out.
     """
 
     steps: tuple[str, ...]
     answer: str
     ended: bool
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,12 +166,14 @@ class Reasoner:
             form = form_with(choices, self.answer_form)
             answer = extract_answer(whole, form, choices, is_cut=not ended)
             steps = split_steps(whole, is_cut=not ended)
-            found.append(Explained(tuple(steps), answer, ended))
+            found.append(Explained(tuple(steps), answer, ended, said_answer(whole)))
         return found
 
     def answers(self, prefixes: Sequence[Prefix]) -> list[str]:
         """Return what the student answers right after the given steps; '' where nothing is."""
-        texts = self._decode(prefixes, ANSWER_TOKENS, lead=ANSWER)
+        options = {option for one in prefixes for option in lettered(one.question.choices)}
+        most = max([ANSWER_TOKENS, *(len(self._ids(f" {one}\n")) for one in options)])
+        texts = self._decode(prefixes, most, lead=ANSWER)
         return [
             extract_answer(
                 f"{ANSWER} {text.strip().partition(NEW_LINE)[0]}",
@@ -179,7 +184,10 @@ class Reasoner:
         ]
 
     def confidences(self, questions: Sequence[Question], said: Sequence[Explained]) -> list[float]:
-        """Return the mean probability of the tokens of each answer; 0 where there is none."""
+        """Return the mean probability of the tokens of each answer; 0 where there is none.
+
+        They are those of what was said, where a line says it.
+        """
         torch = self._torch
         sure = [0.0] * len(questions)
         answered = [place for place, one in enumerate(said) if one.answer]
@@ -190,7 +198,7 @@ class Reasoner:
             for place in part:
                 asked, steps = self._tokens_of(Prefix(questions[place], said[place].steps))
                 head = [*asked, *chain(*steps), *self._ids(ANSWER)]
-                pairs.append((head, self._ids(f" {said[place].answer}")))
+                pairs.append((head, self._ids(f" {said[place].said or said[place].answer}")))
             ids, mask = _padded([[*head, *tail] for head, tail in pairs])
             with torch.inference_mode(), self._autocast():
                 cache, mask = self._begin(len(part), mask)

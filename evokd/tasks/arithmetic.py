@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import pairwise, product
 from typing import NamedTuple
 
-from evokd.tasks.explanations import unnumbered
+from evokd.tasks.explanations import canonical_answer, unnumbered
 from evokd.tasks.written_numbers import (
     CURRENCY,
     DIGITS,
@@ -21,6 +21,7 @@ from evokd.tasks.written_numbers import (
     MINUS,
     MOST_DIGITS,
     SCALES,
+    numbers_in,
     one_line,
     read_digits,
     spelled,
@@ -160,6 +161,24 @@ def first_miscalculated(steps: Sequence[str]) -> int | None:
         if not all(one.holds for one in equations(step)):
             return place
     return None
+
+
+def is_worked_out(answer: str, step: str) -> bool:
+    """Whether a number, as a canonical answer has it, is what the last sum of a step comes to."""
+    last = equations(step)[-1:]
+    return bool(last) and answer == canonical_answer(str(last[0].stated), "number")
+
+
+def goes_against(step: str, answer: str) -> bool:
+    """Whether the last sum of a step comes to another number than a canonical answer.
+
+    Not where the step names that number, too, nor where it is the result rounded or per cent of it.
+    """
+    last, number = equations(step)[-1:], Fraction(answer)
+    if not last or number in numbers_in(step):
+        return False
+    stated = last[0].stated
+    return abs(stated - number) >= 1 and stated not in (100 * number, number / 100)
 
 
 def _equations(text: str) -> list[Equation]:

@@ -127,10 +127,14 @@ def read_digits(digits: str) -> Fraction:
     return Fraction("".join(one for one in digits if one.isdigit() or one == "."))
 
 
+def numbers_in(text: str) -> list[Fraction | None]:
+    """Return the numbers in digits of a text in order; None for one that is too long."""
+    return [_value_of(match) for match in _NUMBERS.finditer(_signed(spelled(text)))]
+
+
 def last_number_in(text: str) -> str:
     """Return the last number in digits of a text, written as `number_in` does; '' for none."""
-    numbers = list(_NUMBERS.finditer(_signed(spelled(text))))
-    value = _value_of(numbers[-1]) if numbers else None
+    value = next(reversed(numbers_in(text)), None)
     return "" if value is None else _write_number(value)
 
 
