@@ -252,6 +252,9 @@ def bench(
         int | None, typer.Option(help="Generated teacher tokens a cell, instead of the suite's.")
     ] = None,
     teacher: Annotated[str | None, typer.Option(help="Model of all roles.")] = None,
+    student: Annotated[
+        str | None, typer.Option(help="Model of the student of elad, instead of the set's.")
+    ] = None,
     from_samples: Annotated[
         bool, typer.Option("--from-samples", help="Train anew on the kept samples; no teacher.")
     ] = False,
@@ -278,6 +281,7 @@ def bench(
         seeds=seeds or [],
         budget=budget,
         teacher=teacher,
+        student=student,
         from_samples=from_samples,
         table_only=table,
         readme=readme,

@@ -126,6 +126,7 @@ def build_report(
         "reliability": calibration or None,
         "labeler_bias": labeler_bias(session, samples),
         "explanations": _explanations(session, scores, best_round),
+        "baseline_marks": _baseline_marks(session, scores),
         "init": next((one for one in rounds if one["round"] == 0), None),
         "rounds": [one for one in rounds if one["round"] > 0],
         "confusion": _confusion(session, scores, best_round),
@@ -242,6 +243,13 @@ def _confusion(
         "matrix": confusion_matrix(gold, said, session.labels),
         "split": "test",
     }
+
+
+def _baseline_marks(session: Session, scores: TestScores | None) -> list[str]:
+    """Return what each test row counts for in the baseline's score, see `TaskKind.mark`."""
+    said = scores.predictions.get(BASELINE, []) if scores else []
+    rows = session.data.test if said else []
+    return [session.kind.mark(row, one) for row, one in zip(rows, said, strict=True)]
 
 
 def _explanations(

@@ -143,6 +143,7 @@ def bench(data: Path, **changes: Any) -> tuple[bool, list[str]]:
         "seeds": [0],
         "budget": BUDGET,
         "teacher": "openai:scripted",
+        "student": None,
         "from_samples": False,
         "table_only": False,
         "readme": None,
@@ -223,6 +224,15 @@ def test_another_budget_teacher_or_split_has_files_of_its_own() -> None:
     assert len(ids) == 4
 
 
+def test_a_student_of_ones_own_has_files_of_its_own() -> None:
+    own = Choice(student="local:x", sets=["svamp"])
+    cells = cells_of("reasoning", own)
+    assert {one.student for one in cells} == {"local:x"}
+    assert cells[0].id == "svamp-4shot-elad-4000tokens-seed0-student-local-x"
+    assert suite_name("reasoning", own) == "reasoning-student-local-x"
+    assert cells_of("reasoning", Choice())[0].id == "svamp-4shot-elad-4000tokens-seed0"
+
+
 @pytest.mark.parametrize(
     ("suite", "choice", "message"),
     [
@@ -231,6 +241,7 @@ def test_another_budget_teacher_or_split_has_files_of_its_own() -> None:
         ("core", Choice(strategies=["evkd"]), "unknown strategy 'evkd', did you mean 'evokd'"),
         ("core", Choice(budget=40), "40 tokens is too small"),
         ("core", Choice(seeds=[77]), "no cell"),
+        ("core", Choice(student="local:x"), "--student: the suite core trains no causal language"),
         ("ner", Choice(quick=True), "ner has no quick grid; suites with one: core, wide"),
     ],
 )
@@ -778,6 +789,21 @@ def bench_questions(data: Path, **changes: Any) -> tuple[bool, list[str]]:
     )
 
 
+def test_a_cell_is_run_with_a_student_of_ones_own_and_without_failures_of_memory(
+    toy_questions: Path,
+) -> None:
+    places = cell.Places(data=toy_questions, work=toy_questions / "w", results=toy_questions / "r")
+    toy = sets.load_set("svamp", toy_questions)
+    choice = Choice(student="path:own", sets=["svamp"], variants=["no memory"])
+    (own,) = cells_of("reasoning", choice)
+    config = cell.cell_config(own, toy, places)
+    assert (config.student.model, config.strategy.memory) == ("path:own", False)
+    usual = cell.cell_config(own.model_copy(update={"student": "", "variant": ""}), toy, places)
+    changed = {"model": "path:own"}
+    assert config.student == usual.student.model_copy(update=changed) != usual.student
+    assert usual.strategy.memory
+
+
 def test_explanations_are_compared_by_selection_and_annotation(toy_questions: Path) -> None:
     failed, said = bench_questions(toy_questions, variants=["", "random", "whole"])
     assert not failed, said
@@ -788,6 +814,10 @@ def test_explanations_are_compared_by_selection_and_annotation(toy_questions: Pa
     assert rows[""]["kind"] == "reasoning"
     assert rows[""]["diff_chance"] is not None
     assert rows["random"]["diff_chance"] is None
+    kept = json.loads(next((results / "cells").glob("svamp-*-elad-900*.json")).read_text())
+    assert len(kept["before"]) == len(kept["correct"]) == 6
+    assert rows[""]["diff_untrained"] is not None
+    assert {(one["variant"]) for one in suite["equal_total"]} == {"", "random", "whole"}
     assert rows["whole"]["revisions"]["right_after"] == rows["whole"]["revisions"]["known"] > 0
     assert "explanations" in (results / "reasoning-900tokens-openai-scripted.md").read_text()
 

@@ -194,6 +194,36 @@ def test_a_strategy_whose_first_batch_of_some_seed_is_beyond_the_limit_has_no_sc
     assert (evokd.mean, evokd.spent, evokd.first_batch) == (None, None, 101)
 
 
+def test_variants_of_elad_are_compared_at_equal_totals() -> None:
+    results = [
+        a_result(a_cell("elad", 0, name="svamp"), curve=a_curve((0, 0.1), (0, 0.2), (100, 0.4))),
+        a_result(
+            a_cell("elad", 0, "whole", name="svamp"),
+            curve=a_curve((0, 0.1), (0, 0.2), (90, 0.3), (200, 0.5)),
+        ),
+        a_result(
+            a_cell("elad", 0, "random", name="svamp"), curve=a_curve((0, 0.1), (0, 0.2), (101, 0.9))
+        ),
+    ]
+    told = [(one.strategy, one.variant, one.mean) for one in equal_total_rows(results)]
+    # What the seeds alone taught is no score of a variant, though it costs nothing.
+    assert told == [("elad", "", 0.4), ("elad", "random", None), ("elad", "whole", 0.3)]
+
+
+def test_a_trained_student_is_compared_with_itself_untrained_row_by_row() -> None:
+    results = [
+        a_result(a_cell("elad", 0, name="svamp"), "1100", before="0100"),
+        a_result(a_cell("elad", 1, name="svamp"), "1101", before="0101"),
+        a_result(a_cell("elad", 2, name="svamp"), "1111"),
+    ]
+    (row,) = build_rows(results, [one.cell for one in results])
+    assert row.diff_untrained == paired_difference({0: "1100", 1: "1101"}, {0: "0100", 1: "0101"})
+    assert row.diff_untrained is not None
+    assert row.diff_untrained.mean == pytest.approx(0.25)
+    (old,) = build_rows(results[2:], [results[2].cell])
+    assert old.diff_untrained is None
+
+
 def test_one_strategy_alone_has_no_equal_totals() -> None:
     failed = CellResult(cell=a_cell("static"), error="no teacher")
     alone = a_result(a_cell("evokd"), curve=a_curve((0, 0.5), (9, 0.6)))

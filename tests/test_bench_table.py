@@ -192,6 +192,17 @@ def test_failed_cells_are_listed_with_their_error() -> None:
     assert "\n- evokd, no critic, seed 2: no teacher\n" in text
 
 
+def test_a_students_gain_over_itself_untrained_has_a_column_where_it_is_known() -> None:
+    gain = Difference(mean=0.12, low=0.08, high=0.16)
+    trained = a_row("elad", diff_untrained=gain)
+    text = markdown(a_suite(trained, a_row("elad", variant="random")))
+    (line,) = [one for one in text.splitlines() if one.startswith("| elad |")]
+    header = next(one for one in text.splitlines() if one.startswith("| strategy |"))
+    assert "| it − untrained | teacher tokens written |" in header
+    assert "| +12.0 (+8.0 to +16.0) | 6,012 |" in line
+    assert "untrained" not in markdown(a_suite(STATIC))
+
+
 def test_equal_totals_have_a_table_only_if_there_are_any() -> None:
     equal = EqualTotalRow(
         set="trec", shots=1, strategy="static", total_tokens=9000, mean=0.876, spent=8765.4,
@@ -199,6 +210,8 @@ def test_equal_totals_have_a_table_only_if_there_are_any() -> None:
     )  # fmt: skip
     text = markdown(a_suite(STATIC, equal_total=[equal]))
     assert "| trec 1-shot | static | 87.6 | 9,000 | 8,765 | 0, 1 |" in text
+    varied = markdown(a_suite(STATIC, equal_total=[equal.model_copy(update={"variant": "whole"})]))
+    assert "| trec 1-shot | static, whole | 87.6 |" in varied
     assert text.index("#### banking8") < text.index("#### At equal total tokens")
     assert "equal total" not in markdown(a_suite(STATIC))
 

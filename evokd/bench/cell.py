@@ -141,6 +141,8 @@ def cell_config(cell: Cell, bench: BenchSet, places: Places) -> Config:
         "budget": {"output_tokens": cell.budget or None},
         "random_seed": cell.seed,
     }
+    if cell.student:
+        raw["student"] = {**raw.get("student", {}), "model": cell.student}
     return parse_config(raw, f"the cell {cell.id}")
 
 
@@ -223,6 +225,7 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
         CellResult(
             cell=cell,
             **scored(kind, found),
+            before="".join(report.get("baseline_marks", "")) if cell.strategy == ELAD else "",
             kept_round=report["scores"]["best_round"],
             curve=curve,
             roles=roles,

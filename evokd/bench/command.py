@@ -34,6 +34,7 @@ class BenchOptions:
     seeds: Sequence[int]
     budget: int | None
     teacher: str | None
+    student: str | None
     from_samples: bool
     table_only: bool
     readme: Path | None
@@ -62,6 +63,7 @@ def run_bench(options: BenchOptions, emit: Emit) -> bool:
         split=cast(Literal["test", "dev"], options.split),
         quick=options.quick,
         teacher=options.teacher or DEFAULT_TEACHER,
+        student=options.student or "",
     )
     cells = cells_of(options.suite, choice)
     # A part of a suite fills the whole suite's tables.
@@ -123,4 +125,6 @@ def _command(options: BenchOptions) -> str:
         parts += ["--budget", str(options.budget)]
     if options.teacher:
         parts += ["--teacher", options.teacher]
+    if options.student:
+        parts += ["--student", options.student]
     return " ".join(parts)

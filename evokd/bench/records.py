@@ -36,6 +36,7 @@ class Cell(BenchRecord):
     )
     split: Literal["test", "dev"] = "test"
     teacher: str = DEFAULT_TEACHER
+    student: str = Field("", description="model of the student; '': the set's")
 
     @property
     def id(self) -> str:
@@ -50,6 +51,8 @@ class Cell(BenchRecord):
             parts.append(self.split)
         if self.teacher != DEFAULT_TEACHER:
             parts.append(self.teacher)
+        if self.student:
+            parts.append(f"student-{self.student}")
         return file_name("-".join(parts))
 
 
@@ -83,6 +86,9 @@ class CellResult(BenchRecord):
     correct: str = Field("", description="one character a row of the split: 1 right, 0 wrong")
     counts: str = Field(
         "", description="for entities, a row of the split: right/found/gold, rows parted by spaces"
+    )
+    before: str = Field(
+        "", description="the same of the untrained student, over the same rows; `elad` only"
     )
     kept_round: int | None = None
     curve: list[CurvePoint] = Field(default_factory=list)
@@ -163,6 +169,9 @@ class Row(BenchRecord):
         description="`llkd` against choosing nothing in the same mode, selections of `elad` "
         "against questions by chance, its annotations against `elad` itself, paired likewise",
     )
+    diff_untrained: Difference | None = Field(
+        None, description="`elad` against its student untrained, paired by row and seed"
+    )
     tokens_saved: TokensSaved | None = Field(None, description="`llkd` against `random`")
     seeds: list[int]
     input_tokens: float | None = Field(description="mean over the seeds")
@@ -187,6 +196,7 @@ class EqualTotalRow(BenchRecord):
     set: str
     shots: int
     strategy: str
+    variant: str = ""
     total_tokens: int = Field(description="the limit, equal for all strategies of the set")
     mean: float | None = Field(description="None: no trained student of some seed is within it")
     spent: float | None = Field(description="total tokens behind the score, mean over the seeds")

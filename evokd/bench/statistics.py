@@ -37,6 +37,8 @@ RESAMPLES = 2000
 RANDOM_SEED = 0
 PERCENTILES = (2.5, 97.5)
 CURVE_POINTS = 60
+# What is compared at equal total tokens, as (strategy, variant).
+SPENDING = (*((one, "") for one in BUDGETED), *((ELAD, one) for one in ELAD_VARIANTS))
 ROUNDING = 1e-9  # means of equal scores may differ by as much
 
 Key = tuple[str, int, str, str]  # set, shots, strategy, variant
@@ -168,27 +170,23 @@ def equal_total_rows(results: Sequence[CellResult]) -> list[EqualTotalRow]:
 
     The limit of a set is what the cheapest strategy's dearest seed had spent at the end, input +
     output tokens, so that this strategy counts with all it learned. A strategy some seed of which
-    has no taught student within the limit has no score. Variants are left out, and so is a set with
-    one strategy.
+    has no taught student within the limit has no score. A variant of `elad` is a strategy, others
+    are left out, and so is a set with one strategy.
     """
-    groups: dict[tuple[str, int], dict[str, list[CellResult]]] = {}
+    groups: dict[tuple[str, int], dict[tuple[str, str], list[CellResult]]] = {}
     for one in results:
         cell = one.cell
-        if (
-            _taught(one.curve)
-            and _is_scored(one)
-            and cell.strategy in BUDGETED
-            and not cell.variant
-        ):
+        name = (cell.strategy, cell.variant)
+        if _taught(one.curve) and _is_scored(one) and name in SPENDING:
             strategies = groups.setdefault((cell.set, cell.shots), {})
-            strategies.setdefault(cell.strategy, []).append(one)
+            strategies.setdefault(name, []).append(one)
     rows = []
     for strategies in groups.values():
         if len(strategies) < 2:
             continue
         spent = [[_total(one.curve[-1]) for one in s] for s in strategies.values()]
         limit = max(min(spent, key=_mean))
-        rows += [_equal_total(strategies[s], limit) for s in BUDGETED if s in strategies]
+        rows += [_equal_total(strategies[s], limit) for s in SPENDING if s in strategies]
     return rows
 
 
@@ -200,6 +198,7 @@ def _equal_total(results: Sequence[CellResult], limit: int) -> EqualTotalRow:
         set=cell.set,
         shots=cell.shots,
         strategy=cell.strategy,
+        variant=cell.variant,
         total_tokens=limit,
         mean=_mean(score for score, _ in reached) if complete else None,
         spent=_mean(spent for _, spent in reached) if complete else None,
@@ -231,8 +230,8 @@ def tokens_saved(
 
 
 def _taught(curve: Sequence[CurvePoint]) -> Sequence[CurvePoint]:
-    """Return the points of a curve without the student on the seeds alone."""
-    return [point for point in curve if point.round >= 0]
+    """Return the points of a curve without the students on the seeds alone."""
+    return [point for point in curve if point.round >= 0 and _total(point)]
 
 
 def _total(point: CurvePoint) -> int:
@@ -290,6 +289,9 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
         )
         if strategy in (POOL, ELAD)
         else None,
+        diff_untrained=paired_difference(
+            _marks_by_seed(results), {one.cell.seed: one.before for one in scored if one.before}
+        ),
         tokens_saved=tokens_saved(scored, _scored(done.get((name, shots, POOL, "random"))))
         if (strategy, variant) == (POOL, "")
         else None,

@@ -52,8 +52,9 @@ POOL_VARIANTS: dict[str, dict[str, str]] = {
     "paper, mixture": {"mode": "paper", "noise": "mixture"},
 }
 # What `elad` is compared with: other questions, other ways to explain them.
-ELAD_VARIANTS: dict[str, dict[str, str]] = {
+ELAD_VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
+    "no memory": {"memory": False},  # no question is drawn for being like a failure
     "random": {"selection": "random"},
     "least confidence": {"selection": "least-confidence"},
     "answer entropy": {"selection": "answer-entropy"},
@@ -88,6 +89,7 @@ class Choice:
     split: Literal["test", "dev"] = "test"
     quick: bool = False
     teacher: str = DEFAULT_TEACHER
+    student: str = ""
 
 
 def cells_of(suite: str, choice: Choice) -> list[Cell]:
@@ -114,6 +116,11 @@ def cells_of(suite: str, choice: Choice) -> list[Cell]:
         )
     if choice.budget and not any(cell.budget for cell in cells):
         raise ConfigError(f"--budget: no cell of the suite {suite} has a budget")
+    if choice.student and not any(cell.strategy == ELAD for cell in cells):
+        raise ConfigError(
+            f"--student: the suite {suite} trains no causal language model; expected a suite with "
+            f"the strategy {ELAD}, such as reasoning"
+        )
     # Stable: within a random seed the order of the grid stays.
     return sorted(wanted, key=lambda cell: (bool(cell.variant), cell.seed))
 
@@ -129,6 +136,8 @@ def suite_name(suite: str, choice: Choice) -> str:
         parts.append(f"{choice.budget}tokens")
     if choice.teacher != DEFAULT_TEACHER:
         parts.append(file_name(choice.teacher))
+    if choice.student:
+        parts.append(file_name(f"student-{choice.student}"))
     return "-".join(parts)
 
 
@@ -199,7 +208,9 @@ def _cell(name: str, shots: int, strategy: str, seed: int, variant: str = "") ->
 def _changed(cell: Cell, choice: Choice) -> Cell:
     budget = choice.budget if choice.budget and cell.budget else cell.budget
     teacher = choice.teacher if asks_teacher(cell.strategy) else DEFAULT_TEACHER
-    return cell.model_copy(update={"budget": budget, "split": choice.split, "teacher": teacher})
+    student = choice.student if cell.strategy == ELAD else ""
+    changes = {"budget": budget, "split": choice.split, "teacher": teacher, "student": student}
+    return cell.model_copy(update=changes)
 
 
 def asks_teacher(strategy: str) -> bool:

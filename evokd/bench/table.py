@@ -35,6 +35,7 @@ EQUAL_TOTAL = (
     "The limit of a set is what the dearest random seed of its cheapest strategy spent. A strategy "
     "whose first batch costs more, for some random seed, has no score."
 )
+UNTRAINED = "it − untrained"
 EMPTY = "There are no results yet."
 
 Group = tuple[str, int]  # set, shots
@@ -136,6 +137,7 @@ def set_table(rows: Sequence[Row], split: str) -> Table:
             metric,
             "95% interval",
             _compared(rows),
+            *([UNTRAINED] if _has_untrained(rows) else []),
             "teacher tokens written",
             "by role",
             "read",
@@ -145,7 +147,7 @@ def set_table(rows: Sequence[Row], split: str) -> Table:
             "date",
             "commit",
         ),
-        lines=[_set_line(row) for row in rows],
+        lines=[_set_line(row, _has_untrained(rows)) for row in rows],
         notes=_notes(rows),
         failures=[_failure(row, error) for row in rows for error in row.errors],
     )
@@ -159,7 +161,7 @@ def equal_total_table(rows: Sequence[EqualTotalRow]) -> Table:
         lines=[
             (
                 group_title((row.set, row.shots)),
-                words(row.strategy),
+                _name(row.strategy, row.variant),
                 _equal_total_text(row),
                 count(row.total_tokens),
                 count(row.spent),
@@ -177,12 +179,17 @@ def _equal_total_text(row: EqualTotalRow) -> str:
     return f"none within the limit; its first batch needs {count(row.first_batch)} tokens"
 
 
-def _set_line(row: Row) -> tuple[str, ...]:
+def _has_untrained(rows: Sequence[Row]) -> bool:
+    return any(row.diff_untrained for row in rows)
+
+
+def _set_line(row: Row, has_untrained: bool) -> tuple[str, ...]:
     return (
         row_name(row),
         score_text(row),
         interval_text(row.ci_low, row.ci_high),
         difference_text(row.diff_chance or row.diff_evokd),
+        *([difference_text(row.diff_untrained)] if has_untrained else []),
         count(row.output_tokens),
         roles_text(row),
         count(row.input_tokens),
