@@ -16,7 +16,7 @@ from evokd.agents.parsing import Lines
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher, probability_of_yes
 from evokd.records import Example
-from evokd.tasks.arithmetic import equations
+from evokd.tasks.arithmetic import Equation, equations
 from evokd.tasks.explanations import (
     ANSWER,
     AnswerForm,
@@ -115,19 +115,14 @@ class Reviser:
         Raises:
             ReplyError, TeacherError: see `Teacher.choose`.
         """
-        worked_out = {
-            one
-            for step in solution
-            for total in equations(step)
-            for one in (total.stated, total.computed)
-        }
+        worked_out = _worked_out(solution)
         verdicts: list[bool] = []
         for place, step in enumerate(steps):
             sums = equations(step)
             if not all(one.holds for one in sums):
                 right = False
             elif sums and worked_out:
-                right = all({one.stated, one.computed} & worked_out for one in sums)
+                right = _are_among(sums, worked_out)
             else:
                 user = self.prompt.fill(
                     "beside",
@@ -223,6 +218,25 @@ def _read(text: str, form: AnswerForm, choices: Sequence[str]) -> Correction:
     if not steps or not answer:
         raise ValueError(f"it has no {'step' if answer else 'answer'}")
     return Correction(steps, answer)
+
+
+def first_apart(steps: Sequence[str], solution: Sequence[str]) -> int | None:
+    """Return the place of the first step with a result that a solution has not.
+
+    None: there is none, or the solution has no results.
+    """
+    worked_out = _worked_out(solution)
+    apart = (at for at, step in enumerate(steps) if not _are_among(equations(step), worked_out))
+    return next(apart, None) if worked_out else None
+
+
+def _worked_out(solution: Sequence[str]) -> set[Fraction]:
+    sums = [one for step in solution for one in equations(step)]
+    return {value for one in sums for value in (one.stated, one.computed)}
+
+
+def _are_among(sums: Sequence[Equation], worked_out: set[Fraction]) -> bool:
+    return all({one.stated, one.computed} & worked_out for one in sums)
 
 
 def rest_of(solution: Sequence[str], kept: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from langgraph.types import Send
 
 from evokd.agents.card import solved_first
 from evokd.agents.critic import judge_explanation
-from evokd.agents.reviser import Correction, Reviser, rest_of
+from evokd.agents.reviser import Correction, Reviser, first_apart, rest_of
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph import learning
@@ -468,7 +468,7 @@ def _revised(session: Session, sample: Sample) -> Sample:
     asked = call, form_with(sample.choices, session.answers), sample.choices
     if session.config.strategy.annotation == "whole":
         own = reviser.explain(question, *asked)
-        broken = first_miscalculated(steps)  # nobody else looked
+        broken = _broken(said, own, *asked[1:])
         return sample.model_copy(update={"revision": _revision([], own, first_wrong=broken)})
     if session.config.strategy.annotation == "solved":
         own = reviser.explain(question, *asked)
@@ -526,6 +526,22 @@ def _beside(
     kept = steps[:at]
     rest = Correction(tuple(rest_of(own.steps, kept)), own.answer)
     return _revision(kept, rest, verdicts=verdicts, first_wrong=at, compared=True)
+
+
+def _broken(
+    said: Prediction, own: Correction, form: AnswerForm, choices: Sequence[str]
+) -> int | None:
+    """Return where an explanation broke, as far as code can tell that has another one beside it.
+
+    At its first wrong sum; where its answer is another one, at the first result that the other one
+    has not, or at the answer.
+    """
+    steps = said.steps or []
+    broken = first_miscalculated(steps)
+    if broken is not None or same_answer(said.label, own.answer, form, choices):
+        return broken
+    apart = first_apart(steps, own.steps)
+    return len(steps) if apart is None else apart
 
 
 def _revision(kept: Sequence[str], own: Correction, **more: Any) -> Revision:

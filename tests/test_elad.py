@@ -376,25 +376,32 @@ def test_whole_explanations_keep_nothing_of_the_students(sums: Path, llm: FakeLL
 
 
 @pytest.mark.parametrize(
-    ("steps", "wrong", "outcome"),
-    [(["3 + 4 = 8"], 0, "broke at step 1 of 1"), (["It is seven."], None, "written anew")],
+    ("steps", "answer", "wrong", "outcome", "error"),
+    [
+        (["3 + 4 = 8"], "7", 0, "broke at step 1 of 1", "miscalculated"),
+        (["It is seven."], "7", None, "written anew", None),
+        (["3 + 3 = 6", "6 + 1 = 7"], "7", None, "written anew", None),
+        (["4 + 3 = 7", "7 * 2 = 14"], "14", 1, "broke at step 2 of 2", "misreasoned"),
+        (["4 + 3 = 7"], "8", 1, "broke at its answer", "misreasoned"),
+        (["It is eight."], "", 1, "broke at its answer", "no_answer"),
+    ],
 )
-def test_of_a_whole_explanation_only_wrong_sums_are_the_student_s_first_wrong_step(
-    sums: Path, steps: list[str], wrong: int | None, outcome: str
+def test_beside_a_whole_explanation_code_tells_where_the_student_s_broke(
+    sums: Path, steps: list[str], answer: str, wrong: int | None, outcome: str, error: str | None
 ) -> None:
     asking = session(sums, _Teller("3 + 4 = 7\nAnswer: 7"), "strategy.annotation=whole")
-    said = Prediction(label="7", confidence=0.5, steps=steps)
+    said = Prediction(label=answer, confidence=0.5, steps=steps)
     one = _revised(asking, revised(prediction=said, revision=None))
     assert one.revision is not None
     assert (one.revision.first_wrong, one.revision.steps) == (wrong, ["3 + 4 = 7"])
     shown = explanation_card(told_of(one, said))
     assert shown["outcome"] == outcome
     marks = [[step["mark"] for step in column["steps"]] for column in shown["columns"]]
-    assert marks[:2] == [["" if wrong is None else "wrong"], ["new"]]
+    assert marks[0] == ["wrong" if at == wrong else "" for at in range(len(steps))]
+    assert marks[1] == ["new"]
     mistake = _mistake_of(asking, one.model_copy(update={"label": "7"}))
-    assert (mistake and (mistake.error, mistake.part)) == (
-        None if wrong is None else ("miscalculated", "3 + 4 = 8")
-    )
+    broken = None if wrong is None else "".join(steps[wrong : wrong + 1])
+    assert (mistake and mistake.error, mistake and mistake.part) == (error, broken)
 
 
 class _Agrees(_Judge):

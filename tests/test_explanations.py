@@ -437,6 +437,8 @@ def test_a_step_is_written_on_one_line() -> None:
         ("In France. \\boxed{\\text{B}}", "choice", "New York"),
         ("In France.\nAnswer: \\text{Paris}", "choice", "Paris"),
         ("He has 3.\nSo he has 2 + 2 = 4 left.", "number", "4"),
+        ("He has 3.\nSo he has 2, minus 5.", "number", "5"),
+        ("He has 3.\nSo he has (minus 5).", "number", "-5"),
         ("He has 3.\nSo he has none.", "number", ""),
         ("He has 3.\nAnswer: unknown", "number", ""),
         ("He has 3.\nAnswer:", "number", "3"),

@@ -193,7 +193,7 @@ def _equations(text: str) -> list[Equation]:
         is_about = bool(about) or sign[0] in ("~=", "≈", "≅", "≃")
         runs_on = sign is not signs[-1]
         if place and found[-1] and _are_bare(text, parts[place], right):
-            found.append(_same(text, parts[place], right, is_about))
+            found.append(_restated(text, parts[place], right, is_about))
             continue
         named = _names_a_value(parts[place], is_first=not place, is_worded=sign[0][0].isalpha())
         found.append(None if named else _equation(text, parts[place], right, is_about, runs_on))
@@ -210,7 +210,9 @@ def _are_bare(text: str, left: Sequence[_Token], right: Sequence[_Token]) -> boo
     return len({re.sub(r"[\d.,'’]", "", one) for one in numbers}) == 1
 
 
-def _same(text: str, left: Sequence[_Token], right: Sequence[_Token], is_about: bool) -> Equation:
+def _restated(
+    text: str, left: Sequence[_Token], right: Sequence[_Token], is_about: bool
+) -> Equation:
     """Return what the end of a chain states, as in 3 + 4 = 7 = 8."""
     ours, theirs = left[:1], right[:1]
     places = [_last_place(one, scaled=False, is_about=is_about) for one in (theirs, ours)]

@@ -62,7 +62,7 @@ _AND_A_PART = re.compile(
 )
 _PARTS = {"half": "1/2", "third": "1/3", "quarter": "1/4", "two": "2/3", "three": "3/4"}
 _WORDED_SIGN = re.compile(
-    r"(?:\bnegative |(?P<before>^|[^\w\s] ?|\b(?:is|was|be|equals|to|of) )minus )"
+    r"(?:\bnegative |(?P<before>^|[:=(*'“] ?|\b(?:is|was|be|equals|to|of) )minus )"
     rf"(?={CURRENCY}?{DIGITS})",
     re.IGNORECASE,
 )
