@@ -226,6 +226,8 @@ def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -
     """Return a row that the labeler has read with its label, or rejected.
 
     A held-out row keeps its label however sure anybody is: chosen by confidence it would be easy.
+    The threshold follows the mean, so that among sure answers there are always some below it: what
+    the labeler is sure of is learnt all the same, for it was paid for.
 
     Args:
         threshold: on the labeler's confidence; None: whatever it is.
@@ -236,7 +238,8 @@ def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -
     if sample.split == "probe":
         return sample.model_copy(update={"label": sample.labeler_label, "checked": False})
     confidence = sample.labeler_confidence or 0.0
-    if threshold and not threshold.is_reached(confidence, sample.labeler_label):
+    unsure = confidence < sure
+    if threshold and unsure and not threshold.is_reached(confidence, sample.labeler_label):
         return sample.rejected("label_unsure")
     said = sample.prediction
     contested = (
@@ -271,11 +274,14 @@ def with_weakness(sample: Sample, weaknesses: Sequence[Weakness]) -> Sample:
 
 
 def asked_numbers(samples: Sequence[Sample]) -> set[int]:
-    """Return the numbers of the pool's texts that the teacher has read."""
+    """Return the numbers of the pool's texts that the teacher has read.
+
+    A row that the labeler has read is one of them where only its critic could not be paid.
+    """
     return {
         int(one.id.partition("p")[2])
         for one in samples
-        if one.role == POOL and one.reason != "budget"
+        if one.role == POOL and (one.labeler_label is not None or one.reason != "budget")
     }
 
 

@@ -32,7 +32,7 @@ from evokd.store.ledger import Ledger, union_of
 from evokd.store.pool import Pool
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks import TaskData, TaskKind, copy_key, kind_of, load_task_data, normalize
+from evokd.tasks import TaskData, TaskKind, content_key, kind_of, load_task_data, normalize
 from evokd.tasks.choices import are_needed, choices_key
 from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.pool import PoolRow, read_pool
@@ -468,14 +468,15 @@ def _fill(
 ) -> None:
     """Take in the texts of `data.pool` that may be asked about; the others are counted.
 
-    A gold text is known by `copy_key` and its choices: a copy with other quotes or another end is
+    A gold text is known by `content_key` and its choices: a copy in brackets or with a smiley is
     one, too.
     """
-    known = {
-        (copy_key(row.text), choices_key(row.choices)): split
-        for split, rows in data.gold.items()
-        for row in rows
-    }
+    sums = config.task.kind == "reasoning"
+
+    def key(text: str, choices: Sequence[str]) -> tuple[str, Any]:
+        return content_key(text, sums=sums), choices_key(choices)
+
+    known = {key(row.text, row.choices): split for split, rows in data.gold.items() for row in rows}
     needs_choices = are_needed(config.task.answers, data.seed)
     form = answers_of(config, data)
 
@@ -489,7 +490,7 @@ def _fill(
             return "answer_outside_choices" if choices else "answer_unreadable"
         if not can_read(Question(row.text, tuple(choices))):
             return "too_long"
-        return known.get((copy_key(row.text), choices_key(choices)), "")
+        return known.get(key(row.text, choices), "")
 
     counts = pool.fill(read_pool(data.pool, kind_of(config).pool_columns), drop)
     emit({"kind": "note", "text": f"pool: {counts.in_words}"})

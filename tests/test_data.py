@@ -11,7 +11,7 @@ import pytest
 
 from evokd.config import Config, parse_config
 from evokd.errors import EXIT_REFUSED, DataError
-from evokd.tasks import TaskData, copy_key, load_task_data, normalize
+from evokd.tasks import TaskData, content_key, copy_key, load_task_data, normalize
 from evokd.tasks.classification import accuracy, confusion_matrix, recall_by_label
 from evokd.tasks.rows import read_rows
 
@@ -220,6 +220,32 @@ def test_a_copy_is_known_but_for_quotes_and_ends_of_sentences() -> None:
         assert copy_key(one) != copy_key(other)
     assert copy_key("कि") != copy_key("की")  # they differ by a mark
     assert copy_key("?!") == "?!" != copy_key("…")
+
+
+@pytest.mark.parametrize("sums", [False, True])
+@pytest.mark.parametrize(
+    "dressed",
+    [
+        "- I lost my card",
+        "**I lost my card**",
+        "(I lost my card)",
+        "I lost my card 😢",
+        "☎️ I lost my card :)",
+        "I lost my card --",
+        '  * "I LOST my card"...',
+    ],
+)
+def test_a_copy_is_known_in_any_dress(dressed: str, sums: bool) -> None:
+    assert content_key(dressed, sums=sums) == content_key("I lost my card", sums=sums)
+
+
+def test_what_tells_texts_apart_is_no_dress() -> None:
+    assert content_key("I lost *my* card") == content_key("I lost my card")
+    assert content_key("I lost my card 2") != content_key("I lost my card")
+    assert content_key("कि") != content_key("की")  # they differ by a mark
+    assert content_key(":)") != content_key(":(")
+    for one, other in [("What is 3 + 4?", "What is 3 - 4?"), ("-3 + 4", "3 + 4"), ("1.5", "15")]:
+        assert content_key(one, sums=True) != content_key(other, sums=True)
 
 
 def test_metrics_of_a_hand_computed_case() -> None:

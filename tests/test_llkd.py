@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,16 +114,17 @@ def test_dropped_rows_are_counted_and_never_asked(
     task = write_task(tmp_path, llm.base_url, tiny_student, changes)
     test = json.loads((tmp_path / "test.jsonl").read_text().splitlines()[0])["text"]
     seed = json.loads((tmp_path / "seed.jsonl").read_text().splitlines()[0])["text"]
-    more = [f"“{test.upper()}” …", seed, "x" * 100_000, "apple here too", "Apple  here too"]
+    copies = [f"“{test.upper()}” …", f"- **{test}** :)", seed]
+    more = [*copies, "x" * 100_000, "apple here too", "Apple  here too"]
     write_pool(tmp_path, *(json.dumps({"text": text}) for text in more), "{broken", rows=10)
     result = run(task, "strategy.samples_per_round=30", "strategy.rounds=1")
     counts = result.report["pool"]
-    assert counts["read"] == 16
-    assert counts["dropped"]["test"] >= 1
+    assert counts["read"] == 17
+    assert counts["dropped"]["test"] >= 2
     assert counts["dropped"]["seed"] >= 1
     assert counts["dropped"]["too_long"] == counts["dropped"]["broken"] == 1
     assert counts["dropped"]["duplicate"] >= 1
-    assert counts["broken"] == ["pool.jsonl:16: not valid JSON"]
+    assert counts["broken"] == ["pool.jsonl:17: not valid JSON"]
     assert counts["kept"] + sum(counts["dropped"].values()) == counts["read"]
     asked = {one.text.lower() for one in samples(result)}
     assert not [one for one in asked if test.lower() in one or seed.lower() == one]
@@ -291,9 +293,18 @@ def test_a_row_below_its_labels_threshold_is_rejected() -> None:
     threshold = confidence_threshold(["fruit", "metal"], read)
     # fruit: 0.85 of all and of its own, the largest
     low, high = (row(labeler_label="fruit", labeler_confidence=c) for c in (0.84, 0.86))
-    assert settle_row(low, threshold, 0.8).reason == "label_unsure"
-    assert settle_row(high, threshold, 0.8).label == "fruit"
-    assert settle_row(row(), threshold, 0.8).reason == "label_unusable_reply"
+    assert settle_row(low, threshold, 0.95).reason == "label_unsure"
+    assert settle_row(high, threshold, 0.95).label == "fruit"
+    assert settle_row(row(), threshold, 0.95).reason == "label_unusable_reply"
+
+
+def test_no_row_that_the_labeler_is_sure_of_is_rejected_for_others_it_is_surer_of() -> None:
+    told = zip("aaabbb", (0.999, 0.995, 0.999, 0.99, 0.998, 0.999), strict=True)
+    read = [row(1, labeler_label=label, labeler_confidence=c) for label, c in told]
+    threshold = confidence_threshold(["a", "b"], read)
+    assert [settle_row(one, threshold, 0.8).accepted for one in read] == [None] * 6
+    reasons = [settle_row(one, threshold, 0.9975).reason for one in read]
+    assert reasons == [None, "label_unsure", None, "label_unsure", None, None]
 
 
 @pytest.mark.parametrize("confidence", [0.01, 0.99])
@@ -331,6 +342,10 @@ def test_what_the_budget_did_not_pay_for_may_be_asked_later() -> None:
     assert asked_numbers(rows) == {3, 5}
 
 
+def test_a_labelled_row_whose_critic_the_budget_did_not_pay_for_is_not_labelled_again() -> None:
+    assert asked_numbers([row(6, **SURE).rejected("budget")]) == {6}
+
+
 @pytest.mark.parametrize(
     ("name", "some"), [("llkd", True), ("confidence", True), ("random", False)]
 )
@@ -338,6 +353,8 @@ def test_only_selections_that_look_at_the_teacher_reject_what_it_is_unsure_of(
     pool_task: Path, monkeypatch: pytest.MonkeyPatch, name: str, some: bool
 ) -> None:
     monkeypatch.setattr(MovingThreshold, "of", lambda self, label: 2.0)
+    ask = reading.label_text
+    monkeypatch.setattr(reading, "label_text", lambda *told: replace(ask(*told), confidence=0.7))
     rejected = run(pool_task, f"strategy.selection={name}").report["samples"]["rejected"]
     assert ("label_unsure" in rejected) is some
 

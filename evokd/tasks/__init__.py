@@ -6,7 +6,7 @@ from evokd.tasks.kind import Mistake, Row, TaskKind
 from evokd.tasks.ner import NamedEntities
 from evokd.tasks.reasoning import Reasoning
 from evokd.tasks.rows import TaskData, read_task_data
-from evokd.tasks.texts import copy_key, is_unicode, normalize
+from evokd.tasks.texts import content_key, copy_key, is_unicode, normalize
 
 __all__ = [
     "KINDS",
@@ -14,6 +14,7 @@ __all__ = [
     "Row",
     "TaskData",
     "TaskKind",
+    "content_key",
     "copy_key",
     "is_unicode",
     "kind_of",

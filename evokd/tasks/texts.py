@@ -23,6 +23,34 @@ def copy_key(text: str) -> str:
     return " ".join(_SIGNS.sub(" ", plain).split()) or plain
 
 
+def content_key(text: str, *, sums: bool = False) -> str:
+    """Return what a text and a copy in other dress share: its letters and digits alone.
+
+    A list's dash, brackets, asterisks, smileys are dress. A text without letters has `copy_key`.
+
+    Args:
+        sums: signs between letters and digits, and before the first digit, are no dress.
+    """
+    plain = copy_key(text)
+    told = [place for place, character in enumerate(plain) if _tells(character)]
+    if not told:
+        return plain
+    if not sums:
+        return "".join(plain[place] for place in told)
+    first, last = told[0], told[-1]
+    if plain[first].isdigit() and plain[:first].endswith(("-", "−", "+")):
+        first -= 1
+    return plain[first : last + 1]
+
+
+def _tells(character: str) -> bool:
+    """Whether a character is part of a word or number: a letter, a digit, or a mark on one."""
+    if character.isalnum():
+        return True
+    is_mark = unicodedata.category(character) in ("Mn", "Mc")
+    return is_mark and not "\ufe00" <= character <= "\ufe0f"  # how an emoji is drawn
+
+
 def is_unicode(text: str) -> bool:
     """Whether a text can be written as UTF-8; JSON may smuggle in half a surrogate pair."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
