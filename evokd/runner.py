@@ -83,6 +83,7 @@ def start_run(
             raise ConfigError(
                 f"the folder {run.path} exists and holds no run; choose another --run-id"
             )
+        run.clear_killed_start()
         for warning in data.warnings:
             emit({"kind": "warning", "text": warning})
         with open_session(config, data, run, emit=emit, cache_dir=cache_dir) as session:

@@ -5,6 +5,7 @@ What came out stands in the run's `calibration.json`; the temperature travels in
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from evokd.tools.calibration import (
 
 ASKED = 200  # gold rows at most
 MOST_OF_BUDGET = 0.1  # that may go into it
+FIRST = 4  # calls, whose price tells whether enough will fit
 
 Answer = tuple[Example, str, dict[str, float]]  # the labeler's label, and what it gave all of them
 
@@ -40,7 +42,8 @@ def calibrate_labeler(state: RunState, runtime: Runtime[RunContext]) -> dict[str
     with session.phase(CALIBRATE, 0):
         gold = unseen_gold(session.config, session.data)
         start = time.time()
-        found = {"gold": len(gold)} | measure(_ask(session, gold))
+        answers, affordable = _ask(session, gold)
+        found = {"gold": len(gold), "affordable": affordable} | measure(answers)
         found["spent"] = _spent(session, start)
         session.run.write_json(session.run.calibration, found)
     return {"temperature": found["temperature"]}
@@ -92,6 +95,11 @@ def in_words(found: Mapping[str, Any]) -> str:
     if "raw" not in found:
         gold, asked = found.get("gold", 0), found.get("rows", 0)
         why = f"; {asked} were answered within the budget" if gold >= FEWEST_GOLD else ""
+        if (affordable := found.get("affordable")) is not None:
+            why = (
+                f"; after {asked} no more were asked, for a tenth of the budget pays for about "
+                f"{affordable}"
+            )
         return (
             f"uncalibrated: {gold} gold rows that the labeler's prompt does not show{why}; "
             f"{FEWEST_GOLD} are needed"
@@ -113,14 +121,17 @@ def _spent(session: Session, start: float) -> dict[str, float]:
     return {**earlier, "minutes": earlier["minutes"] + (time.time() - start) / 60}
 
 
-def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
+def _ask(session: Session, gold: Sequence[Example]) -> tuple[list[Answer], int | None]:
     """Return what the labeler says of the rows; those it gave no usable answer to are left out.
 
     It is asked as it is asked later, so many texts a call, and only while a tenth of the budget
-    lasts.
+    lasts; where the first calls tell that this buys too few answers, no more are made.
+
+    Returns:
+        The answers; how many would be paid for, where these are too few.
     """
     if len(gold) < FEWEST_GOLD:
-        return []
+        return [], None
     by_id = {f"gold{place:04d}": row for place, row in enumerate(gold)}
     rows = [
         Sample(
@@ -133,6 +144,22 @@ def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
         )
         for name, row in by_id.items()
     ]
+    groups = label_groups(session, rows)
+    read = _label(session, groups[:FIRST])
+    affordable = _affordable(session, groups)
+    if too_few := affordable is not None and affordable < FEWEST_GOLD:
+        groups = groups[:FIRST]
+    read += _label(session, groups[FIRST:])
+    answers = [
+        (by_id[one.id], one.labeler_label, {name: given.get(name, 0.0) for name in session.labels})
+        for one in read
+        if one.labeler_label and (given := one.labeler_probabilities)
+    ]
+    return answers, affordable if too_few else None
+
+
+def _label(session: Session, groups: Sequence[Sequence[Sample]]) -> list[Sample]:
+    """Have rows labelled, as many calls open as may be, while the budget pays for it."""
 
     def ask(group: Sequence[Sample]) -> list[Sample]:
         if not session.pays_for("labeler", label_call(group, 0, CALIBRATE), MOST_OF_BUDGET):
@@ -141,9 +168,21 @@ def _ask(session: Session, gold: Sequence[Example]) -> list[Answer]:
 
     width = session.teachers["labeler"].settings.max_concurrency or 1
     with ContextThreadPoolExecutor(width) as threads:
-        read = [one for part in threads.map(ask, label_groups(session, rows)) for one in part]
-    return [
-        (by_id[one.id], one.labeler_label, {name: given.get(name, 0.0) for name in session.labels})
-        for one in read
-        if one.labeler_label and (given := one.labeler_probabilities)
-    ]
+        return [one for part in threads.map(ask, groups) for one in part]
+
+
+def _affordable(session: Session, groups: Sequence[Sequence[Sample]]) -> int | None:
+    """Return for how many rows the budget pays, by the price of the first calls; None: for all.
+
+    A call is made while anything is left. The same comes out after a killed try.
+    """
+    first = groups[:FIRST]
+    paid = [session.ledger.budget_spent(label_call(one, 0, CALIBRATE).purpose) for one in first]
+    spent, own = session.ledger.budget_spent(), session.ledger.budget_spent(f"{CALIBRATE}:")
+    calls = len(groups)
+    for name, limit in session.config.budget.limits.items():
+        price = sum(one.get(name, 0) for one in paid) / len(first)
+        if price:
+            room = MOST_OF_BUDGET * limit - (spent[name] - own[name])
+            calls = min(calls, math.ceil(max(0.0, room) / price))
+    return sum(map(len, groups[:calls])) if calls < len(groups) else None

@@ -137,9 +137,11 @@ class Session:
             to_read: for so many texts that somebody has to read tokens are kept back.
             share: of the budget that may be used, in (0, 1].
         """
-        spent, pending = self.spent(), self.ledger.spent_by_open_calls()
         limits = self.config.budget.limits
-        reading = self._price_of_reading() if to_read and limits else {}
+        if not limits:
+            return ""
+        spent, pending = self.spent(), self.ledger.spent_by_open_calls()
+        reading = self._price_of_reading() if to_read else {}
         for name, limit in limits.items():
             kept_back = to_read * reading.get(name, 0.0)
             if spent[name] + pending.get(name, 0) + kept_back >= share * limit:

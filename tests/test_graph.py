@@ -415,6 +415,12 @@ def test_tokens_are_kept_back_to_read_what_is_written(
     assert session.budget_reached() == ""
 
 
+def test_without_a_budget_nothing_is_counted_before_a_call(toy_task: Path) -> None:
+    session: Any = Session.__new__(Session)  # without a ledger
+    session.config = load_config(toy_task)
+    assert session.budget_reached(to_read=9) == ""
+
+
 def test_labeler_and_neighbours_outvote_the_intention_and_the_critic_reads_the_text(
     toy_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

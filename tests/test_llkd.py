@@ -22,6 +22,7 @@ from evokd.config import MemorySection, load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ReplyError
 from evokd.graph import reading
+from evokd.graph.calibrating import FIRST
 from evokd.graph.llkd import aims_of, balanced_shares
 from evokd.graph.pooling import (
     asked_numbers,
@@ -278,6 +279,16 @@ def test_doctor_says_what_becomes_of_the_pool(pool_task: Path) -> None:
     assert any(line.startswith("pool: 13 rows read") and "broken 1" in line for line in told)
 
 
+def test_a_run_killed_while_its_pool_was_filled_starts_anew(pool_task: Path) -> None:
+    folder = pool_task.parent / "runs" / "r"
+    folder.mkdir(parents=True)
+    old = Pool(folder / "pool.sqlite")
+    old.fill([PoolRow("1", "of another pool")], lambda row: "")
+    old.close()
+    report = run(pool_task, "strategy.rounds=1").report
+    assert report["pool"]["kept"] == 40
+
+
 def test_an_unknown_selection_is_refused_with_the_nearest(pool_task: Path) -> None:
     with pytest.raises(ConfigError, match="uncertainty"):
         run(pool_task, "strategy.selection=uncertain")
@@ -445,12 +456,27 @@ def test_the_labelers_confidence_is_calibrated_on_gold_rows_it_does_not_see(
 
 def test_calibration_takes_a_tenth_of_the_budget_at_most(pool_task: Path) -> None:
     give_gold(pool_task)
-    limit = "budget.output_tokens=1000"
+    limit = "budget.output_tokens=5500"  # ten a label
     report = run(pool_task, "data.validation=validation.jsonl", limit).report
     found = report["reliability"]
+    assert 50 < found["rows"] < found["gold"]
+    assert found["spent"]["output_tokens"] <= 560
+    assert found["affordable"] is None
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_where_a_tenth_of_the_budget_buys_too_few_answers_calibration_ends_at_once(
+    pool_task: Path, together: int
+) -> None:
+    give_gold(pool_task)
+    changes = ["budget.output_tokens=1500", f"strategy.texts_per_label={together}"]
+    report = run(pool_task, "data.validation=validation.jsonl", *changes).report
+    found = report["reliability"]
     assert found["temperature"] == 1.0
-    assert found["spent"]["output_tokens"] <= 150
-    assert "answered within the budget" in report["calibration"]
+    assert found["rows"] == FIRST * together
+    assert found["spent"]["output_tokens"] < 150
+    told = f"after {found['rows']} no more were asked, for a tenth of the budget pays for about"
+    assert told in report["calibration"]
     assert report["samples"]["accepted"] > 10
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import resource
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -252,6 +254,40 @@ def test_an_empty_ledger_has_spent_nothing(ledger: Ledger) -> None:
     assert ledger.usage_by_role() == {}
 
 
+def test_sums_follow_the_calls_and_are_those_of_the_file(ledger: Ledger, tmp_path: Path) -> None:
+    rng = random.Random(1)
+    waiting: list[int] = []
+    for number in range(60):
+        ledger.budget_spent()  # from here on nothing is scanned
+        role = rng.choice(["labeler", "critic"])
+        waiting.append(start_call(ledger, role, purpose=str(number % 9)))
+        if rng.random() < 0.7:
+            call = waiting.pop(rng.randrange(len(waiting)))
+            told: dict[str, Any] = {"input_tokens": rng.randrange(99), "output_tokens": 7}
+            ledger.close_call(call, outcome=rng.choice(["ok", "time-out"]), **told, usd=0.25)
+            if rng.random() < 0.2:
+                ledger.mark_outcome(call, "unusable reply")
+    other = Ledger(tmp_path / "calls.sqlite")
+    assert ledger.budget_spent() == other.budget_spent()
+    assert ledger.spent_by_open_calls() == pytest.approx(other.spent_by_open_calls())
+    assert ledger.mark_lost() == len(waiting)
+    assert ledger.spent_by_open_calls() == {"output_tokens": 0, "total_tokens": 0}
+    other.close()
+
+
+def test_what_was_spent_is_not_scanned_for_at_every_call(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = []
+    spent = Ledger._spent
+    monkeypatch.setattr(Ledger, "_spent", lambda self, *of: (scans.append(of), spent(self, *of))[1])
+    for _ in range(5):
+        write_call(ledger, input_tokens=10, output_tokens=4)
+        ledger.budget_spent()
+    assert ledger.budget_spent()["total_tokens"] == 70
+    assert len(scans) == 1
+
+
 def test_tokens_are_counted_by_round(ledger: Ledger) -> None:
     write_call(ledger, round=1, output_tokens=3)
     write_call(ledger, round=2, output_tokens=4)
@@ -464,6 +500,33 @@ def test_files_that_were_there_before_are_never_removed(run: RunDirectory) -> No
         pass
     run.remove_if_unstarted()
     assert own.exists()
+
+
+def test_a_folder_of_a_process_killed_at_set_up_is_begun_anew(run: RunDirectory) -> None:
+    left = ("pool.sqlite", "calls.sqlite", "calls.sqlite-wal", "prepared.json", "server-a.log")
+    for name in (*left, "memory/chroma.sqlite3", "memory/.lock", ".config.yaml.7.tmp"):
+        write_text(run.path / name, "half")
+    with pytest.raises(ResumeError, match="killed before it started; .* --run-id one`"):
+        find_run("one", run.path.parent)
+    run.lock()
+    assert not run.holds_other_files
+    run.clear_killed_start()
+    run.unlock()
+    assert {one.name for one in run.path.iterdir()} <= {".lock", "memory"}
+    write_text(run.config, "task: {}")
+    assert not run.is_killed_start
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "memory/thesis.txt", "student/x", "pool.sqlite.1"])
+def test_a_folder_with_files_of_others_is_no_killed_start(run: RunDirectory, name: str) -> None:
+    for one in (name, "pool.sqlite"):
+        write_text(run.path / one, "years of work")
+    run.lock()
+    assert run.holds_other_files
+    run.clear_killed_start()
+    run.unlock()
+    assert (run.path / name).exists()
+    assert (run.path / "pool.sqlite").exists()
 
 
 def test_a_run_is_found_by_id_and_by_path(run: RunDirectory) -> None:

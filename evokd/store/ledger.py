@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ CREATE TABLE IF NOT EXISTS calls (
     estimated INTEGER NOT NULL DEFAULT 0,
     usd REAL, outcome TEXT NOT NULL
 );
+CREATE INDEX IF NOT EXISTS calls_by_purpose ON calls (purpose, round, role);
 CREATE TABLE IF NOT EXISTS phases (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, round INTEGER NOT NULL,
     started REAL NOT NULL, ended REAL NOT NULL
@@ -54,6 +58,27 @@ class RoleUsage:
     failed: int
 
 
+@dataclass
+class _Sums:
+    """Sums that follow the calls: a budget is looked at before every call, and scans none."""
+
+    spent: list[float] = field(default_factory=lambda: [0, 0, 0])
+    """Input tokens, output tokens and dollars, every call once."""
+    answered: dict[str, list[int]] = field(default_factory=dict)
+    """Role → usable replies, their input and output tokens."""
+    open: Counter[str] = field(default_factory=Counter)
+    """Role → calls in flight."""
+
+    def count(self, role: str, outcome: str, tokens: tuple[int, int], times: int) -> None:
+        """Take in, or out again, a call in the state it is in."""
+        if outcome == IN_FLIGHT:
+            self.open[role] += times
+        elif outcome == OK:
+            sums = self.answered.setdefault(role, [0, 0, 0])
+            for place, value in enumerate((1, *tokens)):
+                sums[place] += times * value
+
+
 class Ledger:
     """One row a call; rows are opened before the request and closed after it."""
 
@@ -62,6 +87,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._db = connect(path)
         self._window: int | None = None
+        self._sums: _Sums | None = None  # None: to be read from the file
         with storage_errors(path), self._lock, self._db:
             self._db.executescript(_SCHEMA)
 
@@ -75,6 +101,8 @@ class Ledger:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (role, round, purpose, model, key, attempt, time.time(), IN_FLIGHT),
             )
+            if self._sums:
+                self._sums.open[role] += 1
         return int(cursor.lastrowid or 0)
 
     def close_call(
@@ -89,7 +117,7 @@ class Ledger:
         estimated: bool = False,
     ) -> None:
         """Write how a call ended."""
-        with storage_errors(self.path), self._lock, self._db:
+        with storage_errors(self.path), self._lock, self._db, self._followed(call):
             self._db.execute(
                 "UPDATE calls SET outcome = ?, seconds = ? - started, input_tokens = ?,"
                 " output_tokens = ?, usd = ?, cached = ?, estimated = ? WHERE id = ?",
@@ -107,7 +135,7 @@ class Ledger:
 
     def mark_outcome(self, call: int, outcome: str) -> None:
         """Change the outcome of a closed call, for a reply that turned out unusable."""
-        with storage_errors(self.path), self._lock, self._db:
+        with storage_errors(self.path), self._lock, self._db, self._followed(call):
             self._db.execute("UPDATE calls SET outcome = ? WHERE id = ?", (outcome, call))
 
     def mark_lost(self) -> int:
@@ -116,6 +144,7 @@ class Ledger:
             cursor = self._db.execute(
                 "UPDATE calls SET outcome = ? WHERE outcome = ?", (LOST, IN_FLIGHT)
             )
+            self._sums = None
         return cursor.rowcount
 
     def add_phase(self, name: str, round: int, start: float, end: float) -> None:
@@ -196,12 +225,11 @@ class Ledger:
             purpose: what the purposes of the calls begin with.
             role: None: all.
         """
-        ((tokens_in, tokens_out, usd),) = self._rows(
-            "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0),"
-            f" COALESCE(SUM(usd), 0) FROM {_ASKED_ONCE}"
-            " WHERE substr(purpose, 1, length(?)) = ? AND role = COALESCE(?, role)",
-            (purpose, purpose, role),
-        )
+        with storage_errors(self.path), self._lock:
+            if purpose or role:
+                tokens_in, tokens_out, usd = self._spent(purpose, role)
+            else:
+                tokens_in, tokens_out, usd = self._summed().spent
         return {
             "output_tokens": tokens_out,
             "total_tokens": tokens_in + tokens_out,
@@ -219,12 +247,16 @@ class Ledger:
 
     def spent_by_open_calls(self) -> dict[str, float]:
         """Return what the calls in flight will cost, each as much as its role's mean so far."""
-        ((tokens_in, tokens_out),) = self._rows(
-            "SELECT COALESCE(SUM(mean_in), 0), COALESCE(SUM(mean_out), 0) FROM calls JOIN"
-            " (SELECT role, AVG(input_tokens) AS mean_in, AVG(output_tokens) AS mean_out"
-            f" FROM calls WHERE outcome = '{OK}' GROUP BY role) USING (role)"
-            f" WHERE outcome = '{IN_FLIGHT}'"
-        )
+        with storage_errors(self.path), self._lock:
+            sums = self._summed()
+            means = {
+                role: (calls * tokens_in / number, calls * tokens_out / number)
+                for role, calls in sums.open.items()
+                for number, tokens_in, tokens_out in [sums.answered.get(role, [0, 0, 0])]
+                if number
+            }
+        tokens_in = sum(one for one, _ in means.values())
+        tokens_out = sum(one for _, one in means.values())
         return {"output_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
 
     def spent_by_role(self) -> dict[str, tuple[int, int, int]]:
@@ -278,6 +310,59 @@ class Ledger:
         """Close the file."""
         with self._lock:
             self._db.close()
+
+    def _summed(self) -> _Sums:
+        """Return the sums; of a file that was not summed up yet, all its calls'."""
+        if self._sums is None:
+            sums = _Sums(spent=list(self._spent()))
+            rows = self._db.execute(
+                "SELECT role, outcome, COUNT(*), SUM(input_tokens), SUM(output_tokens)"
+                " FROM calls GROUP BY role, outcome"
+            )
+            for role, outcome, number, tokens_in, tokens_out in rows:
+                if outcome == IN_FLIGHT:
+                    sums.open[role] = number
+                elif outcome == OK:
+                    sums.answered[role] = [number, tokens_in, tokens_out]
+            self._sums = sums
+        return self._sums
+
+    def _spent(self, purpose: str = "", role: str | None = None) -> tuple[int, int, float]:
+        row: tuple[int, int, float] = self._db.execute(
+            "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0),"
+            f" COALESCE(SUM(usd), 0) FROM {_ASKED_ONCE}"
+            " WHERE substr(purpose, 1, length(?)) = ? AND role = COALESCE(?, role)",
+            (purpose, purpose, role),
+        ).fetchone()
+        return row
+
+    @contextmanager
+    def _followed(self, call: int) -> Iterator[None]:
+        """Have the sums follow what is written about a call."""
+        if self._sums is None:
+            yield
+            return
+        before, spent = self._state_of(call)
+        yield
+        after, spent_now = self._state_of(call)
+        self._sums.count(*before, times=-1)
+        self._sums.count(*after, times=1)
+        for place, (was, now) in enumerate(zip(spent, spent_now, strict=True)):
+            self._sums.spent[place] += now - was
+
+    def _state_of(self, call: int) -> tuple[tuple[str, str, tuple[int, int]], tuple[float, ...]]:
+        """Return a call's role, outcome and tokens, and what all calls like it count."""
+        role, outcome, tokens_in, tokens_out, *like = self._db.execute(
+            "SELECT role, outcome, input_tokens, output_tokens, role, round, purpose, key, attempt"
+            " FROM calls WHERE id = ?",
+            (call,),
+        ).fetchone()
+        spent: tuple[float, ...] = self._db.execute(
+            "SELECT MAX(input_tokens), MAX(output_tokens), COALESCE(MAX(usd), 0) FROM calls"
+            " WHERE role = ? AND round = ? AND purpose = ? AND key = ? AND attempt = ?",
+            like,
+        ).fetchone()
+        return (role, outcome, (tokens_in, tokens_out)), spent
 
     def _insert_phase(self, name: str, round: int, start: float, end: float) -> int:
         cursor = self._db.execute(

@@ -7,6 +7,7 @@ a killed run never leaves half a line.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,11 @@ from evokd.records import Record, RoundRecord, Sample, Word
 from evokd.store.files import storage_errors, write_lines, write_text
 
 LOCK = ".lock"
+SET_UP = re.compile(  # what is written before a run has started
+    r"(?:pool|calls)\.sqlite(?:-wal|-shm|-journal)?|prepared\.json|server-.+\.log"
+    r"|\.(?:prepared\.json|config\.yaml)\.\d+\.tmp"
+)
+EMPTY_MEMORY = re.compile(r"\.lock|chroma\.sqlite3(?:-wal|-shm|-journal)?")
 R = TypeVar("R", bound=Record)
 
 
@@ -56,10 +62,40 @@ class RunDirectory:
         return self.config.exists()
 
     @property
+    def is_killed_start(self) -> bool:
+        """Whether a process died here before its run started: only what it sets up is there."""
+        return (
+            self.path.is_dir()
+            and bool(self._entries)
+            and not (self.exists or self.holds_other_files)
+        )
+
+    @property
     def holds_other_files(self) -> bool:
-        """Whether the locked folder was there before and holds something that is no run."""
-        others = (one for one in self.path.iterdir() if one.name != LOCK)
-        return not self.exists and any(others)
+        """Whether the folder was there before and holds something that is no run."""
+        return not self.exists and not all(map(self._is_set_up, self._entries))
+
+    def clear_killed_start(self) -> None:
+        """Delete the files that a process set up and did not come to use.
+
+        Raises:
+            StorageError: one cannot be deleted.
+        """
+        with storage_errors(self.path):
+            for one in self._entries if self.is_killed_start else []:
+                if one.is_file():
+                    one.unlink()
+
+    @property
+    def _entries(self) -> list[Path]:
+        return [one for one in self.path.iterdir() if one.name != LOCK]
+
+    def _is_set_up(self, entry: Path) -> bool:
+        if entry.is_symlink():
+            return False
+        if entry == self.memory and entry.is_dir():
+            return all(EMPTY_MEMORY.fullmatch(one.name) for one in entry.iterdir())
+        return entry.is_file() and bool(SET_UP.fullmatch(entry.name))
 
     def lock(self) -> None:
         """Become the only writer.
@@ -180,6 +216,11 @@ def find_run(run: str, runs_dir: Path) -> RunDirectory:
     for path in (runs_dir / run, Path(run)):
         if (path / "config.yaml").exists():
             return RunDirectory(path.resolve())
+    if any(RunDirectory(path).is_killed_start for path in (runs_dir / run, Path(run))):
+        raise ResumeError(
+            f"the run {run!r} was killed before it started; "
+            f"`evokd run TASK --run-id {Path(run).name}` starts it"
+        )
     known = sorted(p.parent.name for p in runs_dir.glob("*/config.yaml"))
     raise ResumeError(
         f"no run {run!r} here or under {runs_dir}; known runs: {', '.join(known) or 'none'}"
