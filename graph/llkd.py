@@ -127,9 +127,11 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         asked = asked_numbers(session.run.read_samples())
         held_out = draw_by_chance(session, round, asked, _at_least_one(share, total))
         aims = _new_aims(session, round)
-        # Of each weakness a text that looks like it, and one that may be taken for another.
+        # Of each weakness a text that looks like it, and one that may be taken for another; at
+        # least half of a small round is learnt.
         tests = Counter(label for aim in aims for label in aim.weakness.labels)
-        held_out += draw_by_label(session, round, {*asked, *held_out}, tests)
+        drawn = draw_by_label(session, round, {*asked, *held_out}, tests)
+        held_out += drawn[: max(0, total // 2 - len(held_out))]
         learned = Counter(one.label for one in session.accepted() if one.split == "train")
         shares = balanced_shares(max(0, total - len(held_out)), session.labels, learned)
         selection = "random" if in_steps else None

@@ -24,6 +24,7 @@ from evokd.errors import ConfigError, DataError, ReplyError
 from evokd.graph import reading
 from evokd.graph.calibrating import FIRST
 from evokd.graph.llkd import aims_of, balanced_shares
+from evokd.graph.planning import Aim
 from evokd.graph.pooling import (
     asked_numbers,
     choose_texts,
@@ -541,6 +542,21 @@ def test_every_weakness_has_held_out_texts_and_stands_once(
         assert all(rows[name].split == "probe" for name in one["probes"])
         assert all(rows[name].label == one["labels"][0] for name in one["probes"])
     assert any(one["probes"] for one in found)
+
+
+def test_of_a_small_round_half_at_least_is_learnt_however_many_weaknesses_are_new(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def confused(session: Any, round: int) -> list[Aim]:
+        pairs = [("fruit", "metal"), ("metal", "fruit")]
+        wrong = [failure(*pair, number) for pair in pairs for number in (1, 2)]
+        return aims_of(wrong, round, 3)
+
+    monkeypatch.setattr("evokd.graph.llkd._new_aims", confused)
+    result = run(pool_task, "strategy.samples_per_round=4", "strategy.critic=false")
+    for round in (1, 2):
+        splits = [one.split for one in samples(result) if one.round == round]
+        assert splits == ["probe"] * 2 + ["train"] * 2
 
 
 def test_what_the_student_confuses_is_remembered_and_steers_the_next_round(

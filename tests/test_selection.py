@@ -94,6 +94,21 @@ def test_accept_reject_ends_where_nothing_is_uncertain(pool: Pool) -> None:
     assert len(SELECTIONS["m-raru"](wanted(pool, a=4))) == 4
 
 
+def test_accept_reject_does_not_go_through_a_large_pool_that_the_student_is_sure_of(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evokd.tools.selection.SAMPLED", 3)
+    monkeypatch.setattr("evokd.tools.selection.DRAWS", 4)
+    pool.write_scores(
+        [[Scored(id=n, label="a", uncertainty=1e-9 * n) for n in range(1, TEXTS + 1)]]
+    )
+    read: list[int] = []
+    scores = Pool.scores
+    monkeypatch.setattr(Pool, "scores", lambda self, ids: read.extend(ids) or scores(self, ids))
+    assert SELECTIONS["m-raru"](wanted(pool, a=3)) == [60, 59, 58]
+    assert len(read) == 12
+
+
 def test_llkd_gives_every_predicted_label_its_share(pool: Pool) -> None:
     chosen = SELECTIONS["llkd"](wanted(pool, a=10, b=10))
     labels = [one.label for one in pool.scores(chosen)]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CANDIDATES = 8  # of a label, for each text that is wanted of it
 SAMPLED = 2000  # where distance alone decides, of so many by chance
+DRAWS = 10  # of so many each that may be accepted by chance
 CHANCE = 0.1  # share of `llkd`'s texts that is drawn by chance
 NEAR = 0.3  # share of them that is near failures, where there are any
 
@@ -77,12 +78,18 @@ def select_uncertain(wanted: Wanted) -> list[int]:
 
 
 def select_accept_reject(wanted: Wanted) -> list[int]:
-    """Return texts by chance, each accepted with its uncertainty as the probability."""
+    """Return texts by chance, each accepted with its uncertainty as the probability.
+
+    A student that is sure accepts next to none: after some thousand the rest is what it is least
+    sure of.
+    """
     taken: list[int] = []
     seen = set(wanted.asked)
+    draws = 0
     while len(taken) < wanted.count:
-        drawn = wanted.pool.draw(SAMPLED, seen, wanted.rng)
-        if not drawn:  # all were seen: the rest by uncertainty
+        drawn = wanted.pool.draw(SAMPLED, seen, wanted.rng) if draws < DRAWS else []
+        draws += 1
+        if not drawn:
             missing = wanted.count - len(taken)
             rest = wanted.pool.most_uncertain(missing, {*wanted.asked, *taken})
             return [*taken, *(one.id for one in rest)]
