@@ -226,10 +226,9 @@ class Ledger:
             role: None: all.
         """
         with storage_errors(self.path), self._lock:
-            if purpose or role:
-                tokens_in, tokens_out, usd = self._spent(purpose, role)
-            else:
-                tokens_in, tokens_out, usd = self._summed().spent
+            own = bool(purpose or role)
+            sums: Sequence[float] = self._spent(purpose, role) if own else self._summed().spent
+            tokens_in, tokens_out, usd = sums
         return {
             "output_tokens": tokens_out,
             "total_tokens": tokens_in + tokens_out,
