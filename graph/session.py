@@ -32,7 +32,15 @@ from evokd.store.ledger import Ledger, union_of
 from evokd.store.pool import Pool
 from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks import TaskData, TaskKind, content_key, kind_of, load_task_data, normalize
+from evokd.tasks import (
+    TaskData,
+    TaskKind,
+    content_key,
+    kind_of,
+    load_task_data,
+    normalize,
+    word_set,
+)
 from evokd.tasks.choices import are_needed, choices_key
 from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.pool import PoolRow, read_pool
@@ -471,7 +479,8 @@ def _fill(
     """Take in the texts of `data.pool` that may be asked about; the others are counted.
 
     A gold text is known by `content_key` and its choices: a copy in brackets or with a smiley is
-    one, too.
+    one, too. A question that says with the same words and numbers what a test question says, in
+    another order, gives it away as well.
     """
     sums = config.task.kind == "reasoning"
 
@@ -479,6 +488,7 @@ def _fill(
         return content_key(text, sums=sums), choices_key(choices)
 
     known = {key(row.text, row.choices): split for split, rows in data.gold.items() for row in rows}
+    nearly = {(word_set(row.text), choices_key(row.choices)) for row in data.test if sums}
     needs_choices = are_needed(config.task.answers, data.seed)
     form = answers_of(config, data)
 
@@ -492,7 +502,10 @@ def _fill(
             return "answer_outside_choices" if choices else "answer_unreadable"
         if not can_read(Question(row.text, tuple(choices))):
             return "too_long"
-        return known.get(key(row.text, choices), "")
+        if split := known.get(key(row.text, choices)):
+            return split
+        is_nearly = bool(nearly) and (word_set(row.text), choices_key(choices)) in nearly
+        return "nearly_test" if is_nearly else ""
 
     counts = pool.fill(read_pool(data.pool, kind_of(config).pool_columns), drop)
     emit({"kind": "note", "text": f"pool: {counts.in_words}"})

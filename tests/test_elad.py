@@ -867,6 +867,17 @@ def test_questions_longer_than_the_student_reads_are_found_before_the_start(sums
         run(sums)
 
 
+def test_a_question_with_the_words_of_a_test_question_is_dropped(sums: Path) -> None:
+    test = {"question": "Tom has 3 pens and Ann 12. How many in all?", "answer": "15"}
+    write_rows(sums.parent / "test.jsonl", [test])
+    pool = [
+        {"question": "Ann has 3 pens and Tom 12; how many in all?"},
+        {"question": "Ann has 3 pens and Tom 11; how many in all?"},
+    ]
+    counts = filled(sums, pool)
+    assert (counts.kept, counts.dropped) == (1, {"nearly_test": 1})
+
+
 def test_other_choices_make_another_question(sums: Path) -> None:
     asked = {"question": "Which is 3 plus 4?"}
     gold = [asked | {"answer": "7", "choices": ["7", one]} for one in ("8", "9")]

@@ -6,7 +6,7 @@ from evokd.tasks.kind import Mistake, Row, TaskKind
 from evokd.tasks.ner import NamedEntities
 from evokd.tasks.reasoning import Reasoning
 from evokd.tasks.rows import TaskData, read_task_data
-from evokd.tasks.texts import content_key, copy_key, is_unicode, normalize
+from evokd.tasks.texts import content_key, copy_key, is_unicode, normalize, word_set
 
 __all__ = [
     "KINDS",
@@ -20,6 +20,7 @@ __all__ = [
     "kind_of",
     "load_task_data",
     "normalize",
+    "word_set",
 ]
 
 KINDS: dict[str, TaskKind] = {

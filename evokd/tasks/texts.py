@@ -51,6 +51,11 @@ def _tells(character: str) -> bool:
     return is_mark and not "\ufe00" <= character <= "\ufe0f"  # how an emoji is drawn
 
 
+def word_set(text: str) -> frozenset[str]:
+    """Return the words and numbers of a text, without case and order."""
+    return frozenset(re.findall(r"\w+", normalize(text)))
+
+
 def is_unicode(text: str) -> bool:
     """Whether a text can be written as UTF-8; JSON may smuggle in half a surrogate pair."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
