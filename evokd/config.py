@@ -273,7 +273,11 @@ class StrategySection(Settings):
         "labels, for a tenth of the budget at most; 0: none",
     )
     labeler_min_confidence: float = Field(
-        0.8, ge=0, le=1, description="τ; half of it where labeler and intention agree"
+        0.8,
+        ge=0,
+        le=1,
+        description="τ; half of it where labeler and intention agree; a row of a pool that reaches "
+        "it is learnt",
     )
     calibrate: bool = Field(
         True,

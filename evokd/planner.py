@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, repeat
 
 from evokd.agents.answers import CHARS_PER_TOKEN
 from evokd.agents.attributes import STYLES, TOPICS
@@ -42,7 +43,8 @@ from evokd.tasks import TaskData, kind_of, load_task_data
 from evokd.tasks.pool import PoolRow, read_pool
 from evokd.tools.calibration import FEWEST_GOLD
 
-TOKENS_PER_TEXT = 15
+TOKENS_PER_TEXT = 15  # of one that is written
+SAMPLED = 1000  # texts of a pool, whose mean length counts
 TOKENS_PER_LIST = 8  # its name in the reply
 TOKENS_PER_WEAKNESS = 70
 TOKENS_PER_ATTRIBUTE = 6
@@ -136,14 +138,40 @@ def _samples(config: Config, data: TaskData) -> int:
 
 
 def _batches(config: Config, data: TaskData) -> list[int]:
-    """Return how many samples each round has."""
+    """Return how many samples each round has; where none is written, no more than the pool has."""
     strategy = config.strategy
     if selects_in_steps(config):  # the whole pool is labelled
-        texts = sum(isinstance(row, PoolRow) for row in read_pool(data.pool))
-        whole, rest = divmod(texts, LABELLED_TOGETHER)
-        return [LABELLED_TOGETHER] * whole + [rest] * bool(rest)
+        return _up_to(len(_pool_tokens(config, data)), repeat(LABELLED_TOGETHER))
     first = [strategy.init_samples] if first_round(config) == 0 else []
-    return [*first, *[strategy.samples_per_round] * strategy.rounds]
+    batches = [*first, *[strategy.samples_per_round] * strategy.rounds]
+    if not config.uses_pool or strategy_of(config).writes:
+        return batches
+    return _up_to(len(_pool_tokens(config, data, sum(batches))), batches)
+
+
+def _up_to(texts: int, batches: Iterable[int]) -> list[int]:
+    """Return the batches that so many texts fill, the last one perhaps in part."""
+    filled: list[int] = []
+    for size in batches:
+        if texts <= 0:
+            break
+        filled.append(min(size, texts))
+        texts -= size
+    return filled
+
+
+def _pool_tokens(config: Config, data: TaskData, most: int | None = None) -> list[int]:
+    """Return the tokens of each text of the pool, at most so many of its first ones."""
+    rows = read_pool(data.pool, kind_of(config).pool_columns)
+    texts = (row.text for row in rows if isinstance(row, PoolRow))
+    kept = (_tokens(text) for text in texts if len(text) <= config.data.pool_max_chars)
+    return list(islice(kept, most))
+
+
+def _tokens_per_text(config: Config, data: TaskData) -> int:
+    """Return the tokens of a text that the labeler reads: of the pool's first ones the mean."""
+    tokens = _pool_tokens(config, data, SAMPLED) if config.uses_pool else []
+    return round(sum(tokens) / len(tokens)) if tokens else TOKENS_PER_TEXT
 
 
 def _planned_calls(config: Config, data: TaskData) -> list[list[PlannedCall]]:
@@ -253,7 +281,8 @@ def _labeler(config: Config, data: TaskData, card: int, batches: list[int]) -> _
         if together == 1:
             local = (role_settings(config.agents, "labeler").model or "").startswith("local:")
             one = _bare_label(data.labels) if local else TOKENS_PER_LABEL
-        return _Calls(calls, card + 20 + TOKENS_PER_TEXT * together, one * together)
+        read = _tokens_per_text(config, data) * together
+        return _Calls(calls, card + 20 + read, one * together)
     shown = sum(_tokens(row.text) + 2 * TURN + TOKENS_PER_ENTITIES for row in shown_gold(data.seed))
     return _Calls(sum(batches), card + 60 + shown, TOKENS_PER_ENTITIES)
 

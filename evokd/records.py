@@ -91,6 +91,13 @@ class Revision(Record):
     )
 
 
+class Chosen(Record):
+    """Why a text of a pool was asked about."""
+
+    by: str = Field(description="what decided: chance, held out, uncertainty, distance, …")
+    score: float | None = Field(None, description="by that measure; None: chance has none")
+
+
 class Sample(Record):
     """One row made by a run, with its whole provenance; one line of `samples.jsonl`."""
 
@@ -119,6 +126,7 @@ class Sample(Record):
         default_factory=list,
         description="what in a text of a pool orders its labeler about; it was not shown these",
     )
+    chosen: Chosen | None = Field(None, description="of a text of a pool: why it was asked about")
     labeler_label: str | None = Field(None, description="after calibration, like its confidence")
     labeler_confidence: float | None = None
     labeler_probabilities: dict[str, float] | None = Field(

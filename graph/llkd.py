@@ -36,6 +36,7 @@ from evokd.graph.pooling import (
     last_failures,
     pool_drafts,
     score_all,
+    score_some,
     settle_pool,
     texts_left,
     with_weakness,
@@ -130,6 +131,8 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         # Of each weakness a text that looks like it, and one that may be taken for another; at
         # least half of a small round is learnt.
         tests = Counter(label for aim in aims for label in aim.weakness.labels)
+        if tests and not in_steps and strategy.selection not in LOOKS_AT_STUDENT:
+            score_some(session, round, {*asked, *held_out})
         drawn = draw_by_label(session, round, {*asked, *held_out}, tests)
         held_out += drawn[: max(0, total // 2 - len(held_out))]
         learned = Counter(one.label for one in session.accepted() if one.split == "train")

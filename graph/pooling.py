@@ -22,7 +22,7 @@ from evokd.graph.failures import (
 from evokd.graph.quotas import still_wanted
 from evokd.graph.session import Session
 from evokd.graph.strategies import selects_in_steps
-from evokd.records import POOL, Failure, Sample, Weakness
+from evokd.records import POOL, Chosen, Failure, Sample, Weakness
 from evokd.store.pool import Pool, Scored
 from evokd.tools.calibration import with_temperature
 from evokd.tools.selection import (
@@ -39,6 +39,7 @@ from evokd.tools.thresholds import MovingThreshold, normalized_entropy
 
 SCORED_TOGETHER = 2048
 NEVER = 2.0  # a confidence nobody has
+BY_CHANCE, HELD_OUT = Chosen(by="chance"), Chosen(by="held out")
 
 
 def pool_of(session: Session) -> Pool:
@@ -52,6 +53,18 @@ def score_all(session: Session, round: int) -> None:
     student = _last_student(session, round)
     batches = pool_of(session).batches(SCORED_TOGETHER)
     pool_of(session).write_scores(score(student, batch) for batch in batches)
+
+
+def score_some(session: Session, round: int, taken: AbstractSet[int]) -> None:
+    """Ask the last student about some texts by chance, where the selection needs no scores.
+
+    Args:
+        taken: numbers that are not to be had any more.
+    """
+    pool = pool_of(session)
+    drawn = pool.draw(SCORED_TOGETHER, taken, random_of(session, round, "scored"))
+    batch = list(zip(drawn, pool.texts(drawn), strict=True))
+    pool.write_scores([score(_last_student(session, round), batch)] if batch else [])
 
 
 def score(student: Student, batch: Sequence[tuple[int, str]]) -> list[Scored]:
@@ -71,8 +84,8 @@ def choose_texts(
     by_label: Mapping[str, int],
     held_out: Sequence[int],
     selection: str | None = None,
-) -> list[int]:
-    """Return the numbers of the texts that the teacher is asked about next.
+) -> dict[int, Chosen]:
+    """Return the numbers of the texts that the teacher is asked about next, and why these.
 
     Args:
         asked: numbers that the teacher has read.
@@ -97,7 +110,7 @@ def choose_texts(
         rng=random_of(session, round),
         near=near,
     )
-    return SELECTIONS[name](wanted)
+    return {one: wanted.why.get(one, BY_CHANCE) for one in SELECTIONS[name](wanted)}
 
 
 def draw_by_chance(session: Session, round: int, asked: AbstractSet[int], number: int) -> list[int]:
@@ -137,9 +150,13 @@ def draw_by_label(
 
 
 def pool_drafts(
-    session: Session, round: int, held_out: Sequence[int], chosen: Sequence[int]
+    session: Session, round: int, held_out: Sequence[int], chosen: Mapping[int, Chosen]
 ) -> list[Sample]:
-    """Return texts of the pool as samples, with what the last student says of them."""
+    """Return texts of the pool as samples, with what the last student says of them.
+
+    Args:
+        chosen: number → why it was chosen.
+    """
     numbers = [*held_out, *chosen]
     texts = pool_of(session).texts(numbers)
     said = _last_student(session, round).predict(texts)
@@ -152,6 +169,7 @@ def pool_drafts(
             role=POOL,
             intended_label=prediction.label,
             split="probe" if place < len(held_out) else "train",
+            chosen=HELD_OUT if place < len(held_out) else chosen[number],
             prediction=prediction,
         )
         for place, (number, text, prediction) in enumerate(zip(numbers, texts, said, strict=True))
@@ -197,9 +215,11 @@ def settle_pool(session: Session, round: int, drafts: Sequence[Sample]) -> list[
     strategy = session.config.strategy
     in_steps = selects_in_steps(session.config)
     chooses = not in_steps and strategy.selection in LOOKS_AT_TEACHER
-    before = [one for one in session.run.read_samples() if one.round < round]
-    read = [one for one in (*before, *drafts) if one.role == POOL]
-    threshold = confidence_threshold(session.labels, read) if chooses else None
+    threshold = None
+    if chooses:
+        before = [one for one in session.run.read_samples() if one.round < round]
+        read = [one for one in (*before, *drafts) if one.role == POOL]
+        threshold = confidence_threshold(session.labels, read)
     sure = NEVER if in_steps else strategy.labeler_min_confidence
     return [
         settle_row(one, threshold, sure)

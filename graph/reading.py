@@ -19,7 +19,7 @@ from evokd.errors import ReplyError
 from evokd.graph.learning import BASELINE, last_round, predict, student_of
 from evokd.graph.planning import parts_of
 from evokd.graph.pooling import settle_pool
-from evokd.graph.session import RunContext, Session, session_of
+from evokd.graph.session import RunContext, Session, session_of, size_of
 from evokd.graph.state import ReadTask, RunState, branch_of, by_id, read_drafts
 from evokd.graph.strategies import first_round
 from evokd.records import POOL, Example, Sample
@@ -246,11 +246,11 @@ def label_groups(session: Session, samples: Sequence[Sample]) -> list[list[Sampl
     groups: list[list[Sample]] = []
     used = 0
     for one in samples:
-        if not groups or len(groups[-1]) == most or used + len(one.text) > room:
+        if not groups or len(groups[-1]) == most or used + size_of(one.text) > room:
             groups.append([])
             used = 0
         groups[-1].append(one)
-        used += len(one.text)
+        used += size_of(one.text)
     return groups
 
 

@@ -50,7 +50,7 @@ from evokd.tools.pack_list import PACKS, find_pack
 from evokd.tools.packs import fetch_pack, gguf_path, installed
 from evokd.tools.reasoner import question_check
 from evokd.tools.server import LocalServer
-from evokd.tools.student import pieces_per_word, resolve_student
+from evokd.tools.student import pieces_per_word, resolve_student, unknown_share
 from evokd.tools.students import AnyStudent, check_student
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ PROMPTS = {"classification": WRITING, "ner": WRITING, "reasoning": ("card", "rev
 INSTRUCTION_WORDS = 5  # of the prompt in a row are no chance
 FOREIGN_SAMPLE, FOREIGN_CHARS = 300, 500  # texts of a pool, characters of each
 FOREIGN = 1.6  # times the seeds' word pieces a word
+UNKNOWN = 0.2  # of the word pieces, more than of the seeds'
+LABEL_TOKENS = 100  # the order of a call about one text, and its reply
 CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
 TOKENS_PER_VERDICT = 3  # a word
 CALIBRATE, WORDS = "calibrate", "words"  # purposes, phases and roles of what is asked only once
@@ -388,20 +390,20 @@ def open_session(
         check_student(config.task.kind, student_source, config.student.max_length)
         can_read = _question_check(config, student_source)
         _check_lengths(data, can_read)
+        prompts = load_prompts(config)
+        card = task_card(config, prompts["card"], data.seed)
         pool, warnings = None, list(data.warnings)
         if config.uses_pool:
             pool = Pool(run.pool)
             stack.callback(pool.close)
             with _timed(setup, "pool"):
-                _fill(pool, config, data, can_read, emit)
+                _fill(pool, config, data, can_read, emit, longest=longest_text(config, card))
                 # A causal model's pieces tell its own languages, not the task's.
                 exact = config.task.kind != "reasoning"
                 foreign = _foreign(pool, data, student_source) if exact else []
             for warning in foreign:
                 emit({"kind": "warning", "text": warning})
             warnings += foreign
-        prompts = load_prompts(config)
-        card = task_card(config, prompts["card"], data.seed)
         with _timed(setup, "local server"):
             local = {
                 name: _start_server(name, card, config, run, stack, emit)
@@ -475,12 +477,17 @@ def _fill(
     data: TaskData,
     can_read: Callable[[Question], bool],
     emit: Emit,
+    *,
+    longest: float = math.inf,
 ) -> None:
     """Take in the texts of `data.pool` that may be asked about; the others are counted.
 
     A gold text is known by `content_key` and its choices: a copy in brackets or with a smiley is
     one, too. A question that says with the same words and numbers what a test question says, in
     another order, gives it away as well.
+
+    Args:
+        longest: what the labeler can read, in bytes.
     """
     sums = config.task.kind == "reasoning"
 
@@ -495,6 +502,8 @@ def _fill(
     def drop(row: PoolRow) -> str:
         if len(row.text) > config.data.pool_max_chars:
             return "too_long"
+        if size_of(row.text) > longest:
+            return "too_long_for_labeler"
         choices = row.columns.get("choices", [])
         if needs_choices and not choices:
             return "choices_missing"
@@ -513,16 +522,42 @@ def _fill(
         raise DataError(f"data.pool: {counts.in_words}; there is nothing to ask about")
 
 
+def size_of(text: str) -> int:
+    """Return a text's length as room is counted, in bytes.
+
+    A token is three letters of English, and one character of many other scripts.
+    """
+    return len(text.encode())
+
+
+def longest_text(config: Config, card: str) -> float:
+    """Return how many bytes a text may have that a local labeler is asked about alone."""
+    local = (role_settings(config.agents, "labeler").model or "").startswith("local:")
+    if not local or "labeler" not in used_roles(config):
+        return math.inf
+    room = (config.local.slot_context - LABEL_TOKENS) * CHARS_PER_TOKEN - size_of(card)
+    return room if room > 0 else math.inf  # then the card is too long, whatever the text
+
+
 def _foreign(pool: Pool, data: TaskData, student: str) -> list[str]:
-    """Return a warning where the student's tokenizer cuts the pool's words finer than the seeds."""
+    """Return a warning where the student's tokenizer knows the pool's words less than the seeds'.
+
+    It cuts them finer, or, in a script that it does not know, makes one unknown piece of each.
+    """
     numbers = pool.draw(FOREIGN_SAMPLE, (), random.Random(0))  # noqa: S311
-    ours = pieces_per_word(student, [row.text for row in data.seed])
-    theirs = pieces_per_word(student, [text[:FOREIGN_CHARS] for text in pool.texts(numbers)])
-    if theirs < FOREIGN * ours:
+    seeds = [row.text for row in data.seed]
+    texts = [text[:FOREIGN_CHARS] for text in pool.texts(numbers)]
+    ours, theirs = pieces_per_word(student, seeds), pieces_per_word(student, texts)
+    unknown = unknown_share(student, texts)
+    if theirs >= FOREIGN * ours:
+        told = f"a word has {theirs:.1f} word pieces, one of the seeds {ours:.1f}"
+    elif unknown >= UNKNOWN + unknown_share(student, seeds):
+        told = f"the student does not know {unknown:.0%} of its word pieces"
+    else:
         return []
     return [
-        f"data.pool: a word has {theirs:.1f} word pieces, one of the seeds {ours:.1f}: its texts "
-        "may be in another language, or of another kind, than the task's"
+        f"data.pool: {told}: its texts may be in another language, or of another kind, than the "
+        "task's"
     ]
 
 

@@ -82,6 +82,17 @@ def test_uncertainty_takes_the_least_sure(pool: Pool) -> None:
     assert SELECTIONS["uncertainty"](wanted(pool, [2], a=2, b=1)) == [1, 3, 4]
 
 
+def test_what_a_text_was_chosen_by_is_told_with_its_score(pool: Pool) -> None:
+    told = replace(wanted(pool, known=["0"], a=10, b=10), near=[Near("50", ("b",))])
+    chosen = SELECTIONS["llkd"](told)
+    by = [told.why[one].by if one in told.why else "chance" for one in chosen]
+    assert by == ["chance"] * 2 + ["near a failure"] * 6 + ["uncertainty x distance"] * 12
+    told = wanted(pool, known=["0"], a=1)
+    (farthest,) = SELECTIONS["k-centre"](told)
+    assert (farthest, told.why[60].by) == (60, "distance")
+    assert told.why[60].score == pytest.approx(1 - math.cos(math.radians(59)))
+
+
 def test_accept_reject_prefers_the_uncertain_but_takes_others_too(pool: Pool) -> None:
     chosen = SELECTIONS["m-raru"](wanted(pool, a=20))
     assert sum(chosen) / len(chosen) < 28  # by chance 30.5
@@ -127,17 +138,21 @@ def test_llkd_spreads_what_it_takes(pool: Pool) -> None:
     assert max(chosen) - min(chosen) > 20  # of the 32 candidates, 0 to 31 degrees
 
 
+def places(found: Sequence[tuple[int, float]]) -> list[int]:
+    return [place for place, _ in found]
+
+
 def test_k_centre_takes_the_farthest_one_after_the_other() -> None:
     points = on_circle(["0", "10", "90", "170", "180"])
-    assert k_centre(points, on_circle(["0"]), 2) == [4, 2]
-    assert k_centre(points, on_circle([]), 3) == [0, 4, 2]
-    assert k_centre(points, on_circle(["0"]), 9) == [4, 2, 1, 3, 0]
+    assert places(k_centre(points, on_circle(["0"]), 2)) == [4, 2]
+    assert places(k_centre(points, on_circle([]), 3)) == [0, 4, 2]
+    assert places(k_centre(points, on_circle(["0"]), 9)) == [4, 2, 1, 3, 0]
 
 
 def test_k_centre_weighs_distances() -> None:
     points = on_circle(["90", "180"])
-    assert k_centre(points, on_circle(["0"]), 1, [1.0, 0.4]) == [0]
-    assert k_centre(points, on_circle(["0"]), 1, [1.0, 0.6]) == [1]
+    assert places(k_centre(points, on_circle(["0"]), 1, [1.0, 0.4])) == [0]
+    assert places(k_centre(points, on_circle(["0"]), 1, [1.0, 0.6])) == [1]
 
 
 def test_llkd_asks_about_texts_near_failures_of_the_labels_it_confused(pool: Pool) -> None:

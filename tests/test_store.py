@@ -529,6 +529,23 @@ def test_a_folder_with_files_of_others_is_no_killed_start(run: RunDirectory, nam
     assert (run.path / "pool.sqlite").exists()
 
 
+def test_samples_are_parsed_once_until_somebody_writes_them(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.write_samples(1, [sample("a")])
+    other = RunDirectory(run.path)
+    assert [one.id for one in other.read_samples()] == ["a"]
+    parse, parsed = RunDirectory._read_lines, list[Path]()
+    monkeypatch.setattr(
+        RunDirectory, "_read_lines", lambda *told: (parsed.append(told[1]), parse(*told))[1]
+    )
+    other.read_samples().clear()
+    assert [one.id for one in other.read_samples()] == ["a"]
+    assert not parsed
+    run.write_samples(2, [sample("b", 2)])
+    assert [one.id for one in other.read_samples()] == ["a", "b"]
+
+
 def test_a_run_is_found_by_id_and_by_path(run: RunDirectory) -> None:
     write_text(run.config, "task: {}")
     assert find_run("one", run.path.parent).path == run.path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import resource
@@ -27,6 +28,7 @@ from evokd.tools.training import (
     Schedule,
     TrainingResult,
     TrainingRow,
+    _read_texts,
     balanced_batches,
     check_length,
     check_pretrained,
@@ -442,3 +444,29 @@ def test_the_confidence_of_a_row_is_written_and_read(tmp_path: Path) -> None:
     rows = [TrainingRow("a", "x", confidence=0.5), TrainingRow("b", "y")]
     write_training_rows(rows, tmp_path / "rows.jsonl")
     assert read_training_rows(tmp_path / "rows.jsonl") == rows
+
+
+def test_the_loss_of_a_step_is_the_weighted_sum_over_the_number_of_rows_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    gold = TrainingRow(text="g", label="a")
+    sure, unsure = (TrainingRow(text="t", label="a", confidence=one) for one in (0.9, 0.5))
+    said = torch.tensor([[0.25, 0.75], [0.5, 0.5], [0.5, 0.5]]).log()
+    monkeypatch.setattr("evokd.tools.training.logits_of", lambda model, inputs, settings: said)
+    tokenizer: Any = lambda texts, **_: {"input_ids": [[1] for _ in texts]}  # noqa: E731
+    tokenizer.pad = lambda inputs, **_: inputs
+    lesson = _read_texts(
+        object(),
+        tokenizer,
+        [gold, sure, unsure],
+        ["a", "b"],
+        StudentSection(label_smoothing=0.0),
+        RowChoice(selection="llkd", weighting="product"),
+        0,
+    )
+    # confidence: the threshold is 0.7, the third row is out; uncertainty: both have 1
+    # gold: 1 · ln 4; the second: 0.9 · 1 · ln 2; two rows are kept
+    assert float(lesson.loss_of([0, 1, 2])) == pytest.approx(2.9 * math.log(2) / 2)
+    assert lesson.kept == {1}

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from evokd.records import Chosen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +53,7 @@ class Wanted:
         known: the texts of seeds and of what was asked, for those that look at them.
         rng: all randomness.
         near: failures whose like shall be asked about, for those that look at them.
+        why: number → what it was chosen by; the strategy writes it, chance it may leave out.
     """
 
     pool: Pool
@@ -60,11 +63,18 @@ class Wanted:
     known: Sequence[str]
     rng: random.Random
     near: Sequence[Near] = ()
+    why: dict[int, Chosen] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         """How many texts there should be."""
         return sum(self.by_label.values())
+
+    def explain(self, by: str, scores: Iterable[tuple[int, float]]) -> list[int]:
+        """Write down why numbers were chosen, given with their scores, and return them."""
+        told = dict(scores)
+        self.why.update({one: Chosen(by=by, score=score) for one, score in told.items()})
+        return list(told)
 
 
 def select_random(wanted: Wanted) -> list[int]:
@@ -74,7 +84,7 @@ def select_random(wanted: Wanted) -> list[int]:
 
 def select_uncertain(wanted: Wanted) -> list[int]:
     """Return what the student is least sure of."""
-    return [one.id for one in wanted.pool.most_uncertain(wanted.count, wanted.asked)]
+    return _most_uncertain(wanted, wanted.count, wanted.asked)
 
 
 def select_accept_reject(wanted: Wanted) -> list[int]:
@@ -91,12 +101,11 @@ def select_accept_reject(wanted: Wanted) -> list[int]:
         draws += 1
         if not drawn:
             missing = wanted.count - len(taken)
-            rest = wanted.pool.most_uncertain(missing, {*wanted.asked, *taken})
-            return [*taken, *(one.id for one in rest)]
+            return taken + _most_uncertain(wanted, missing, {*wanted.asked, *taken})
         seen.update(drawn)
         for one in wanted.pool.scores(drawn):
             if len(taken) < wanted.count and wanted.rng.random() < one.uncertainty:
-                taken.append(one.id)
+                taken += wanted.explain("accepted", [(one.id, one.uncertainty)])
     return taken
 
 
@@ -104,7 +113,8 @@ def select_k_centre(wanted: Wanted) -> list[int]:
     """Return texts that are each the farthest from all there are, among some drawn by chance."""
     drawn = wanted.pool.draw(max(SAMPLED, wanted.count), wanted.asked, wanted.rng)
     vectors = wanted.embed(wanted.pool.texts(drawn))
-    return [drawn[place] for place in k_centre(vectors, wanted.embed(wanted.known), wanted.count)]
+    found = k_centre(vectors, wanted.embed(wanted.known), wanted.count)
+    return wanted.explain("distance", [(drawn[place], score) for place, score in found])
 
 
 def select_llkd(wanted: Wanted) -> list[int]:
@@ -136,9 +146,10 @@ def select_llkd(wanted: Wanted) -> list[int]:
         weights = np.asarray([one.uncertainty for one in candidates])
         if near_failures:
             weights = weights * np.maximum(0.0, vectors @ wrong.T).max(axis=1)
-        places = k_centre(vectors, known, missing, weights)
-        taken.extend(candidates[place].id for place in places)
-        known = np.concatenate([known, vectors[places]])
+        found = k_centre(vectors, known, missing, weights)
+        by = "near a failure" if near_failures else "uncertainty x distance"
+        taken.extend(wanted.explain(by, [(candidates[place].id, score) for place, score in found]))
+        known = np.concatenate([known, vectors[[place for place, _ in found]]])
 
     confused = sorted({label for one in wanted.near for label in one.labels})
     near = NEAR if confused else 0.0
@@ -155,8 +166,10 @@ def k_centre(
     centres: NDArray[np.float32],
     count: int,
     weights: Sequence[float] | NDArray[np.float64] | None = None,
-) -> list[int]:
+) -> list[tuple[int, float]]:
     """Return the places of rows that are, one after the other, the farthest from all centres.
+
+    With each stands its distance when it was taken.
 
     Greedy k-centre (Sener & Savarese, 2018, algorithm 1), with the cosine distance, here times
     each row's weight; what was taken is a centre, too. Of equal ones the first is taken.
@@ -173,15 +186,20 @@ def k_centre(
     nearest = np.full(len(vectors), -1.0)
     if len(centres):
         nearest = (vectors @ centres.T).max(axis=1)
-    taken: list[int] = []
+    taken: list[tuple[int, float]] = []
     open_ = np.ones(len(vectors), dtype=bool)
     for _ in range(count):
         score = np.where(open_, (1 - nearest) * weight, -np.inf)
         place = int(score.argmax())
-        taken.append(place)
+        taken.append((place, float(score[place])))
         open_[place] = False
         nearest = np.maximum(nearest, vectors @ vectors[place])
     return taken
+
+
+def _most_uncertain(wanted: Wanted, count: int, without: Iterable[int]) -> list[int]:
+    rows = wanted.pool.most_uncertain(count, without)
+    return wanted.explain("uncertainty", [(one.id, one.uncertainty) for one in rows])
 
 
 SELECTIONS: dict[str, Callable[[Wanted], list[int]]] = {

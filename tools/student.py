@@ -165,3 +165,12 @@ def pieces_per_word(model_folder: str, texts: Sequence[str]) -> float:
         return 0.0
     pieces = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     return sum(map(len, pieces)) / words
+
+
+def unknown_share(model_folder: str, texts: Sequence[str]) -> float:
+    """Return which share of texts' word pieces a model's tokenizer has no piece for, in [0, 1]."""
+    _, transformers = load_libraries()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
+    read = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+    pieces = [piece for one in read for piece in one]
+    return pieces.count(tokenizer.unk_token_id) / len(pieces) if pieces else 0.0

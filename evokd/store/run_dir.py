@@ -50,6 +50,7 @@ class RunDirectory:
         self.prepared = path / "prepared.json"
         self._lock: FileLock | None = None
         self._created = False
+        self._read: tuple[tuple[int, ...], list[Sample]] | None = None
 
     @property
     def run_id(self) -> str:
@@ -145,8 +146,11 @@ class RunDirectory:
         return self.rounds_students / ("baseline" if round < 0 else f"round-{round:03d}")
 
     def read_samples(self) -> list[Sample]:
-        """Return all samples, in the order they were written."""
-        return self._read_lines(self.samples_file, Sample)
+        """Return all samples, in the order they were written; parsed once while the file stays."""
+        stamp = self._stamp_of(self.samples_file)
+        if self._read is None or self._read[0] != stamp:
+            self._read = stamp, self._read_lines(self.samples_file, Sample)
+        return list(self._read[1])
 
     def write_samples(self, round: int, samples: Iterable[Sample]) -> None:
         """Replace the samples of `round`; those of other rounds stay (idempotent)."""
@@ -196,6 +200,13 @@ class RunDirectory:
     def drop_round_students(self) -> None:
         """Delete the students of the single rounds, once the best one stands in `student/`."""
         shutil.rmtree(self.rounds_students, ignore_errors=True)
+
+    def _stamp_of(self, path: Path) -> tuple[int, ...]:
+        """Return what changes when a file is written; () where there is none."""
+        if not path.exists():
+            return ()
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _read_lines(self, path: Path, record: type[R]) -> list[R]:
         if not path.exists():
