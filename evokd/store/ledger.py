@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,9 +226,8 @@ class Ledger:
             role: None: all.
         """
         with storage_errors(self.path), self._lock:
-            own = bool(purpose or role)
-            sums: Sequence[float] = self._spent(purpose, role) if own else self._summed().spent
-            tokens_in, tokens_out, usd = sums
+            counted = self._spent(purpose, role) if purpose or role else self._summed().spent
+        tokens_in, tokens_out, usd = counted
         return {
             "output_tokens": tokens_out,
             "total_tokens": tokens_in + tokens_out,
@@ -326,8 +325,8 @@ class Ledger:
             self._sums = sums
         return self._sums
 
-    def _spent(self, purpose: str = "", role: str | None = None) -> tuple[int, int, float]:
-        row: tuple[int, int, float] = self._db.execute(
+    def _spent(self, purpose: str = "", role: str | None = None) -> tuple[float, ...]:
+        row: tuple[float, ...] = self._db.execute(
             "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0),"
             f" COALESCE(SUM(usd), 0) FROM {_ASKED_ONCE}"
             " WHERE substr(purpose, 1, length(?)) = ? AND role = COALESCE(?, role)",
