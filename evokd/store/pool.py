@@ -19,9 +19,8 @@ from pydantic import Field
 from evokd.records import Record
 from evokd.store.files import storage_errors
 from evokd.store.replies import connect
-from evokd.tasks.choices import choices_key
+from evokd.tasks.choices import question_key
 from evokd.tasks.pool import BrokenRow, PoolRow
-from evokd.tasks.texts import normalize
 
 BATCH = 1000
 NAMED = 5  # broken rows that are named
@@ -235,7 +234,7 @@ class Pool:
 
 
 def _digest(row: PoolRow) -> bytes:
-    told = "\n".join([normalize(row.text), *choices_key(row.columns.get("choices", ()))])
+    told = question_key(row.text, row.columns.get("choices", ()))
     return hashlib.blake2b(told.encode(), digest_size=16).digest()
 
 
