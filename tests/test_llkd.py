@@ -713,6 +713,7 @@ def test_where_the_last_batch_holds_no_mistake_what_is_open_in_memory_steers() -
     session: Any = SimpleNamespace(
         memory=ours,
         labels=tuple(WORDS),
+        targets=dict.fromkeys(WORDS, ""),
         run=SimpleNamespace(run_id="r"),
         config=SimpleNamespace(memory=MemorySection(related=4)),
         accepted=lambda: [],
