@@ -18,7 +18,6 @@ from evokd.tasks import is_unicode
 from evokd.tasks.ner import NOTHING
 
 AVOID_CHARS = 70
-NO_ENTITY = "{}_none"  # the blocks for texts that name none
 
 
 @dataclass(frozen=True)
@@ -137,12 +136,13 @@ def written_order(
     # Where each order names its part of the meaning, the whole of it stands on the card already.
     in_parts = all(order.aspect for order in task.orders if not order.example)
     meaning = "" if in_parts or not labels[task.label] else f": {labels[task.label]}"
-    named = {} if _names_nothing(prompt, task) else {"label": task.label, "meaning": meaning}
+    main = _block(prompt, task, "main")
+    about = {"label": task.label, "meaning": meaning} if main == "main" else {}
     rules = _block(prompt, task, "rules_texts" if texts else "rules")
     return prompt.fill(
-        _block(prompt, task, "main"),
+        main,
         rules=prompt.fill(rules, texts=texts) if texts else prompt.fill(rules),
-        **named,
+        **about,
         length=task.length,
         orders="\n".join(_order(prompt, task, *named) for named in task.named_orders()),
         focus=focus,
@@ -161,21 +161,19 @@ def _order(prompt: Prompt, task: Assignment, name: str, order: Order) -> str:
     said = {"name": name, "write": prompt.fill(block, count=order.count), "about": about}
     if order.example:
         return prompt.fill(_block(prompt, task, "like"), **said, example=order.example)
-    nothing = _names_nothing(prompt, task)
+    written = _block(prompt, task, order.difficulty)
+    nothing = written != order.difficulty
     if order.difficulty == "hard":
         said["rival"] = task.rival or ("an entity" if nothing else "another label")
     if order.difficulty != "plain" and not nothing:
         said["label"] = task.label
-    block = (
-        order.difficulty if order.difficulty == "plain" else _block(prompt, task, order.difficulty)
-    )
-    return prompt.fill(block, **said)
-
-
-def _names_nothing(prompt: Prompt, task: Assignment) -> bool:
-    """Whether the texts are to name no entity; elsewhere a label may be called so."""
-    return task.label == NOTHING and prompt.has(NO_ENTITY.format("main"))
+    return prompt.fill(written, **said)
 
 
 def _block(prompt: Prompt, task: Assignment, name: str) -> str:
-    return NO_ENTITY.format(name) if _names_nothing(prompt, task) else name
+    """Return a block's name, of texts that are to name no entity their own block's if there is one.
+
+    Elsewhere a label may be called "none".
+    """
+    own = f"{name}_none"
+    return own if task.label == NOTHING and prompt.has(own) else name

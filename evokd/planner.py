@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, repeat
 
@@ -29,7 +29,7 @@ from evokd.graph.planning import (
     with_examples,
     with_topics,
 )
-from evokd.graph.session import TOKENS_PER_VERDICT, load_prompts, task_card
+from evokd.graph.session import TOKENS_PER_VERDICT, is_local, load_prompts, task_card
 from evokd.graph.strategies import (
     LABELLED_TOGETHER,
     first_round,
@@ -141,12 +141,13 @@ def _batches(config: Config, data: TaskData) -> list[int]:
     """Return how many samples each round has; where none is written, no more than the pool has."""
     strategy = config.strategy
     if selects_in_steps(config):  # the whole pool is labelled
-        return _up_to(len(_pool_tokens(config, data)), repeat(LABELLED_TOGETHER))
+        return _up_to(sum(1 for _ in _pool_texts(config, data)), repeat(LABELLED_TOGETHER))
     first = [strategy.init_samples] if first_round(config) == 0 else []
     batches = [*first, *[strategy.samples_per_round] * strategy.rounds]
     if not config.uses_pool or strategy_of(config).writes:
         return batches
-    return _up_to(len(_pool_tokens(config, data, sum(batches))), batches)
+    texts = islice(_pool_texts(config, data), sum(batches))
+    return _up_to(sum(1 for _ in texts), batches)
 
 
 def _up_to(texts: int, batches: Iterable[int]) -> list[int]:
@@ -160,17 +161,17 @@ def _up_to(texts: int, batches: Iterable[int]) -> list[int]:
     return filled
 
 
-def _pool_tokens(config: Config, data: TaskData, most: int | None = None) -> list[int]:
-    """Return the tokens of each text of the pool, at most so many of its first ones."""
+def _pool_texts(config: Config, data: TaskData) -> Iterator[str]:
+    """Yield the texts of the pool that are short enough to be asked about."""
     rows = read_pool(data.pool, kind_of(config).pool_columns)
     texts = (row.text for row in rows if isinstance(row, PoolRow))
-    kept = (_tokens(text) for text in texts if len(text) <= config.data.pool_max_chars)
-    return list(islice(kept, most))
+    return (text for text in texts if len(text) <= config.data.pool_max_chars)
 
 
 def _tokens_per_text(config: Config, data: TaskData) -> int:
     """Return the tokens of a text that the labeler reads: of the pool's first ones the mean."""
-    tokens = _pool_tokens(config, data, SAMPLED) if config.uses_pool else []
+    texts = islice(_pool_texts(config, data), SAMPLED) if config.uses_pool else ()
+    tokens = [_tokens(text) for text in texts]
     return round(sum(tokens) / len(tokens)) if tokens else TOKENS_PER_TEXT
 
 
@@ -279,8 +280,7 @@ def _labeler(config: Config, data: TaskData, card: int, batches: list[int]) -> _
         together = min(together, max(batches, default=1))
         one = TOKENS_PER_LABEL + TOKENS_PER_LIST
         if together == 1:
-            local = (role_settings(config.agents, "labeler").model or "").startswith("local:")
-            one = _bare_label(data.labels) if local else TOKENS_PER_LABEL
+            one = _bare_label(data.labels) if is_local(config, "labeler") else TOKENS_PER_LABEL
         read = _tokens_per_text(config, data) * together
         return _Calls(calls, card + 20 + read, one * together)
     shown = sum(_tokens(row.text) + 2 * TURN + TOKENS_PER_ENTITIES for row in shown_gold(data.seed))

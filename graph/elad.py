@@ -449,11 +449,8 @@ def _is_spent(session: Session, sample: Sample) -> bool:
     """
     if not session.config.strategy.critic:
         return bool(session.budget_reached())
-    begun = {
-        one["purpose"].split(":")[1]
-        for one in session.ledger.calls_with_replies()
-        if one["round"] == sample.round and one["purpose"].startswith(f"{REVISE}:")
-    }
+    purposes = session.ledger.purposes(sample.round, f"{REVISE}:")
+    begun = {one.split(":")[1] for one in purposes}
     return bool(session.budget_reached(to_read=len(begun | {sample.id})))
 
 

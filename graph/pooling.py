@@ -258,8 +258,11 @@ def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -
     if sample.split == "probe":
         return sample.model_copy(update={"label": sample.labeler_label, "checked": False})
     confidence = sample.labeler_confidence or 0.0
-    unsure = confidence < sure
-    if threshold and unsure and not threshold.is_reached(confidence, sample.labeler_label):
+    if (
+        threshold
+        and confidence < sure
+        and not threshold.is_reached(confidence, sample.labeler_label)
+    ):
         return sample.rejected("label_unsure")
     said = sample.prediction
     contested = (

@@ -50,7 +50,7 @@ from evokd.tools.pack_list import PACKS, find_pack
 from evokd.tools.packs import fetch_pack, gguf_path, installed
 from evokd.tools.reasoner import question_check
 from evokd.tools.server import LocalServer
-from evokd.tools.student import pieces_per_word, resolve_student, unknown_share
+from evokd.tools.student import resolve_student, word_pieces
 from evokd.tools.students import AnyStudent, check_student
 
 if TYPE_CHECKING:
@@ -532,8 +532,7 @@ def size_of(text: str) -> int:
 
 def longest_text(config: Config, card: str) -> float:
     """Return how many bytes a text may have that a local labeler is asked about alone."""
-    local = (role_settings(config.agents, "labeler").model or "").startswith("local:")
-    if not local or "labeler" not in used_roles(config):
+    if not is_local(config, "labeler") or "labeler" not in used_roles(config):
         return math.inf
     room = (config.local.slot_context - LABEL_TOKENS) * CHARS_PER_TOKEN - size_of(card)
     return room if room > 0 else math.inf  # then the card is too long, whatever the text
@@ -545,13 +544,12 @@ def _foreign(pool: Pool, data: TaskData, student: str) -> list[str]:
     It cuts them finer, or, in a script that it does not know, makes one unknown piece of each.
     """
     numbers = pool.draw(FOREIGN_SAMPLE, (), random.Random(0))  # noqa: S311
-    seeds = [row.text for row in data.seed]
+    ours, unknown_here = word_pieces(student, [row.text for row in data.seed])
     texts = [text[:FOREIGN_CHARS] for text in pool.texts(numbers)]
-    ours, theirs = pieces_per_word(student, seeds), pieces_per_word(student, texts)
-    unknown = unknown_share(student, texts)
+    theirs, unknown = word_pieces(student, texts)
     if theirs >= FOREIGN * ours:
         told = f"a word has {theirs:.1f} word pieces, one of the seeds {ours:.1f}"
-    elif unknown >= UNKNOWN + unknown_share(student, seeds):
+    elif unknown >= UNKNOWN + unknown_here:
         told = f"the student does not know {unknown:.0%} of its word pieces"
     else:
         return []
@@ -586,6 +584,11 @@ def load_prompts(config: Config) -> dict[str, Prompt]:
     if kind != "reasoning":
         read_bad_examples(prompts["critic"])
     return prompts
+
+
+def is_local(config: Config, role: str) -> bool:
+    """Whether a role's model is served by us."""
+    return (role_settings(config.agents, role).model or "").startswith("local:")
 
 
 def local_packs(config: Config) -> list[str]:

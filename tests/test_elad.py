@@ -149,7 +149,7 @@ def session(task: Path, teacher: Any, *overrides: str) -> Any:
         card="card",
         answers="number",
         teachers={"reviser": teacher},
-        ledger=SimpleNamespace(calls_with_replies=lambda: []),
+        ledger=SimpleNamespace(purposes=lambda round, beginning: set()),
         budget_reached=lambda **_: "",
     )
 
@@ -586,10 +586,12 @@ def test_verdicts_are_kept_back_for_what_the_round_has_revised_so_far(sums: Path
     kept_back: list[int] = []
     asking.budget_reached = lambda *, to_read=0: str(kept_back.append(to_read) or "")
     calls = [(1, "a:step 0"), (1, "a:correct"), (1, "b:whole"), (2, "c:whole"), (1, "")]
-    told = [
-        {"round": round, "purpose": f"revise:{one}" if one else "probe"} for round, one in calls
-    ]
-    asking.ledger.calls_with_replies = lambda: told
+    asking.ledger = Ledger(sums.parent / "calls.sqlite")
+    for round, one in calls:
+        purpose = f"revise:{one}" if one else "probe"
+        asking.ledger.open_call(
+            role="reviser", round=round, purpose=purpose, model="m", key=one, attempt=0
+        )
     for one in ("a", "new"):
         assert not _is_spent(asking, revised(id=one))
     asking.config.strategy.critic = False

@@ -758,10 +758,10 @@ def test_an_order_in_a_text_is_not_shown_to_the_labeler_and_stands_in_the_report
 def test_a_pool_of_one_label_or_of_another_language_is_warned_of(
     pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def pieces(model: str, texts: list[str]) -> float:
-        return 1.0 if len(texts) == 3 else 2.0  # the seeds are three
+    def pieces(model: str, texts: list[str]) -> tuple[float, float]:
+        return (1.0 if len(texts) == 3 else 2.0), 0.0  # the seeds are three
 
-    monkeypatch.setattr("evokd.graph.session.pieces_per_word", pieces)
+    monkeypatch.setattr("evokd.graph.session.word_pieces", pieces)
     monkeypatch.setattr("evokd.report.LOPSIDED", 0.2)
     warnings = run(pool_task).report["warnings"]
     assert [one for one in warnings if "word has 2.0 word pieces, one of the seeds 1.0" in one]

@@ -410,33 +410,23 @@ def test_the_analyst_has_words_for_every_mistake_of_a_kind(kind: TaskKind) -> No
     assert listener.user.count('"in Oslo": "Oslo" (0.80)') == len(kind.errors)
 
 
-def test_a_boundary_is_no_confusion_of_two_labels() -> None:
+@pytest.mark.parametrize(
+    ("error", "predicted"),
+    [(BOUNDARY, "person"), (MISSED, "none")],  # a missed one asks for no texts without entities
+)
+def test_where_no_two_labels_are_confused_one_is_concerned(error: str, predicted: str) -> None:
     listener = Listener({"c1": PLAN | {"name": "person"}})
     (planned,) = analyze(
         as_teacher(listener),
         load_prompt("analyst", "ner"),
         "card",
-        Findings(wrong=[Shown("Ann Lee", "person", "person", 0.8, BOUNDARY, "Ann Lee")], right=[]),
+        Findings(wrong=[Shown("Ann Lee", "person", predicted, 0.8, error, "Ann Lee")], right=[]),
         max_weaknesses=1,
         max_chars=9000,
         call=CALL,
     )
-    assert (planned.labels, planned.name) == (["person"], "person: wrong boundary")
-
-
-def test_what_is_missed_asks_for_no_texts_without_entities() -> None:
-    listener = Listener({"c1": PLAN | {"name": "person"}})
-    (planned,) = analyze(
-        as_teacher(listener),
-        load_prompt("analyst", "ner"),
-        "card",
-        Findings(wrong=[Shown("Ann ran", "person", "none", 0.8, MISSED, "Ann")], right=[]),
-        max_weaknesses=1,
-        max_chars=9000,
-        call=CALL,
-    )
-    assert (planned.labels, planned.name) == (["person"], "person: missed")
-    assert planned.error == MISSED
+    assert (planned.labels, planned.name) == (["person"], f"person: {error}")
+    assert planned.error == error
 
 
 def test_texts_without_entities_are_not_asked_to_name_any() -> None:

@@ -153,24 +153,19 @@ def resolve_student(model: str, pack_folders: dict[str, Path]) -> str:
     return model
 
 
-def pieces_per_word(model_folder: str, texts: Sequence[str]) -> float:
-    """Return how many word pieces a model's tokenizer makes of a word, on average.
+def word_pieces(model_folder: str, texts: Sequence[str]) -> tuple[float, float]:
+    """Return how well a model's tokenizer knows the words of texts.
 
-    Little more than one for the language it was made for, two or more for another one.
+    Returns:
+        How many pieces it makes of a word, on average: little more than one for the language it was
+        made for, two or more for another one. And the share of them that are unknown, in [0, 1].
     """
     _, transformers = load_libraries()
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
     words = sum(len(text.split()) for text in texts)
     if not words:
-        return 0.0
-    pieces = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    return sum(map(len, pieces)) / words
-
-
-def unknown_share(model_folder: str, texts: Sequence[str]) -> float:
-    """Return which share of texts' word pieces a model's tokenizer has no piece for, in [0, 1]."""
-    _, transformers = load_libraries()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
-    read = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+        return 0.0, 0.0
+    read = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     pieces = [piece for one in read for piece in one]
-    return pieces.count(tokenizer.unk_token_id) / len(pieces) if pieces else 0.0
+    unknown = pieces.count(tokenizer.unk_token_id) / len(pieces) if pieces else 0.0
+    return len(pieces) / words, unknown

@@ -243,6 +243,15 @@ class Ledger:
         )
         return bool(rows)
 
+    def purposes(self, round: int, beginning: str) -> set[str]:
+        """Return the purposes of a round's calls, answered or not, that begin so."""
+        rows = self._rows(
+            "SELECT DISTINCT purpose FROM calls"
+            " WHERE round = ? AND substr(purpose, 1, length(?)) = ?",
+            (round, beginning, beginning),
+        )
+        return {purpose for (purpose,) in rows}
+
     def spent_by_open_calls(self) -> dict[str, float]:
         """Return what the calls in flight will cost, each as much as its role's mean so far."""
         with storage_errors(self.path), self._lock:
