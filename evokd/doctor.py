@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evokd.config import Config
-from evokd.graph.session import check_models, open_session
+from evokd.graph.serving import check_models
+from evokd.graph.session import open_session
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import load_task_data
 

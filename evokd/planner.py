@@ -19,6 +19,7 @@ from evokd.agents.generator import Assignment, written_order
 from evokd.agents.labeler import shown_gold
 from evokd.agents.prompting import Prompt
 from evokd.config import Config, role_settings
+from evokd.graph.budget import TOKENS_PER_VERDICT
 from evokd.graph.calibrating import unseen_gold
 from evokd.graph.planning import (
     PlannedCall,
@@ -29,7 +30,8 @@ from evokd.graph.planning import (
     with_examples,
     with_topics,
 )
-from evokd.graph.session import TOKENS_PER_VERDICT, is_local, load_prompts, task_card
+from evokd.graph.prompts import load_prompts, task_card
+from evokd.graph.serving import is_local
 from evokd.graph.strategies import (
     LABELLED_TOGETHER,
     first_round,

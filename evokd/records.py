@@ -6,8 +6,8 @@ This module knows nothing of files, models or graphs. Everything here turns into
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,10 @@ Split = Literal["train", "probe", ""]
 POOL = "pool"  # the role of samples that nobody wrote
 Span = tuple[int, int]
 """First code point, one past the last."""
+Event = dict[str, Any]
+"""Something that happened in a run; `kind` says what."""
+Emit = Callable[[Event], None]
+"""Takes what happens, and shows it."""
 
 
 class Record(BaseModel):

@@ -14,7 +14,10 @@ from evokd import __version__
 from evokd.config import Config, apply_override, dump_config, parse_config
 from evokd.errors import ConfigError, ResumeError, StoppedError
 from evokd.graph.checkpoint import run_rounds
-from evokd.graph.session import Emit, Session, check_models, load_prompts, open_session
+from evokd.graph.prompts import load_prompts
+from evokd.graph.serving import check_models
+from evokd.graph.session import Session, open_session
+from evokd.records import Emit
 from evokd.report import build_report, score_students, write_report
 from evokd.store.files import write_text
 from evokd.store.run_dir import RunDirectory

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +17,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
+from evokd.records import Emit, Event
 from evokd.report_words import percent, reasons, stage_name, stages
-
-Event = dict[str, Any]
-Emit = Callable[[Event], None]
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from langgraph.runtime import Runtime
 
 from evokd.agents.card import examples_of
 from evokd.config import Config
+from evokd.graph.budget import CALIBRATE
 from evokd.graph.reading import label_call, label_group, label_groups
-from evokd.graph.session import CALIBRATE, RunContext, Session, session_of
+from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState
 from evokd.records import Example, Sample
 from evokd.tasks import TaskData
@@ -117,7 +118,7 @@ def _spent(session: Session, start: float) -> dict[str, float]:
     Args:
         start: when this try began, epoch seconds.
     """
-    earlier = session.spent_on(CALIBRATE)
+    earlier = session.budget.spent_on(CALIBRATE)
     return {**earlier, "minutes": earlier["minutes"] + (time.time() - start) / 60}
 
 
@@ -162,7 +163,7 @@ def _label(session: Session, groups: Sequence[Sequence[Sample]]) -> list[Sample]
     """Have rows labelled, as many calls open as may be, while the budget pays for it."""
 
     def ask(group: Sequence[Sample]) -> list[Sample]:
-        if not session.pays_for("labeler", label_call(group, 0, CALIBRATE), MOST_OF_BUDGET):
+        if not session.budget.pays_for("labeler", label_call(group, 0, CALIBRATE), MOST_OF_BUDGET):
             return []
         return label_group(session, group, 0, CALIBRATE)
 

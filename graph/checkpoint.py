@@ -63,7 +63,7 @@ def _lift_spent_budget(
     ended = bool(snapshot.created_at) and not snapshot.next
     values = snapshot.values
     stopped = values.get("stop", "").startswith("budget")
-    if ended and stopped and not session.budget_exhausted():
+    if ended and stopped and not session.budget.exhausted():
         further = {"stop": "", "round": values["round"] + 1}
         graph.update_state(config, further, as_node="decide")
 

@@ -29,8 +29,9 @@ from evokd.errors import ReplyError
 from evokd.graph import learning
 from evokd.graph.failures import RELATED_OF, failure_of, related_failures
 from evokd.graph.pooling import asked_numbers, draw_near, pool_of, random_of
+from evokd.graph.prompts import shown_seed
 from evokd.graph.reading import each_alone, send_in_batches
-from evokd.graph.session import RunContext, Session, new_builder, session_of, shown_seed
+from evokd.graph.session import RunContext, Session, new_builder, session_of
 from evokd.graph.state import (
     ReadTask,
     RunState,
@@ -179,7 +180,7 @@ def select(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     round, strategy = state["round"], session.config.strategy
     with session.phase("select", round):
         candidates = [Sample(**one) for one in state["candidates"]]
-        count = session.affordable(strategy.samples_per_round)
+        count = session.budget.affordable(strategy.samples_per_round)
         shaky = [Shakiness(one.uncertainty) for one in candidates]
         rng = random_of(session, round, "selection")
         places = choose_questions(shaky, count, strategy.selection, rng)
@@ -448,10 +449,10 @@ def _is_spent(session: Session, sample: Sample) -> bool:
     The sample counts, too, and so does what other branches have begun with.
     """
     if not session.config.strategy.critic:
-        return bool(session.budget_reached())
+        return bool(session.budget.reached())
     purposes = session.ledger.purposes(sample.round, f"{REVISE}:")
     begun = {one.split(":")[1] for one in purposes}
-    return bool(session.budget_reached(to_read=len(begun | {sample.id})))
+    return bool(session.budget.reached(to_read=len(begun | {sample.id})))
 
 
 def _revised(session: Session, sample: Sample) -> Sample:

@@ -60,7 +60,7 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["refill", "train"]:
     """Refill while a label lacks half of its share, the held-out rows half, or all a third."""
     session = session_of(state, runtime)
-    if state["refill"] >= session.config.strategy.max_refills or session.writing_ends():
+    if state["refill"] >= session.config.strategy.max_refills or session.budget.writing_ends():
         return "train"
     wanted, probes = quotas_of(session, state)
     lacking, lacking_probes = lacking_quotas(session, state)

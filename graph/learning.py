@@ -177,7 +177,7 @@ def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         without_gain = 0 if gained or round == 0 else state["without_gain"] + 1
         stop = f"all {strategy.rounds} rounds done" if round >= strategy.rounds else ""
         if not stop:
-            stop = session.budget_exhausted()
+            stop = session.budget.exhausted()
         if not stop and without_gain >= strategy.patience:
             stop = f"no gain in {without_gain} rounds"
         if not stop and strategy.stop_when_closed and round > 0 and _all_closed(session):

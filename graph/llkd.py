@@ -123,7 +123,7 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         in_steps = selects_in_steps(session.config)
         total = LABELLED_TOGETHER
         if not in_steps:
-            total = session.affordable(strategy.samples_per_round)
+            total = session.budget.affordable(strategy.samples_per_round)
         share = 0.0 if in_steps or session.data.validation else strategy.probe_share
         asked = asked_numbers(session.run.read_samples())
         held_out = draw_by_chance(session, round, asked, _at_least_one(share, total))
@@ -178,7 +178,7 @@ def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     if not selects_in_steps(session.config):
         return learning.train(state, runtime)
     left = texts_left(session, read_drafts(state))
-    stop = session.budget_reached() if left else ALL_ASKED
+    stop = session.budget.reached() if left else ALL_ASKED
     update = learning.train(state, runtime) if stop else {"trained": NOT_TRAINED}
     return update | {"stop": stop}
 

@@ -82,7 +82,7 @@ def plan_texts(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Share the batch out evenly over the labels, those without entities by their own share."""
     session = session_of(state, runtime)
     strategy = session.config.strategy
-    texts = session.affordable(strategy.samples_per_round)
+    texts = session.budget.affordable(strategy.samples_per_round)
     wanted = label_quotas(texts, dict.fromkeys(session.targets, 1.0), strategy.empty_share)
     calls = plan_round(state["round"], 0, strategy, wanted, {}, (), {}, plain=True)
     if state.get("attributes"):

@@ -16,10 +16,11 @@ from evokd.agents.critic import Critic, Verdict
 from evokd.agents.labeler import label_text, label_texts, name_entities
 from evokd.agents.teacher import Call, Choice
 from evokd.errors import ReplyError
+from evokd.graph.filling import size_of
 from evokd.graph.learning import BASELINE, last_round, predict, student_of
 from evokd.graph.planning import parts_of
 from evokd.graph.pooling import settle_pool
-from evokd.graph.session import RunContext, Session, session_of, size_of
+from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, branch_of, by_id, read_drafts
 from evokd.graph.strategies import first_round
 from evokd.records import POOL, Example, Sample
@@ -264,7 +265,7 @@ def label_group(
 ) -> list[Sample]:
     """Label the texts of one call; those its reply does not tell about, one by one."""
     call = label_call(group, round, purpose)
-    if len(group) == 1 or not session.pays_for("labeler", call):
+    if len(group) == 1 or not session.budget.pays_for("labeler", call):
         return [_label(session, one, round, purpose) for one in group]
     shown = [_shown(session, one) for one in group]
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card
@@ -281,7 +282,7 @@ def label_group(
 
 def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
     call = label_call([sample], round, purpose)
-    if not session.pays_for("labeler", call):
+    if not session.budget.pays_for("labeler", call):
         return _out_of_budget(session, sample)
     try:
         if session.kind.exclusive:
@@ -337,7 +338,7 @@ def _name_entities(session: Session, sample: Sample, call: Call) -> Sample:
 
 
 def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, float]) -> Sample:
-    if session.budget_reached():
+    if session.budget.reached():
         return _out_of_budget(session, sample)
     label = sample.label or sample.intended_label
     call = Call(round, f"critique:{sample.id}")

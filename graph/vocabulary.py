@@ -18,9 +18,10 @@ from typing import Any, Literal
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
+from evokd.graph.budget import WORDS
 from evokd.graph.learning import last_round, student_of
 from evokd.graph.reading import label_branch, label_groups, send_in_batches
-from evokd.graph.session import WORDS, RunContext, Session, session_of
+from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, by_id, read_drafts
 from evokd.graph.strategies import first_round
 from evokd.records import Sample, Word
@@ -113,7 +114,11 @@ def words_a_label(session: Session) -> int:
     labeler = session.teachers.get("labeler")
     if not (config.strategy.words and config.strategy.separation and session.kind.exclusive):
         return 0
-    price, limits, spent = session.price_of_a_label(), config.budget.limits, session.spent()
+    price, limits, spent = (
+        session.budget.price_of_a_label(),
+        config.budget.limits,
+        session.budget.spent(),
+    )
     if labeler is None or not labeler.capabilities.logprobs or (limits and not price):
         return 0
     room = {

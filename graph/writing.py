@@ -46,7 +46,7 @@ def analyze_student(state: RunState, runtime: Runtime[RunContext]) -> dict[str, 
     with session.phase("analyze", round):
         planned = [] if round == 0 else _ask_analyst(session, state)
         aims = [_to_aim(one, round, index) for index, one in enumerate(planned)]
-        total = session.affordable(round_size(session, round))
+        total = session.budget.affordable(round_size(session, round))
         wanted, probes = round_quotas(session, state, aims, total)
         drawn: list[Sample] = []
         if session.pool:
@@ -78,7 +78,7 @@ def generate(state: WriteTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     call = PlannedCall(**state["assignment"])
     with session.phase("generate", state["round"]):
-        if session.writing_ends():
+        if session.budget.writing_ends():
             return {"drafts": {}}
         try:
             texts = generate_texts(

@@ -33,9 +33,10 @@ from evokd.graph.elad import (
     inspect_revision,
     look_closely,
 )
+from evokd.graph.filling import check_of_questions, fill
 from evokd.graph.learning import rows_for
 from evokd.graph.pooling import random_of
-from evokd.graph.session import _fill, _question_check, load_prompts
+from evokd.graph.prompts import load_prompts
 from evokd.memory.embeddings import HashEmbedder
 from evokd.memory.weakness import InMemoryWeaknesses
 from evokd.planner import estimate
@@ -150,7 +151,7 @@ def session(task: Path, teacher: Any, *overrides: str) -> Any:
         answers="number",
         teachers={"reviser": teacher},
         ledger=SimpleNamespace(purposes=lambda round, beginning: set()),
-        budget_reached=lambda **_: "",
+        budget=SimpleNamespace(reached=lambda **_: ""),
     )
 
 
@@ -573,7 +574,7 @@ def test_after_a_step_that_is_known_to_be_wrong_nothing_is_asked(sums: Path) -> 
 
 def test_a_budget_that_ends_in_the_walk_pays_for_no_correction(sums: Path) -> None:
     asking = session(sums, _Judge("8"))
-    asking.budget_reached = lambda **_: "budget: output_tokens 60"
+    asking.budget.reached = lambda **_: "budget: output_tokens 60"
     assert _revised(asking, revised(revision=None)).reason == "budget"
     right = Prediction(label="7", confidence=0.5, steps=["3 + 4 = 7"])
     kept = _revised(asking, revised(prediction=right, revision=None))
@@ -584,7 +585,7 @@ def test_a_budget_that_ends_in_the_walk_pays_for_no_correction(sums: Path) -> No
 def test_verdicts_are_kept_back_for_what_the_round_has_revised_so_far(sums: Path) -> None:
     asking = session(sums, None)
     kept_back: list[int] = []
-    asking.budget_reached = lambda *, to_read=0: str(kept_back.append(to_read) or "")
+    asking.budget.reached = lambda *, to_read=0: str(kept_back.append(to_read) or "")
     calls = [(1, "a:step 0"), (1, "a:correct"), (1, "b:whole"), (2, "c:whole"), (1, "")]
     asking.ledger = Ledger(sums.parent / "calls.sqlite")
     for round, one in calls:
@@ -840,8 +841,8 @@ def filled(task: Path, rows: list[dict[str, Any]]) -> PoolCounts:
     write_rows(task.parent / "pool.jsonl", rows)
     pool = Pool(task.parent / "pool.sqlite")
     config = load_config(task)
-    check = _question_check(config, config.student.model.partition(":")[2])
-    _fill(pool, config, load_task_data(config), check, lambda event: None)
+    check = check_of_questions(config, config.student.model.partition(":")[2])
+    fill(pool, config, load_task_data(config), check, lambda event: None)
     counts = pool.counts
     pool.close()
     assert counts is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +13,8 @@ from fake_llm import RUBBISH, FakeLLM, running_llm, true_label
 
 from evokd import distill
 from evokd.agents.teacher import Choice
-from evokd.config import load_config
 from evokd.errors import ResumeError, RunInUseError, TeacherError
 from evokd.graph.evokd import build_graph
-from evokd.graph.session import Session
 from evokd.memory.chroma import ChromaWeaknesses
 from evokd.records import Sample
 from evokd.runner import RunResult, resume_run
@@ -389,36 +386,6 @@ def test_when_the_budget_ends_what_nobody_doubts_is_kept_unread(toy_task: Path) 
         assert (one.checked, one.split) == (False, "train")
     lost = [one for one in rows if one.reason == "budget"]
     assert any(set(one.guesses) == {one.intended_label} for one in lost)  # held out
-
-
-@pytest.mark.parametrize(("spent", "ends"), [(81, False), (82, True)])
-def test_tokens_are_kept_back_to_read_what_is_written(
-    toy_task: Path, spent: int, ends: bool
-) -> None:
-    session: Any = Session.__new__(Session)  # needs a budget, a ledger and samples, no teacher
-    session.config = load_config(toy_task, ["budget.output_tokens=100"])  # 9 samples a round
-    session.run = SimpleNamespace(read_samples=lambda: [None] * 10)
-    session.ledger = SimpleNamespace(
-        budget_spent=lambda purpose="": {
-            "output_tokens": 0 if purpose else spent,
-            "total_tokens": 0,
-        },
-        spent_by_open_calls=lambda: {},
-        spent_by_role=lambda: {
-            "generator": (2, 9, 60),
-            "labeler": (10, 9, 15),
-            "critic": (5, 9, 5),
-        },
-        window_seconds=lambda: 1.0,
-    )  # two tokens a text: 18 for a round
-    assert session.writing_ends() is ends
-    assert session.budget_reached() == ""
-
-
-def test_without_a_budget_nothing_is_counted_before_a_call(toy_task: Path) -> None:
-    session: Any = Session.__new__(Session)  # without a ledger
-    session.config = load_config(toy_task)
-    assert session.budget_reached(to_read=9) == ""
 
 
 def test_labeler_and_neighbours_outvote_the_intention_and_the_critic_reads_the_text(

@@ -23,6 +23,7 @@ from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ReplyError
 from evokd.graph import reading
 from evokd.graph.calibrating import FIRST
+from evokd.graph.filling import fill, longest_text
 from evokd.graph.llkd import aims_of, balanced_shares
 from evokd.graph.planning import Aim
 from evokd.graph.pooling import (
@@ -34,7 +35,6 @@ from evokd.graph.pooling import (
     with_weakness,
 )
 from evokd.graph.quotas import still_wanted
-from evokd.graph.session import _fill, longest_text
 from evokd.memory.embeddings import HashEmbedder
 from evokd.memory.weakness import InMemoryWeaknesses, MemoryRows
 from evokd.planner import RoleEstimate
@@ -296,7 +296,7 @@ def test_a_text_longer_than_a_local_labeler_reads_is_dropped_by_name(
     pool = Pool(tmp_path / "p.sqlite")
     told: list[dict[str, Any]] = []
     data = load_task_data(config)
-    _fill(pool, config, data, lambda question: True, told.append, longest=longest)
+    fill(pool, config, data, lambda question: True, told.append, longest=longest)
     pool.close()
     assert "too_long_for_labeler 2" in told[0]["text"]
 
@@ -313,7 +313,7 @@ def test_the_example_of_a_pool_loads_and_its_texts_are_read(tmp_path: Path) -> N
     data = load_task_data(config)
     assert (config.strategy.name, len(data.seed)) == ("llkd", len(data.labels))
     pool = Pool(tmp_path / "pool.sqlite")
-    _fill(pool, config, data, lambda question: True, lambda event: None)
+    fill(pool, config, data, lambda question: True, lambda event: None)
     counts = pool.counts
     pool.close()
     assert counts
@@ -761,7 +761,7 @@ def test_a_pool_of_one_label_or_of_another_language_is_warned_of(
     def pieces(model: str, texts: list[str]) -> tuple[float, float]:
         return (1.0 if len(texts) == 3 else 2.0), 0.0  # the seeds are three
 
-    monkeypatch.setattr("evokd.graph.session.word_pieces", pieces)
+    monkeypatch.setattr("evokd.graph.filling.word_pieces", pieces)
     monkeypatch.setattr("evokd.report.LOPSIDED", 0.2)
     warnings = run(pool_task).report["warnings"]
     assert [one for one in warnings if "word has 2.0 word pieces, one of the seeds 1.0" in one]

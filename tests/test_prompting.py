@@ -19,7 +19,8 @@ from evokd.agents.parsing import complete_texts, validated
 from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import Call, Capabilities, Choice, Message, Teacher
 from evokd.errors import ConfigError
-from evokd.graph.session import INSTRUCTION_WORDS, PROMPTS, WRITING
+from evokd.graph.prompts import PROMPTS, WRITING
+from evokd.graph.session import INSTRUCTION_WORDS
 from evokd.records import Difficulty, Entity, Example
 from evokd.store.replies import Reply
 from evokd.tasks import KINDS, TaskKind, normalize

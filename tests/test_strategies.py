@@ -13,7 +13,7 @@ from fake_llm import RUBBISH, FakeLLM
 from evokd import distill
 from evokd.config import STRATEGIES, load_config
 from evokd.errors import ConfigError, DataError
-from evokd.graph.session import Session
+from evokd.graph.budget import Budget
 from evokd.graph.strategies import STRATEGY, first_round, remembers, used_roles
 from evokd.records import Sample
 from evokd.runner import RunResult
@@ -120,7 +120,7 @@ def test_attr_goes_on_where_a_label_has_no_attributes(toy_task: Path, llm: FakeL
 def test_a_batch_that_nothing_is_paid_for_ends_in_no_error(
     toy_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Session, "affordable", lambda self, samples: 0)
+    monkeypatch.setattr(Budget, "affordable", lambda self, samples: 0)
     result = run(toy_task, "strategy.name=static")
     assert result.report["samples"]["accepted"] == 0
     assert not samples(result)

@@ -17,7 +17,6 @@ from evokd import distill
 from evokd.config import load_config
 from evokd.errors import TeacherError
 from evokd.graph import vocabulary
-from evokd.graph.session import Session
 from evokd.graph.vocabulary import (
     affordable_words,
     highest_ranked,
@@ -164,7 +163,7 @@ def test_words_take_a_tenth_of_a_budget_and_a_quarter_of_what_is_left(
 ) -> None:
     session = asking(toy_task, f"budget.output_tokens={limit}", spent=spent)
     assert words_a_label(session) == each
-    session.price_of_a_label = dict
+    session.budget.price_of_a_label = dict
     assert words_a_label(session) == 0  # before it has read anything nobody knows
 
 
@@ -191,8 +190,10 @@ def asking(task: Path, setting: str, *, spent: int = 0, logprobs: bool = True) -
         kind=SimpleNamespace(exclusive=True),
         labels=tuple(config.task.labels),
         teachers={"labeler": SimpleNamespace(capabilities=SimpleNamespace(logprobs=logprobs))},
-        price_of_a_label=lambda: {"output_tokens": 10 / 3},
-        spent=lambda: {"output_tokens": float(spent)},
+        budget=SimpleNamespace(
+            price_of_a_label=lambda: {"output_tokens": 10 / 3},
+            spent=lambda: {"output_tokens": float(spent)},
+        ),
     )
 
 
@@ -374,21 +375,6 @@ def test_several_words_a_call_are_read_as_well(toy_task: Path, llm: FakeLLM) -> 
 def test_without_a_first_batch_words_come_before_the_second_round(toy_task: Path) -> None:
     result = run(toy_task, "strategy.words=18", "strategy.init_samples=0")
     assert {one.round for one in words_of(result)} == {2}
-
-
-def test_words_are_no_part_of_what_a_sample_has_cost(toy_task: Path) -> None:
-    session: Any = Session.__new__(Session)
-    session.config = load_config(toy_task, ["budget.output_tokens=1000"])
-    sample = SimpleNamespace(accepted=True, round=0)
-    session.run = SimpleNamespace(read_samples=lambda: [sample] * 10)
-    session.ledger = SimpleNamespace(
-        budget_spent=lambda purpose="": {
-            "output_tokens": {"": 400.0, "words:": 300.0}.get(purpose, 0.0)
-        },
-        phase_intervals=lambda name: [],
-        window_seconds=lambda: 0.0,
-    )
-    assert session.affordable(100) == 60  # 600 are left, a sample has cost ten
 
 
 def test_the_plan_counts_words(toy_task: Path) -> None:

@@ -18,8 +18,7 @@ from evokd.bench.statistics import score_of
 from evokd.bench.suites import ELAD, POOL, VARIANTS, asks_teacher
 from evokd.config import Config, parse_config
 from evokd.errors import ConfigError, ResumeError
-from evokd.graph.session import Emit
-from evokd.records import Example, Prediction
+from evokd.records import Emit, Example, Prediction
 from evokd.runner import RunResult, fingerprint_parts, read_run_config, resume_run, start_run
 from evokd.store.ledger import Ledger
 from evokd.store.run_dir import RunDirectory

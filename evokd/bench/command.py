@@ -14,7 +14,7 @@ from evokd.bench.sets import data_folder
 from evokd.bench.suites import Choice, cells_of, suite_name
 from evokd.config import DEFAULT_TEACHER
 from evokd.errors import ConfigError
-from evokd.graph.session import Emit
+from evokd.records import Emit
 from evokd.store.files import write_text
 
 

@@ -16,7 +16,7 @@ from evokd.bench.sets import kind_of_set, load_set
 from evokd.bench.statistics import build_rows, equal_total_rows, mean_curve
 from evokd.bench.suites import ASKING, PEERS, SETFIT
 from evokd.errors import DataError, EvokdError, RunInUseError
-from evokd.graph.session import Emit
+from evokd.records import Emit
 from evokd.store.files import write_text
 
 Say = Callable[[str], None]

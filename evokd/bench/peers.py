@@ -23,8 +23,8 @@ from evokd.bench.records import Cell, CellResult, RoleCost
 from evokd.bench.sets import load_set, read_packed
 from evokd.bench.suites import POOL, TEACHER_ONE
 from evokd.errors import ConfigError, DataError, ReplyError
-from evokd.graph.session import Emit, Session, asking_session
-from evokd.records import Example, Prediction
+from evokd.graph.session import Session, asking_session
+from evokd.records import Emit, Example, Prediction
 from evokd.store.ledger import OK
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskKind

@@ -1,0 +1,139 @@
+"""What texts a run may ask about: which of a pool's are taken in, which gold questions fit."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from evokd.config import Config
+from evokd.errors import DataError
+from evokd.graph.serving import is_local
+from evokd.graph.strategies import used_roles
+from evokd.records import Emit
+from evokd.store.pool import Pool
+from evokd.tasks import TaskData, content_key, kind_of, word_set
+from evokd.tasks.choices import are_needed, choices_key
+from evokd.tasks.explanations import AnswerForm
+from evokd.tasks.pool import PoolRow, read_pool
+from evokd.tasks.reasoning import Question, question_of, read_answer, usual_form
+from evokd.tools.reasoner import question_check
+from evokd.tools.student import word_pieces
+
+FOREIGN_SAMPLE, FOREIGN_CHARS = 300, 500  # texts of a pool, characters of each
+FOREIGN = 1.6  # times the seeds' word pieces a word
+UNKNOWN = 0.2  # of the word pieces, more than of the seeds'
+LABEL_TOKENS = 100  # the order of a call about one text, and its reply
+CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
+
+
+def answers_of(config: Config, data: TaskData) -> AnswerForm:
+    """Return what an answer is to a question without choices."""
+    return config.task.answers or usual_form(data.seed)
+
+
+def check_of_questions(config: Config, student: str) -> Callable[[Question], bool]:
+    """Return what tells whether the student can read a question; of other tasks it cuts texts."""
+    if config.task.kind != "reasoning":
+        return lambda question: True
+    return question_check(student, config.task.instructions, config.student.max_new_tokens)
+
+
+def check_lengths(data: TaskData, can_read: Callable[[Question], bool]) -> None:
+    for split, rows in data.gold.items():
+        for row in rows:
+            if not can_read(question_of(row)):
+                raise DataError(
+                    f"{split}: the question {row.text[:60]!r} and an explanation of it are longer "
+                    "than the student reads; shorten or remove it, or make student.max_new_tokens "
+                    "smaller"
+                )
+
+
+def fill(
+    pool: Pool,
+    config: Config,
+    data: TaskData,
+    can_read: Callable[[Question], bool],
+    emit: Emit,
+    *,
+    longest: float = math.inf,
+) -> None:
+    """Take in the texts of `data.pool` that may be asked about; the others are counted.
+
+    A gold text is known by `content_key` and its choices: a copy in brackets or with a smiley is
+    one, too. A question that says with the same words and numbers what a test question says, in
+    another order, gives it away as well.
+
+    Args:
+        longest: what the labeler can read, in bytes.
+    """
+    sums = config.task.kind == "reasoning"
+
+    def key(text: str, choices: Sequence[str]) -> tuple[str, Any]:
+        return content_key(text, sums=sums), choices_key(choices)
+
+    known = {key(row.text, row.choices): split for split, rows in data.gold.items() for row in rows}
+    nearly = {(word_set(row.text), choices_key(row.choices)) for row in data.test if sums}
+    needs_choices = are_needed(config.task.answers, data.seed)
+    form = answers_of(config, data)
+
+    def drop(row: PoolRow) -> str:
+        if len(row.text) > config.data.pool_max_chars:
+            return "too_long"
+        if size_of(row.text) > longest:
+            return "too_long_for_labeler"
+        choices = row.columns.get("choices", [])
+        if needs_choices and not choices:
+            return "choices_missing"
+        if "answer" in row.columns and not read_answer(row.columns["answer"], form, choices):
+            return "answer_outside_choices" if choices else "answer_unreadable"
+        if not can_read(Question(row.text, tuple(choices))):
+            return "too_long"
+        if split := known.get(key(row.text, choices)):
+            return split
+        is_nearly = bool(nearly) and (word_set(row.text), choices_key(choices)) in nearly
+        return "nearly_test" if is_nearly else ""
+
+    counts = pool.fill(read_pool(data.pool, kind_of(config).pool_columns), drop)
+    emit({"kind": "note", "text": f"pool: {counts.in_words}"})
+    if not counts.kept:
+        raise DataError(f"data.pool: {counts.in_words}; there is nothing to ask about")
+
+
+def size_of(text: str) -> int:
+    """Return a text's length as room is counted, in bytes.
+
+    A token is three letters of English, and one character of many other scripts.
+    """
+    return len(text.encode())
+
+
+def longest_text(config: Config, card: str) -> float:
+    """Return how many bytes a text may have that a local labeler is asked about alone."""
+    if not is_local(config, "labeler") or "labeler" not in used_roles(config):
+        return math.inf
+    room = (config.local.slot_context - LABEL_TOKENS) * CHARS_PER_TOKEN - size_of(card)
+    return room if room > 0 else math.inf  # then the card is too long, whatever the text
+
+
+def foreign_texts(pool: Pool, data: TaskData, student: str) -> list[str]:
+    """Return a warning where the student's tokenizer knows the pool's words less than the seeds'.
+
+    It cuts them finer, or, in a script that it does not know, makes one unknown piece of each.
+    """
+    numbers = pool.draw(FOREIGN_SAMPLE, (), random.Random(0))  # noqa: S311
+    ours, unknown_here = word_pieces(student, [row.text for row in data.seed])
+    texts = [text[:FOREIGN_CHARS] for text in pool.texts(numbers)]
+    theirs, unknown = word_pieces(student, texts)
+    if theirs >= FOREIGN * ours:
+        told = f"a word has {theirs:.1f} word pieces, one of the seeds {ours:.1f}"
+    elif unknown >= UNKNOWN + unknown_here:
+        told = f"the student does not know {unknown:.0%} of its word pieces"
+    else:
+        return []
+    return [
+        f"data.pool: {told}: its texts may be in another language, or of another kind, than the "
+        "task's"
+    ]
