@@ -13,7 +13,7 @@ from fake_llm import FILLERS, WORDS, FakeLLM, write_text
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
-from evokd.bench import archive, cell, grid, sets
+from evokd.bench import archive, cell, grid, sets, suites
 from evokd.bench.archive import calls_file, read_kept
 from evokd.bench.cell import commit
 from evokd.bench.command import BenchOptions, run_bench
@@ -28,7 +28,8 @@ from evokd.store.files import write_text as write_file
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks.arithmetic import equations
 
-BUDGET = 900
+BUDGET = 900  # two rounds of the loop
+SMALL = 200  # where what a cell teaches is of no matter
 TOY_TASK = {
     "kind": "classification",
     "name": "banking8",
@@ -60,6 +61,7 @@ def toy_set(
         },
     )
     monkeypatch.setattr(sets, "_set_file", lambda name: file)
+    monkeypatch.setattr(suites, "FEWEST_TOKENS", SMALL)  # a toy text has two words
     sets.load_set.cache_clear()
     rng = random.Random(5)
     rows = [{"text": write_text(label, rng), "label": label} for label in WORDS for _ in range(60)]
@@ -158,18 +160,19 @@ def bench(data: Path, **changes: Any) -> tuple[bool, list[str]]:
     return failed, said
 
 
-def toy_cell(strategy: str) -> Cell:
+def toy_cell(strategy: str, budget: int = BUDGET) -> Cell:
     choice = Choice(
-        ("banking8",), (strategy,), seeds=(0,), budget=BUDGET, teacher="openai:scripted"
+        ("banking8",), (strategy,), seeds=(0,), budget=budget, teacher="openai:scripted"
     )
     return cells_of("core", choice)[0]
 
 
 SUITE_FILE = f"core-{BUDGET}tokens-openai-scripted"
+SMALL_FILE = f"core-{SMALL}tokens-openai-scripted"
 
 
-def read_suite(data: Path) -> dict[str, Any]:
-    text = (data.parent / "results" / f"{SUITE_FILE}.json").read_text()
+def read_suite(data: Path, name: str = SUITE_FILE) -> dict[str, Any]:
+    text = (data.parent / "results" / f"{name}.json").read_text()
     content: dict[str, Any] = json.loads(text)
     return content
 
@@ -367,10 +370,10 @@ def test_a_cell_run_anew_asks_nothing_and_ends_where_it_did(toy_set: Path, llm: 
 
 
 def test_the_budget_ends_a_cell(toy_set: Path) -> None:
-    bench(toy_set, strategies=["static"])
-    result = read_cell(toy_set.parent / "results", toy_cell("static"))
+    bench(toy_set, strategies=["static"], budget=SMALL)
+    result = read_cell(toy_set.parent / "results", toy_cell("static", SMALL))
     assert result is not None
-    assert BUDGET - 100 <= result.output_tokens <= BUDGET + 10
+    assert SMALL - 100 <= result.output_tokens <= SMALL + 10
     assert [point.output_tokens for point in result.curve] == sorted(
         point.output_tokens for point in result.curve
     )
@@ -378,14 +381,16 @@ def test_the_budget_ends_a_cell(toy_set: Path) -> None:
 
 def test_a_failed_cell_says_why_and_the_others_go_on(toy_set: Path, llm: FakeLLM) -> None:
     llm.faults = [*[""] * 3, *["status:401"] * 3]
-    failed, said = bench(toy_set, strategies=["fewshot", "static"])
+    failed, said = bench(toy_set, strategies=["fewshot", "static"], budget=SMALL)
     assert failed
-    rows = {row["strategy"]: row for row in read_suite(toy_set)["rows"]}
+    rows = {row["strategy"]: row for row in read_suite(toy_set, SMALL_FILE)["rows"]}
     assert "HTTP 401" in rows["static"]["errors"][0]
     assert rows["fewshot"]["mean"] is not None
     assert any("HTTP 401" in text for text in said)
     llm.faults = []
-    failed, _ = bench(toy_set, strategies=["fewshot", "static"])  # it goes on where it stopped
+    failed, _ = bench(
+        toy_set, strategies=["fewshot", "static"], budget=SMALL
+    )  # it goes on where it stopped
     assert not failed
 
 
@@ -393,11 +398,11 @@ def test_a_broken_result_file_is_told_and_left_alone(toy_set: Path) -> None:
     bench(toy_set, strategies=["fewshot"])
     path = cell_file(toy_set.parent / "results", toy_cell("fewshot"))
     path.write_text("{half")
-    failed, said = bench(toy_set, strategies=["fewshot", "static"])
+    failed, said = bench(toy_set, strategies=["fewshot", "static"], budget=SMALL)
     assert failed
     assert any("is broken" in text for text in said)
     assert path.read_text() == "{half"
-    rows = {row["strategy"]: row for row in read_suite(toy_set)["rows"]}
+    rows = {row["strategy"]: row for row in read_suite(toy_set, SMALL_FILE)["rows"]}
     assert "is broken" in rows["fewshot"]["errors"][0]
     assert rows["static"]["mean"] is not None
 
@@ -501,14 +506,14 @@ def test_texts_that_may_not_be_copied_are_in_no_kept_file(toy_set: Path, llm: Fa
     near = copied.text.upper().replace(" ", " , ")  # as a set with parted punctuation is copied
     write = llm._texts
     llm._texts = lambda *a: [*write(*a)[:-2], near, copied.text]  # type: ignore[method-assign]
-    bench(toy_set, strategies=["static"])
+    bench(toy_set, strategies=["static"], budget=SMALL)
     results = toy_set.parent / "results"
     kept = "".join(
         gzip.decompress(path.read_bytes()).decode() for path in results.rglob("*.jsonl.gz")
     )
     assert copied.text not in kept
     assert near not in kept
-    samples = archive.read_samples(results, toy_cell("static"), loaded)
+    samples = archive.read_samples(results, toy_cell("static", SMALL), loaded)
     assert copied.text in {one.text for one in samples}
 
 
@@ -618,8 +623,8 @@ def test_a_recomputed_fullshot_is_the_same(toy_set: Path) -> None:
 
 
 def test_broken_samples_and_those_of_other_gold_rows_are_told(toy_set: Path) -> None:
-    bench(toy_set, strategies=["static"])
-    path = archive.samples_file(toy_set.parent / "results", toy_cell("static"))
+    bench(toy_set, strategies=["static"], budget=SMALL)
+    path = archive.samples_file(toy_set.parent / "results", toy_cell("static", SMALL))
     whole = gzip.decompress(path.read_bytes())
     header, rest = whole.split(b"\n", 1)
     other = json.dumps(json.loads(header) | {"seed_rows": {"0": "0" * 16}}).encode()
@@ -630,7 +635,7 @@ def test_broken_samples_and_those_of_other_gold_rows_are_told(toy_set: Path) -> 
         (gzip.compress(other + b"\n" + rest), "the gold rows of the run are others"),
     ):
         path.write_bytes(damaged)
-        failed, said = bench(toy_set, strategies=["static"], from_samples=True)
+        failed, said = bench(toy_set, strategies=["static"], budget=SMALL, from_samples=True)
         assert failed
         assert any(path.name in text and told in text for text in said), told
 
@@ -638,20 +643,20 @@ def test_broken_samples_and_those_of_other_gold_rows_are_told(toy_set: Path) -> 
 def test_a_run_of_other_code_is_not_passed_off_as_new(
     toy_set: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench(toy_set, strategies=["static"])
-    cell_file(toy_set.parent / "results", toy_cell("static")).unlink()
+    bench(toy_set, strategies=["static"], budget=SMALL)
+    cell_file(toy_set.parent / "results", toy_cell("static", SMALL)).unlink()
     asked = len(llm.requests)
     monkeypatch.setitem(cell.STRATEGY, "texts_per_call", 7)
     sets.load_set("banking8", toy_set).settings["strategy"].pop("texts_per_call")
-    bench(toy_set, strategies=["static"])
+    bench(toy_set, strategies=["static"], budget=SMALL)
     assert len(llm.requests) > asked
 
 
 def test_a_run_killed_before_it_started_is_no_obstacle(toy_set: Path) -> None:
-    leftover = toy_set.parent / "work" / "runs" / toy_cell("static").id
+    leftover = toy_set.parent / "work" / "runs" / toy_cell("static", SMALL).id
     leftover.mkdir(parents=True)
     (leftover / "calls.sqlite").write_bytes(b"")
-    failed, _ = bench(toy_set, strategies=["static"])
+    failed, _ = bench(toy_set, strategies=["static"], budget=SMALL)
     assert not failed
 
 

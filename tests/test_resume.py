@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from fake_llm import FakeLLM
+from typer.testing import CliRunner
 
 from evokd import distill
+from evokd.cli import app
 from evokd.runner import resume_run
 from evokd.store.run_dir import RunDirectory
 
@@ -76,7 +78,6 @@ def test_ctrl_c_ends_with_130_and_can_be_resumed(toy_task: Path, llm: FakeLLM) -
     assert stopped.returncode == 130, errors.decode()
     assert b"resume" in errors
     llm.delay = 0.0
-    resumed = start(toy_task, "resume", "k")
-    output, errors = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, errors.decode()
-    assert b"report.html" in output
+    resumed = CliRunner().invoke(app, ["resume", "k", "--runs-dir", str(toy_task.parent / "runs")])
+    assert resumed.exit_code == 0, resumed.output
+    assert "report.html" in resumed.output
