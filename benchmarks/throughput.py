@@ -29,7 +29,7 @@ from evokd.bench.records import Cell
 from evokd.bench.sets import BenchSet, load_set
 from evokd.bench.statistics import score_of
 from evokd.config import Config
-from evokd.graph.learning import rows_for
+from evokd.graph.fitting import rows_for
 from evokd.graph.reading import screen_drafts
 from evokd.graph.session import Session, asking_session
 from evokd.records import Sample

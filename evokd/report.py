@@ -13,9 +13,9 @@ from typing import Any
 from evokd import __version__
 from evokd.config import config_fingerprint
 from evokd.graph.calibrating import in_words
-from evokd.graph.learning import (
+from evokd.graph.choosing import best_round_rule
+from evokd.graph.fitting import (
     BASELINE,
-    best_round_rule,
     predict,
     texts_refitted,
     words_taught,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evokd.graph.learning import predict
+from evokd.graph.fitting import predict
 from evokd.graph.session import Session
 from evokd.records import Prediction, Revision, Sample
 from evokd.tasks.arithmetic import first_miscalculated

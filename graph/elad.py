@@ -14,23 +14,27 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from langgraph.graph import END, START
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from evokd.agents.card import solved_first
-from evokd.agents.critic import judge_explanation
-from evokd.agents.reviser import Correction, Reviser, first_apart, rest_of
-from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph import learning
 from evokd.graph.failures import RELATED_OF, failure_of, related_failures
+from evokd.graph.fitting import BASELINE, fit_student, last_round, rows_for, student_of
 from evokd.graph.pooling import asked_numbers, draw_near, pool_of, random_of
-from evokd.graph.prompts import shown_seed
 from evokd.graph.reading import each_alone, send_in_batches
+from evokd.graph.remembering import remember_samples
+from evokd.graph.revising import (
+    REVISE,
+    inspect_revision,
+    is_spent,
+    judge_revision,
+    revise_explanation,
+    without_too_long,
+)
 from evokd.graph.session import RunContext, Session, new_builder, session_of
 from evokd.graph.state import (
     ReadTask,
@@ -41,32 +45,24 @@ from evokd.graph.state import (
     read_drafts,
 )
 from evokd.memory.weakness import count_statuses, retest
-from evokd.records import POOL, Failure, Prediction, Revision, Sample, Weakness
+from evokd.records import POOL, Failure, Sample, Weakness
 from evokd.tasks import Mistake
-from evokd.tasks.arithmetic import first_miscalculated, goes_against, is_worked_out
-from evokd.tasks.explanations import AnswerForm, canonical_answer, form_with, same_answer
+from evokd.tasks.arithmetic import first_miscalculated
 from evokd.tasks.reasoning import (
     MISCALCULATED,
     MISREASONED,
-    Question,
-    asked_question,
     explanation_counts,
     plain_mistake,
     question_of,
     read_answer,
 )
-from evokd.tools.reasoner import Explained, Prefix, Reasoner, explanation_tokens
+from evokd.tools.reasoner import Reasoner
 from evokd.tools.selection import NEAR
+from evokd.tools.shakiness import look_closely
 from evokd.tools.uncertainty import (
-    CONFIDENCE,
-    ENTROPY,
-    INTER,
-    INTRA,
     RANKED_BY,
     Shakiness,
-    answer_entropy,
     choose_questions,
-    disagreement,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +70,6 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
 SEEDS_ONLY = 0  # the round whose student knows what an explanation looks like, and no more
-REVISE = "revise"  # phase and purpose
 ALL_ASKED = "every question of the pool was revised"
 
 
@@ -113,12 +108,12 @@ def build_graph(
 def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Note the student as it is, the baseline, and teach it the seeds' explanations: round 0."""
     session = session_of(state, runtime)
-    seeds = learning.rows_for(session.config, session.data.seed)
+    seeds = rows_for(session.config, session.data.seed)
     with session.phase("prepare", SEEDS_ONLY):
-        for round, rows in ((learning.BASELINE, []), (SEEDS_ONLY, seeds)):
+        for round, rows in ((BASELINE, []), (SEEDS_ONLY, seeds)):
             known = (session.run.student_of_round(round) / "config.json").exists()
-            if not known and (rows or round == learning.BASELINE):
-                learning.fit_student(session, rows, round)
+            if not known and (rows or round == BASELINE):
+                fit_student(session, rows, round)
     if not seeds:
         return learning.BEGINNING | {"round": 1}
     learning.write_seeds_round(session, len(seeds))
@@ -135,7 +130,7 @@ def explain(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("explain", round):
         numbers = _drawn(session, round)
         rows = _candidates(session, round, numbers)
-        student = learning.student_of(session, learning.last_round(session, round))
+        student = student_of(session, last_round(session, round))
         assert isinstance(student, Reasoner)
         questions = [question_of(row) for row in rows]
         said = student.explain(questions)
@@ -209,11 +204,11 @@ def revise(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase(REVISE, state["round"]):
         for raw in state["samples"]:
             sample = Sample(**raw)
-            if _is_spent(session, sample):
+            if is_spent(session, sample):
                 revised.append(sample.rejected("budget"))
                 continue
             try:
-                revised.append(_revised(session, sample))
+                revised.append(revise_explanation(session, sample))
             except ReplyError as error:
                 session.emit({"kind": "note", "text": str(error)})
                 revised.append(sample.rejected("revision_unusable_reply"))
@@ -231,7 +226,7 @@ def inspect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             else one
             for one in read_drafts(state)
         ]
-        inspected = _without_too_long(session, inspected)
+        inspected = without_too_long(session, inspected)
         if not session.config.strategy.critic:
             inspected = [one.model_copy(update={"checked": False}) for one in inspected]
     return {"drafts": by_id(inspected)}
@@ -248,7 +243,7 @@ def critique(state: ReadTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Have the critic judge a revised explanation, whatever is left: `revise` kept that back."""
     session = session_of(state, runtime)
     with session.phase("critique", state["round"]):
-        judged = [_judged(session, Sample(**raw)) for raw in state["samples"]]
+        judged = [judge_revision(session, Sample(**raw)) for raw in state["samples"]]
     return {"drafts": by_id(judged)}
 
 
@@ -267,7 +262,7 @@ def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     round = state["round"]
     with session.phase("train", round):
         accepted = [one for one in read_drafts(state) if one.accepted]
-        last = learning.last_round(session, round)
+        last = last_round(session, round)
         measured = learning.train_and_measure(session, round, last, accepted)
     session.emit({"kind": "trained", "round": round, **measured})
     return {"trained": measured}
@@ -297,110 +292,6 @@ def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def route_after_decide(state: RunState) -> Literal["explain", "finish"]:
     """Go on with the next round, or finish."""
     return "finish" if state["stop"] else "explain"
-
-
-def look_closely(
-    student: Reasoner,
-    questions: Sequence[Question],
-    said: Sequence[Explained],
-    sure: Sequence[float],
-    kinds: Sequence[str],
-    *,
-    samples: int,
-    temperature: float,
-    random_seed: int,
-) -> list[Shakiness]:
-    """Return how shaky each explanation is, by the kinds of uncertainty that are asked for.
-
-    Args:
-        said: the likeliest explanation of each question.
-        sure: the confidence in each one's answer.
-        samples: explanations sampled after each step; of a whole one twice as many.
-    """
-    found: list[dict[str, float]] = [{} for _ in questions]
-    prefixes = [
-        Prefix(question, one.steps[:place])
-        for question, one in zip(questions, said, strict=True)
-        for place in range(max(1, len(one.steps)))
-    ]
-    owners = [at for at, one in enumerate(said) for _ in range(max(1, len(one.steps)))]
-    sampling: dict[str, Any] = {"temperature": temperature, "random_seed": random_seed}
-    same = [
-        partial(same_answer, form=form_with(q.choices, student.answer_form), choices=q.choices)
-        for q in questions
-    ]
-
-    def share_out(answers: Sequence[str], owners: Sequence[int]) -> list[list[str]]:
-        shared: list[list[str]] = [[] for _ in questions]
-        for owner, answer in zip(owners, answers, strict=True):
-            shared[owner].append(answer)
-        return shared
-
-    if INTRA in kinds:
-        shared = share_out(student.answers(prefixes), owners)
-        for row, answers, one, is_same in zip(found, shared, said, same, strict=True):
-            row[INTRA] = disagreement(answers, one.answer, is_same)
-    if INTER in kinds:
-        again = student.go_on(prefixes, samples=samples, **sampling)
-        repeated = [owner for owner in owners for _ in range(samples)]
-        shared = share_out([one.answer for one in again], repeated)
-        for row, answers, one, is_same in zip(found, shared, said, same, strict=True):
-            row[INTER] = disagreement(answers, one.answer, is_same)
-    if CONFIDENCE in kinds:
-        for row, confidence in zip(found, sure, strict=True):
-            row[CONFIDENCE] = 1.0 - confidence
-    if ENTROPY in kinds:
-        number = 2 * samples
-        again = student.explain(questions, samples=number, **sampling)
-        repeated = [at for at in range(len(questions)) for _ in range(number)]
-        shared = share_out([one.answer for one in again], repeated)
-        for row, answers, is_same in zip(found, shared, same, strict=True):
-            row[ENTROPY] = answer_entropy(answers, is_same)
-    return [Shakiness(row) for row in found]
-
-
-def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) -> Sample:
-    """Return a revised sample with its answer, or rejected with the reason.
-
-    A revision whose last step ends with a sum that comes to its answer needs no critic.
-
-    Args:
-        answers: the form of an answer to a question without choices.
-        check_known: an answer that the pool knows has to be met.
-    """
-    revision = sample.revision
-    if revision is None:
-        return sample.rejected("revision_missing")
-    if not revision.steps:
-        return sample.rejected("no_steps")
-    form = form_with(sample.choices, answers)
-    answer = canonical_answer(revision.answer, form, sample.choices)
-    if not answer:
-        return sample.rejected("answer_outside_options" if sample.choices else "answer_unreadable")
-    if first_miscalculated(revision.steps) is not None:
-        return sample.rejected("miscalculated")
-    if (
-        check_known
-        and sample.known_answer
-        and not same_answer(answer, sample.known_answer, form, sample.choices)
-    ):
-        return sample.rejected("not_the_known_answer")
-    last = revision.steps[-1]
-    if form == "number" and goes_against(last, answer):
-        return sample.rejected("answer_contradicts_steps")
-    proven = form == "number" and is_worked_out(answer, last)
-    return sample.model_copy(update={"label": answer, "checked": not proven})
-
-
-def _without_too_long(session: Session, samples: Sequence[Sample]) -> list[Sample]:
-    """Reject the revisions that the student could not write to their end."""
-    told = [(one.revision.steps if one.revision else [], one.label or "") for one in samples]
-    lengths = explanation_tokens(session.student_source, told)
-    most = session.config.student.max_new_tokens
-    return [
-        one.rejected("explanation_too_long") if one.accepted is None and length > most else one
-        for one, length in zip(samples, lengths, strict=True)
-    ]
 
 
 def _drawn(session: Session, round: int) -> list[int]:
@@ -443,126 +334,6 @@ def _candidates(session: Session, round: int, numbers: Sequence[int]) -> list[Sa
     ]
 
 
-def _is_spent(session: Session, sample: Sample) -> bool:
-    """Whether what is left of the budget is needed to judge what the round has revised.
-
-    The sample counts, too, and so does what other branches have begun with.
-    """
-    if not session.config.strategy.critic:
-        return bool(session.budget.reached())
-    purposes = session.ledger.purposes(sample.round, f"{REVISE}:")
-    begun = {one.split(":")[1] for one in purposes}
-    return bool(session.budget.reached(to_read=len(begun | {sample.id})))
-
-
-def _revised(session: Session, sample: Sample) -> Sample:
-    """Return a sample with its revision, or rejected where the budget ends before a correction."""
-    said = sample.prediction
-    assert said is not None
-    reviser = _reviser(session)
-    call = Call(sample.round, f"{REVISE}:{sample.id}")
-    question = asked_question(sample.text, sample.choices)
-    steps = said.steps or []
-    asked = call, form_with(sample.choices, session.answers), sample.choices
-    if session.config.strategy.annotation == "whole":
-        own = reviser.explain(question, *asked)
-        broken = _broken(said, own, *asked[1:])
-        return sample.model_copy(update={"revision": _revision([], own, first_wrong=broken)})
-    if session.config.strategy.annotation == "solved":
-        own = reviser.explain(question, *asked)
-        revision = _beside(reviser, question, said, own, *asked)
-        return sample.model_copy(update={"revision": revision})
-    walk = reviser.walk(question, steps, said.label, call, first_miscalculated(steps))
-    at, verdicts = walk.first_wrong, list(walk.verdicts)
-    if at is None and steps:
-        revision = Revision(steps=steps, answer=said.label, verdicts=verdicts)
-    elif verdicts and _is_spent(session, sample):
-        return sample.rejected("budget")
-    else:  # an answer alone explains nothing, right as it may be
-        wrong = steps[at] if at is not None and at < len(steps) else ""
-        own = reviser.correct(question, steps[:at], wrong, *asked)
-        revision = _revision(steps[:at], own, verdicts=verdicts, first_wrong=at)
-    return sample.model_copy(update={"revision": revision})
-
-
-def _reviser(session: Session) -> Reviser:
-    return Reviser(
-        session.teachers["reviser"],
-        session.prompts["reviser"],
-        session.card,
-        session.config.task.instructions,
-        [
-            row
-            for row in solved_first(shown_seed(session.config, session.data.seed))
-            if row.rationale
-        ],
-    )
-
-
-def _beside(
-    reviser: Reviser,
-    question: str,
-    said: Prediction,
-    own: Correction,
-    call: Call,
-    form: AnswerForm,
-    choices: Sequence[str],
-) -> Revision:
-    """Return the student's explanation as far as the reviser's own bears it out, then that one.
-
-    An answer alone, without a step, explains nothing.
-    """
-    steps = said.steps or []
-    walk = reviser.compare(question, steps, own.steps, call)
-    agrees = same_answer(said.label, own.answer, form, choices)
-    verdicts, at = list(walk.verdicts), walk.first_wrong
-    if at is None:
-        verdicts += [agrees] if said.label else []
-        at = None if agrees else len(steps)
-    if at is None and steps:
-        return Revision(steps=steps, answer=said.label, verdicts=verdicts, compared=True)
-    kept = steps[:at]
-    rest = Correction(tuple(rest_of(own.steps, kept)), own.answer)
-    return _revision(kept, rest, verdicts=verdicts, first_wrong=at, compared=True)
-
-
-def _broken(
-    said: Prediction, own: Correction, form: AnswerForm, choices: Sequence[str]
-) -> int | None:
-    """Return where an explanation broke, as far as code can tell that has another one beside it.
-
-    At its first wrong sum; where its answer is another one, at the first result that the other one
-    has not, or at the answer.
-    """
-    steps = said.steps or []
-    broken = first_miscalculated(steps)
-    if broken is not None or same_answer(said.label, own.answer, form, choices):
-        return broken
-    apart = first_apart(steps, own.steps)
-    return len(steps) if apart is None else apart
-
-
-def _revision(kept: Sequence[str], own: Correction, **more: Any) -> Revision:
-    """Return what is kept of the student's steps, and the reviser's after them."""
-    return Revision(steps=[*kept, *own.steps], answer=own.answer, **more)
-
-
-def _judged(session: Session, sample: Sample) -> Sample:
-    revision, strategy = sample.revision, session.config.strategy
-    assert revision is not None
-    call = Call(sample.round, f"critique:{sample.id}")
-    question = asked_question(sample.text, sample.choices)
-    asked = session.teachers["critic"], session.prompts["critic"], session.card
-    try:
-        sure = judge_explanation(*asked, question, revision.steps, sample.label or "", call)
-    except ReplyError as error:
-        session.emit({"kind": "note", "text": str(error)})
-        return sample.rejected("critic_unusable_reply")
-    verdict = "accept" if sure >= strategy.critic_min_confidence else "reject"
-    judged = sample.model_copy(update={"critic_verdict": verdict, "critic_confidence": sure})
-    return judged if verdict == "accept" else judged.rejected("critic_explanation")
-
-
 def _remember(
     session: Session, round: int, samples: Sequence[Sample], found: Mapping[str, str]
 ) -> tuple[list[Sample], dict[str, int]]:
@@ -590,7 +361,7 @@ def _remember(
     ]
     accepted = [one for one in told if one.accepted]
     failures = [failure_of(one, said, run_id) for one in accepted if (said := shown[one.id])]
-    learning.remember_samples(memory, run_id, round, accepted, failures)
+    remember_samples(memory, run_id, round, accepted, failures)
     tested = []
     for error in session.kind.errors:
         seen = list((errors if error == MISREASONED else {**found, **errors}).values())

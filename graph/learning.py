@@ -5,48 +5,39 @@ Every write is idempotent by (run, round), because a node that was killed starts
 
 from __future__ import annotations
 
-import math
-import shutil
-import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from langgraph.runtime import Runtime
 
-from evokd.config import Config, StrategySection
-from evokd.graph.failures import failures_of
-from evokd.graph.planning import Aim
+from evokd.graph.choosing import choose_best, right_in_the_end
+from evokd.graph.fitting import (
+    BASELINE,
+    fit_student,
+    held_out_rows,
+    install_student,
+    last_round,
+    predict,
+    rows_for,
+    score_of,
+    seed_rows,
+    student_of,
+    texts_refitted,
+    texts_taught,
+    words_taught,
+)
+from evokd.graph.remembering import remember_round
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, by_id, count_decisions, read_drafts
-from evokd.graph.strategies import first_round, selects_in_steps, strategy_of
-from evokd.memory.weakness import WeaknessMemory, count_statuses, retest
-from evokd.records import (
-    POOL,
-    Example,
-    Failure,
-    Prediction,
-    RoundRecord,
-    Sample,
-    Weakness,
-    Word,
-)
-from evokd.store.files import storage_errors
-from evokd.store.ledger import FIT, union_of
-from evokd.tasks import Mistake, Row
-from evokd.tasks.ner import NOTHING
-from evokd.tools.reasoner import Reasoner
-from evokd.tools.selection import LOOKS_AT_TEACHER
+from evokd.graph.strategies import first_round
+from evokd.records import Prediction, RoundRecord, Sample
+from evokd.store.ledger import union_of
+from evokd.tasks import Row
 from evokd.tools.student import Student
-from evokd.tools.students import AnyStudent, keep_student, open_student, train_student
-from evokd.tools.thresholds import surest
-from evokd.tools.training import TrainingRow, write_training_rows
+from evokd.tools.students import AnyStudent
+from evokd.tools.training import TrainingRow
 
-BASELINE = -1
-TEXT_AGAINST_WORD = 3  # how often a text counts where single words are learnt, too
-CLEARLY = 0.05  # the largest p-value of a difference that counts
 BEGINNING: dict[str, Any] = {
     "refill": 0,
     "drafts": None,
@@ -54,10 +45,6 @@ BEGINNING: dict[str, Any] = {
     "without_gain": 0,
     "stop": "",
 }
-BEST_ROUND_RULE = (
-    "the latest round that no earlier one is clearly better than on {what} (exact sign test, "
-    "p < {level}); all rounds are asked the same rows, the test split is never touched"
-)
 
 
 def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -66,7 +53,7 @@ def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("prepare", 0):
         folder = session.run.student_of_round(BASELINE)
         if not (folder / "config.json").exists():
-            fit_student(session, _seed_rows(session), BASELINE)
+            fit_student(session, seed_rows(session), BASELINE)
     return BEGINNING | {"round": first_round(session.config)}
 
 
@@ -106,7 +93,7 @@ def record(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     with session.phase("record", round):
         samples = read_drafts(state)
         session.run.write_samples(round, samples)
-        counts = _remember(session, state, samples) if session.memory else {}
+        counts = remember_round(session, state, samples) if session.memory else {}
     write_round(session, state, samples, counts)
     return {"drafts": None}
 
@@ -154,7 +141,7 @@ def write_seeds_round(session: Session, train_rows: int) -> None:
         train_rows: the seeds it learnt.
     """
     held_out = session.data.validation
-    probe = _score(session, 0, held_out) if held_out else None
+    probe = score_of(session, 0, held_out) if held_out else None
     _write_gold_round(
         session, 0, kind="init", train_rows=train_rows, probe_rows=len(held_out), probe=probe
     )
@@ -196,7 +183,7 @@ def learn_gold(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     round = state["round"]
     with session.phase("learn_gold", round):
         gold = [TrainingRow.of(row) for row in session.data.train]
-        rows = [*_seed_rows(session), *gold]
+        rows = [*seed_rows(session), *gold]
         result = fit_student(session, rows, round)
     _write_gold_round(session, round, kind="loop", train_rows=len(rows), probe_rows=0)
     session.emit(
@@ -220,7 +207,7 @@ def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """
     session = session_of(state, runtime)
     with session.phase("finish", state["round"]):
-        best = choose_best(_right_in_the_end(session))
+        best = choose_best(right_in_the_end(session))
         accepted, strategy = session.accepted(), session.config.strategy
         kept = session.run.student
         if held_out := texts_refitted(accepted, best, strategy):
@@ -229,36 +216,8 @@ def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             rows = rows_for(session.config, session.data.seed, learned, words)
             fit_student(session, rows, best, kept)
         else:
-            _keep(session, session.run.student_of_round(best), kept)
+            install_student(session, session.run.student_of_round(best), kept)
     return {"best_round": best}
-
-
-def texts_taught(samples: Iterable[Sample], round: int, strategy: StrategySection) -> list[Sample]:
-    """Return what a round's student is trained on, in order: held-out samples never.
-
-    The round's own texts and, with review, those of all earlier rounds.
-    """
-    return [
-        one
-        for one in samples
-        if one.accepted and one.split == "train" and _is_taught(one, round, strategy)
-    ]
-
-
-def words_taught(words: Iterable[Word], round: int, strategy: StrategySection) -> list[Word]:
-    """Return the words that a round's student is trained on; like texts, they are reviewed."""
-    return [one for one in words if one.label and _is_taught(one, round, strategy)]
-
-
-def _is_taught(one: Sample | Word, round: int, strategy: StrategySection) -> bool:
-    return one.round == round or (strategy.review and one.round < round)
-
-
-def texts_refitted(samples: Iterable[Sample], best: int, strategy: StrategySection) -> list[Sample]:
-    """Return the held-out texts that the kept student of round `best` learns in the end."""
-    if not strategy.refit:
-        return []
-    return [one for one in samples if one.accepted and one.split == "probe" and one.round <= best]
 
 
 def find_rivals(
@@ -273,153 +232,6 @@ def find_rivals(
     return {label: counter.most_common(1)[0][0] for label, counter in mass.items() if counter}
 
 
-def choose_best(right: Mapping[int, Sequence[bool]]) -> int:
-    """Return the latest round that no earlier one is clearly better than.
-
-    A held-out set of a few dozen rows cannot tell small differences apart, and later rounds have
-    seen more: so a later student is only given up for one that is clearly better.
-
-    Args:
-        right: round → whether its student has each held-out row right, the same rows for all.
-    """
-    for round in sorted(right, reverse=True):
-        earlier = (right[other] for other in right if other < round)
-        if not any(is_clearly_better(one, right[round]) for one in earlier):
-            return round
-    return BASELINE
-
-
-def is_clearly_better(one: Sequence[bool], other: Sequence[bool]) -> bool:
-    """Whether one student beats another by an exact one-sided sign test.
-
-    Over the rows that only one of them has right (McNemar, 1947): how likely is it that so many
-    fall to the first by chance?
-    """
-    wins = sum(a and not b for a, b in zip(one, other, strict=True))
-    losses = sum(b and not a for a, b in zip(one, other, strict=True))
-    differ = wins + losses
-    by_chance = sum(math.comb(differ, k) for k in range(wins, differ + 1)) / (1 << differ)
-    return by_chance < CLEARLY
-
-
-def _keep(session: Session, folder: Path, target: Path) -> None:
-    beside = target.with_name(f".{target.name}.tmp")
-    with storage_errors(target):
-        shutil.rmtree(beside, ignore_errors=True)
-        keep_student(session.kind.name, folder, beside)
-        shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
-
-
-def fit_student(
-    session: Session, rows: Sequence[TrainingRow], round: int, folder: Path | None = None
-) -> dict[str, Any]:
-    """Call the training tool; the folder, by default the round's, appears when it is complete."""
-    folder = folder or session.run.student_of_round(round)
-    session.opened = None  # of a round that is trained once more it is another one
-    beside = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
-    rows_file = beside / "rows.jsonl"
-    write_training_rows(rows, rows_file)
-    start = time.time()
-    result: dict[str, Any] = train_student.invoke(
-        {
-            "kind": session.kind.name,
-            "rows_file": str(rows_file),
-            "labels": list(session.labels),
-            "model": _starting_weights(session, round),
-            "output_dir": str(beside),
-            "settings": session.config.student.model_dump(),
-            "random_seed": session.config.random_seed,
-            "repeat": session.config.strategy.repeat,
-            "choice": row_choice(session.config),
-            "instructions": session.config.task.instructions,
-            "answers": session.answers,
-        }
-    )
-    session.ledger.add_phase(FIT, max(round, 0), start, time.time())
-    with storage_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        beside.rename(folder)
-    return result
-
-
-def _starting_weights(session: Session, round: int) -> str:
-    last = last_round(session, round) if round > BASELINE else None
-    if session.config.student.continue_training and last is not None:
-        return str(session.run.student_of_round(last))
-    return session.student_source
-
-
-def _seed_rows(session: Session) -> list[TrainingRow]:
-    return rows_for(session.config, session.data.seed)
-
-
-def row_choice(config: Config) -> dict[str, str] | None:
-    """Return how a training chooses among the rows of a pool, or the tokens of generated texts.
-
-    See `RowChoice`; None: it does not. In the budgeted mode rows were chosen before.
-    """
-    strategy = config.strategy
-    selection = strategy.selection if selects_in_steps(config) else "random"
-    chooses = strategy_of(config).labels_only or config.task.kind == "ner"
-    if not chooses or (selection, strategy.noise) == ("random", "none"):
-        return None
-    return {"selection": selection, "weighting": strategy.weighting, "noise": strategy.noise}
-
-
-def rows_for(
-    config: Config,
-    seed: Sequence[Example],
-    taught: Sequence[Sample] = (),
-    words: Sequence[Word] = (),
-) -> list[TrainingRow]:
-    """Return what a student learns from, in the order that decides its batches.
-
-    Args:
-        words: of its vocabulary; beside them a text counts as often as a gold one does by default.
-    """
-    learned = [TrainingRow.of(one, TEXT_AGAINST_WORD if words else 1) for one in taught]
-    if row_choice(config):
-        sure = [one.labeler_confidence or 0.0 for one in taught]
-        learned = [replace(row, confidence=c) for row, c in zip(learned, sure, strict=True)]
-        if selects_in_steps(config) and config.strategy.selection in LOOKS_AT_TEACHER:
-            labels = [row.label for row in learned]
-            eligible = surest(sure, labels, config.strategy.surest_share)
-            learned = [row for place, row in enumerate(learned) if place in eligible]
-    gold = [TrainingRow.of(row, config.student.seed_weight) for row in seed]
-    rows = [*gold, *learned, *(TrainingRow(one.text, one.label or "") for one in words)]
-    if config.task.kind == "reasoning":  # an answer without its explanation teaches none
-        rows = [row for row in rows if row.steps]
-    return rows
-
-
-def student_of(session: Session, round: int) -> AnyStudent:
-    """Load a round's student; the one that was asked last is at hand.
-
-    One that reasons is not kept: it is as large as a local teacher.
-    """
-    opened = session.opened  # read once: branches may run at the same time
-    if opened and opened[0] == round:
-        return opened[1]
-    opened = session.opened = None  # before the next one is loaded
-    folder = session.run.student_of_round(round)
-    student = open_student(session.kind.name, folder, session.config.student)
-    if not isinstance(student, Reasoner):
-        session.opened = round, student
-    return student
-
-
-def predict(session: Session, student: AnyStudent, rows: Sequence[Row]) -> list[Prediction]:
-    """Return what a student says of rows."""
-    return student.predict(session.kind.inputs(rows))
-
-
-def _score(session: Session, round: int, rows: Sequence[Row]) -> float:
-    """Return how good a round's student is on rows, by the task's metric."""
-    return session.kind.score(rows, predict(session, student_of(session, round), rows))
-
-
 def _answers(
     session: Session, student: AnyStudent, rows: Sequence[Row]
 ) -> tuple[list[Prediction], dict[str, str]]:
@@ -432,14 +244,6 @@ def _answers(
     probabilities = student.probabilities(session.kind.inputs(rows))
     rivals = find_rivals(student.labels, [row.label or "" for row in rows], probabilities)
     return student.likeliest(probabilities), rivals
-
-
-def last_round(session: Session, round: int) -> int:
-    """Return the newest round before this one that has a student."""
-    for candidate in range(round - 1, BASELINE, -1):
-        if (session.run.student_of_round(candidate) / "config.json").exists():
-            return candidate
-    return BASELINE
 
 
 def _predict_fresh(
@@ -470,7 +274,7 @@ def train_and_measure(
     trains = any(one.split == "train" and one.round > last for one in samples)
     result = fit_student(session, rows, round) if trains else {}
     student = student_of(session, round if trains else last)
-    held_out = _held_out(session, round, accepted)
+    held_out = held_out_rows(session, round, accepted)
     said = predict(session, student, held_out)
     known = [one for one in accepted if one.prediction]
     before = [one.prediction for one in known if one.prediction]
@@ -501,92 +305,19 @@ def _count_errors(session: Session, rows: Sequence[Sample]) -> dict[str, int]:
     return {error: counts[error] for error in session.kind.errors}
 
 
-def _held_out(session: Session, round: int, fresh: Sequence[Sample] = ()) -> Sequence[Row]:
-    """Return the validation rows or, without them, the probe set so far."""
-    if session.data.validation:
-        return session.data.validation
-    return [one for one in (*session.accepted(before=round), *fresh) if one.split == "probe"]
-
-
 def _validation_scores(session: Session, student: AnyStudent) -> dict[str, float]:
     rows = session.data.validation
     return session.kind.score_by_label(rows, predict(session, student, rows), session.labels)
-
-
-def _remember(session: Session, state: RunState, samples: Sequence[Sample]) -> dict[str, int]:
-    """Write failures and weaknesses of the round to memory; return weaknesses by status."""
-    memory, run_id, round = session.memory, session.run.run_id, state["round"]
-    assert memory is not None
-    accepted = [one for one in samples if one.accepted]
-    failures = [failure for one in accepted for failure in failures_of(session.kind, one, run_id)]
-    remember_samples(memory, run_id, round, accepted, failures)
-    earlier = session.accepted(before=round) if session.config.uses_pool else []
-    tests = [*earlier, *accepted]
-    new = [_with_probes(Aim(**one).weakness, tests) for one in state["weaknesses"]]
-    known = [*memory.weaknesses(run_id), *new]
-    memory.put_weaknesses(_retest_all(session, state, known))
-    return count_statuses(memory.weaknesses(run_id))
-
-
-def remember_samples(
-    memory: WeaknessMemory,
-    run: str,
-    round: int,
-    accepted: Sequence[Sample],
-    failures: Sequence[Failure],
-) -> None:
-    """Write a round's samples and failures, in place of what a first try of it wrote."""
-    memory.drop_round(run, round)
-    memory.add_failures(failures)
-    memory.index_samples([(one.id, one.text, one.label or "", one.round) for one in accepted])
-
-
-def _with_probes(weakness: Weakness, accepted: Sequence[Sample]) -> Weakness:
-    """Return a weakness with its held-out texts: written for it, or of a pool and its label."""
-    probes = [
-        one.id
-        for one in accepted
-        if one.split == "probe"
-        and (one.weakness == weakness.id or (one.role == POOL and one.label == weakness.labels[0]))
-    ]
-    return weakness.model_copy(update={"probes": probes})
-
-
-def _retest_all(
-    session: Session, state: RunState, weaknesses: Sequence[Weakness]
-) -> list[Weakness]:
-    """Ask the new student every weakness's held-out texts."""
-    round = state["round"]
-    trained = round if state["trained"]["trained"] else last_round(session, round)
-    probes = {one.id: one for one in session.accepted() if one.split == "probe"}
-    ids = sorted({name for one in weaknesses for name in one.probes if name in probes})
-    if not ids:
-        return list(weaknesses)
-    said = predict(session, student_of(session, trained), [probes[name] for name in ids])
-    wrong = {
-        name: session.kind.mistakes(probes[name], answer)
-        for name, answer in zip(ids, said, strict=True)
-    }
-    return [
-        retest(one, [not shows(one, wrong[name]) for name in one.probes if name in wrong], round)
-        for one in weaknesses
-    ]
-
-
-def shows(weakness: Weakness, mistakes: Sequence[Mistake]) -> bool:
-    """Whether mistakes are of this weakness: about a whole text, or about one of its labels."""
-    concerned = set(weakness.labels) - {NOTHING}
-    return any(not one.part or {one.label, one.predicted} & concerned for one in mistakes)
 
 
 def _gained(session: Session, round: int, state: RunState) -> bool:
     """Whether this round's student beats the best so far on the same held-out rows."""
     if not state["trained"]["trained"]:
         return False
-    rows = _held_out(session, round + 1)
+    rows = held_out_rows(session, round + 1)
     if not rows or state["best_round"] == BASELINE:
         return True
-    now, best = (_score(session, number, rows) for number in (round, state["best_round"]))
+    now, best = (score_of(session, number, rows) for number in (round, state["best_round"]))
     return now > best
 
 
@@ -595,29 +326,3 @@ def _all_closed(session: Session) -> bool:
         return False
     known = session.memory.weaknesses(session.run.run_id)
     return bool(known) and all(one.status == "closed" for one in known)
-
-
-def _right_in_the_end(session: Session) -> dict[int, list[bool]]:
-    """Return for every trained round which of all held-out rows its student has right."""
-    rounds = [one.round for one in session.run.read_rounds() if one.trained]
-    rows = _held_out(session, max(rounds, default=0) + 1)
-
-    def right(number: int) -> list[bool]:
-        said = predict(session, student_of(session, number), rows)
-        pairs = zip(rows, said, strict=True)
-        return [not session.kind.mistakes(row, answer) for row, answer in pairs]
-
-    return {number: right(number) if rows else [] for number in rounds}
-
-
-def best_round_rule(session: Session) -> str:
-    """Return in words how the best round is chosen."""
-    strategy = strategy_of(session.config)
-    in_steps = selects_in_steps(session.config)
-    holds_out = strategy.teaches or (strategy.labels_only and not in_steps)
-    if not (holds_out or session.data.validation):
-        return (
-            f"the last round; {'the mode paper' if in_steps else 'this strategy'} holds nothing out"
-        )
-    what = "the validation rows" if session.data.validation else "the run's held-out probe set"
-    return BEST_ROUND_RULE.format(what=what, level=CLEARLY)

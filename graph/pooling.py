@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from evokd.graph import learning
 from evokd.graph.failures import (
     RELATED_OF,
     failures_of,
@@ -19,6 +18,7 @@ from evokd.graph.failures import (
     open_failures,
     related_failures,
 )
+from evokd.graph.fitting import last_round, student_of
 from evokd.graph.quotas import still_wanted
 from evokd.graph.session import Session
 from evokd.graph.strategies import selects_in_steps
@@ -350,7 +350,7 @@ def random_of(session: Session, round: int, purpose: str = "pool") -> random.Ran
 
 
 def _last_student(session: Session, round: int) -> Student:
-    student = learning.student_of(session, learning.last_round(session, round))
+    student = student_of(session, last_round(session, round))
     assert isinstance(student, Student)
     return student
 

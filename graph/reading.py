@@ -1,6 +1,6 @@
 """The nodes that have texts read: screen, label, settle, critique.
 
-Parallel branches only return samples; files and memory are written by `graph/learning.py`.
+Parallel branches only return samples; the nodes of `graph/learning.py` write files and memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from evokd.agents.labeler import label_text, label_texts, name_entities
 from evokd.agents.teacher import Call, Choice
 from evokd.errors import ReplyError
 from evokd.graph.filling import size_of
-from evokd.graph.learning import BASELINE, last_round, predict, student_of
+from evokd.graph.fitting import BASELINE, last_round, predict, student_of
 from evokd.graph.planning import parts_of
 from evokd.graph.pooling import settle_pool
 from evokd.graph.session import RunContext, Session, session_of

@@ -19,7 +19,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from evokd.graph.budget import WORDS
-from evokd.graph.learning import last_round, student_of
+from evokd.graph.fitting import last_round, student_of
 from evokd.graph.reading import label_branch, label_groups, send_in_batches
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, by_id, read_drafts

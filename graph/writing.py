@@ -1,6 +1,6 @@
 """The nodes that have texts written: name weaknesses, plan calls, generate, refill.
 
-Parallel branches only return samples; files and memory are written by `graph/learning.py`.
+Parallel branches only return samples; the nodes of `graph/learning.py` write files and memory.
 """
 
 from __future__ import annotations

@@ -25,18 +25,19 @@ from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ResumeError
 from evokd.graph.elad import (
     _drawn,
-    _is_spent,
     _mistake_of,
     _remember,
-    _revised,
-    _without_too_long,
-    inspect_revision,
-    look_closely,
 )
 from evokd.graph.filling import check_of_questions, fill
-from evokd.graph.learning import rows_for
+from evokd.graph.fitting import rows_for
 from evokd.graph.pooling import random_of
 from evokd.graph.prompts import load_prompts
+from evokd.graph.revising import (
+    inspect_revision,
+    is_spent,
+    revise_explanation,
+    without_too_long,
+)
 from evokd.memory.embeddings import HashEmbedder
 from evokd.memory.weakness import InMemoryWeaknesses
 from evokd.planner import estimate
@@ -54,6 +55,7 @@ from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.pool import PoolRow
 from evokd.tasks.reasoning import Question
 from evokd.tools.reasoner import Explained
+from evokd.tools.shakiness import look_closely
 
 ROUNDS, EACH = 2, 4
 
@@ -392,7 +394,7 @@ def test_beside_a_whole_explanation_code_tells_where_the_student_s_broke(
 ) -> None:
     asking = session(sums, _Teller("3 + 4 = 7\nAnswer: 7"), "strategy.annotation=whole")
     said = Prediction(label=answer, confidence=0.5, steps=steps)
-    one = _revised(asking, revised(prediction=said, revision=None))
+    one = revise_explanation(asking, revised(prediction=said, revision=None))
     assert one.revision is not None
     assert (one.revision.first_wrong, one.revision.steps) == (wrong, ["3 + 4 = 7"])
     shown = explanation_card(told_of(one, said))
@@ -418,7 +420,7 @@ def test_of_an_answer_without_steps_the_reviser_s_explanation_is_taught(
 ) -> None:
     asking = session(sums, _Agrees("bad"), f"strategy.annotation={annotation}")
     said = Prediction(label="7", confidence=0.5, steps=[])
-    one = _revised(asking, revised(prediction=said, revision=None))
+    one = revise_explanation(asking, revised(prediction=said, revision=None))
     assert one.revision is not None
     assert (one.revision.steps, one.revision.first_wrong) == (["3 + 4 = 7"], None)
 
@@ -433,7 +435,7 @@ def test_what_has_no_step_is_not_taught(sums: Path) -> None:
 
 def test_comparisons_with_a_solution_are_counted_apart_from_walks(sums: Path) -> None:
     asking = session(sums, _Teller("3 + 4 = 7\nAnswer: 7"), "strategy.annotation=solved")
-    one = _revised(asking, revised(revision=None))
+    one = revise_explanation(asking, revised(revision=None))
     assert one.revision is not None
     assert (one.revision.compared, one.revision.first_wrong) == (True, 0)
     counts = revision_counts([one])
@@ -498,7 +500,7 @@ def test_a_revision_longer_than_the_student_may_write_is_rejected(sums: Path) ->
         revised(label="170", revision=Revision(steps=[step], answer="170"))
         for step in (fits, fits + "b")
     ]
-    kept, out = _without_too_long(settings, rows)  # type: ignore[arg-type]
+    kept, out = without_too_long(settings, rows)  # type: ignore[arg-type]
     assert (kept.accepted, out.reason) == (None, "explanation_too_long")
 
 
@@ -566,7 +568,7 @@ def test_after_a_step_that_is_known_to_be_wrong_nothing_is_asked(sums: Path) -> 
     judge = _Agrees("bad")
     steps = ["3 + 4 = 7", "7 + 1 = 9", "9 + 1 = 10"]
     said = Prediction(label="10", confidence=0.5, steps=steps)
-    one = _revised(session(sums, judge), revised(prediction=said, revision=None))
+    one = revise_explanation(session(sums, judge), revised(prediction=said, revision=None))
     assert one.revision is not None
     assert (one.revision.first_wrong, one.revision.verdicts) == (1, [True, True])
     assert len(judge.asked) == 2
@@ -575,9 +577,9 @@ def test_after_a_step_that_is_known_to_be_wrong_nothing_is_asked(sums: Path) -> 
 def test_a_budget_that_ends_in_the_walk_pays_for_no_correction(sums: Path) -> None:
     asking = session(sums, _Judge("8"))
     asking.budget.reached = lambda **_: "budget: output_tokens 60"
-    assert _revised(asking, revised(revision=None)).reason == "budget"
+    assert revise_explanation(asking, revised(revision=None)).reason == "budget"
     right = Prediction(label="7", confidence=0.5, steps=["3 + 4 = 7"])
-    kept = _revised(asking, revised(prediction=right, revision=None))
+    kept = revise_explanation(asking, revised(prediction=right, revision=None))
     assert kept.revision is not None
     assert kept.accepted is None
 
@@ -594,9 +596,9 @@ def test_verdicts_are_kept_back_for_what_the_round_has_revised_so_far(sums: Path
             role="reviser", round=round, purpose=purpose, model="m", key=one, attempt=0
         )
     for one in ("a", "new"):
-        assert not _is_spent(asking, revised(id=one))
+        assert not is_spent(asking, revised(id=one))
     asking.config.strategy.critic = False
-    assert not _is_spent(asking, revised())
+    assert not is_spent(asking, revised())
     assert kept_back == [2, 3, 0]
 
 

@@ -9,15 +9,11 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from evokd.graph import learning
-from evokd.graph.learning import (
-    BASELINE,
-    choose_best,
-    find_rivals,
-    is_clearly_better,
-    route_after_decide,
-    shows,
-)
+from evokd.graph import fitting
+from evokd.graph.choosing import choose_best, is_clearly_better
+from evokd.graph.fitting import BASELINE
+from evokd.graph.learning import find_rivals, route_after_decide
+from evokd.graph.remembering import shows
 from evokd.graph.state import merge_drafts
 from evokd.records import Weakness
 from evokd.tasks import Mistake
@@ -141,16 +137,16 @@ def test_a_rounds_student_is_loaded_once_until_another_is_asked_or_trained(
         return object()
 
     trained = SimpleNamespace(invoke=lambda request: {"loss": 0.5})
-    monkeypatch.setattr(learning, "open_student", load)
-    monkeypatch.setattr(learning, "train_student", trained)
-    monkeypatch.setattr(learning, "row_choice", lambda config: None)
+    monkeypatch.setattr(fitting, "open_student", load)
+    monkeypatch.setattr(fitting, "train_student", trained)
+    monkeypatch.setattr(fitting, "row_choice", lambda config: None)
     session: Any = MagicMock(opened=None, labels=("a", "b"))
     session.run.student_of_round = lambda round: tmp_path / f"round-{round}"
-    first = learning.student_of(session, 1)
-    assert learning.student_of(session, 1) is first
-    learning.student_of(session, 2)
-    assert learning.student_of(session, 1) is not first
+    first = fitting.student_of(session, 1)
+    assert fitting.student_of(session, 1) is first
+    fitting.student_of(session, 2)
+    assert fitting.student_of(session, 1) is not first
     assert loaded == ["round-1", "round-2", "round-1"]
-    learning.fit_student(session, [], 1)
-    learning.student_of(session, 1)
+    fitting.fit_student(session, [], 1)
+    fitting.student_of(session, 1)
     assert loaded[3:] == ["round-1"]

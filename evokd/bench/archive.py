@@ -22,7 +22,7 @@ from evokd.bench.sets import BenchSet, letters, load_set, read_packed, text_hash
 from evokd.bench.suites import ASKING, PEERS
 from evokd.config import Config, StrategySection
 from evokd.errors import DataError
-from evokd.graph.learning import (
+from evokd.graph.fitting import (
     row_choice,
     rows_for,
     texts_refitted,

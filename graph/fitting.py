@@ -1,0 +1,187 @@
+"""What a round's student learns from, its training, and what it says of rows."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evokd.config import Config, StrategySection
+from evokd.graph.session import Session
+from evokd.graph.strategies import selects_in_steps, strategy_of
+from evokd.records import Example, Prediction, Sample, Word
+from evokd.store.files import storage_errors
+from evokd.store.ledger import FIT
+from evokd.tasks import Row
+from evokd.tools.reasoner import Reasoner
+from evokd.tools.selection import LOOKS_AT_TEACHER
+from evokd.tools.students import AnyStudent, keep_student, open_student, train_student
+from evokd.tools.thresholds import surest
+from evokd.tools.training import TrainingRow, write_training_rows
+
+BASELINE = -1  # the round of the student that knows the seeds alone
+TEXT_AGAINST_WORD = 3  # how often a text counts where single words are learnt, too
+
+
+def texts_taught(samples: Iterable[Sample], round: int, strategy: StrategySection) -> list[Sample]:
+    """Return what a round's student is trained on, in order: held-out samples never.
+
+    The round's own texts and, with review, those of all earlier rounds.
+    """
+    return [
+        one
+        for one in samples
+        if one.accepted and one.split == "train" and _is_taught(one, round, strategy)
+    ]
+
+
+def words_taught(words: Iterable[Word], round: int, strategy: StrategySection) -> list[Word]:
+    """Return the words that a round's student is trained on; like texts, they are reviewed."""
+    return [one for one in words if one.label and _is_taught(one, round, strategy)]
+
+
+def _is_taught(one: Sample | Word, round: int, strategy: StrategySection) -> bool:
+    return one.round == round or (strategy.review and one.round < round)
+
+
+def texts_refitted(samples: Iterable[Sample], best: int, strategy: StrategySection) -> list[Sample]:
+    """Return the held-out texts that the kept student of round `best` learns in the end."""
+    if not strategy.refit:
+        return []
+    return [one for one in samples if one.accepted and one.split == "probe" and one.round <= best]
+
+
+def row_choice(config: Config) -> dict[str, str] | None:
+    """Return how a training chooses among the rows of a pool, or the tokens of generated texts.
+
+    See `RowChoice`; None: it does not. In the budgeted mode rows were chosen before.
+    """
+    strategy = config.strategy
+    selection = strategy.selection if selects_in_steps(config) else "random"
+    chooses = strategy_of(config).labels_only or config.task.kind == "ner"
+    if not chooses or (selection, strategy.noise) == ("random", "none"):
+        return None
+    return {"selection": selection, "weighting": strategy.weighting, "noise": strategy.noise}
+
+
+def rows_for(
+    config: Config,
+    seed: Sequence[Example],
+    taught: Sequence[Sample] = (),
+    words: Sequence[Word] = (),
+) -> list[TrainingRow]:
+    """Return what a student learns from, in the order that decides its batches.
+
+    Args:
+        words: of its vocabulary; beside them a text counts as often as a gold one does by default.
+    """
+    learned = [TrainingRow.of(one, TEXT_AGAINST_WORD if words else 1) for one in taught]
+    if row_choice(config):
+        sure = [one.labeler_confidence or 0.0 for one in taught]
+        learned = [replace(row, confidence=c) for row, c in zip(learned, sure, strict=True)]
+        if selects_in_steps(config) and config.strategy.selection in LOOKS_AT_TEACHER:
+            labels = [row.label for row in learned]
+            eligible = surest(sure, labels, config.strategy.surest_share)
+            learned = [row for place, row in enumerate(learned) if place in eligible]
+    gold = [TrainingRow.of(row, config.student.seed_weight) for row in seed]
+    rows = [*gold, *learned, *(TrainingRow(one.text, one.label or "") for one in words)]
+    if config.task.kind == "reasoning":  # an answer without its explanation teaches none
+        rows = [row for row in rows if row.steps]
+    return rows
+
+
+def seed_rows(session: Session) -> list[TrainingRow]:
+    return rows_for(session.config, session.data.seed)
+
+
+def fit_student(
+    session: Session, rows: Sequence[TrainingRow], round: int, folder: Path | None = None
+) -> dict[str, Any]:
+    """Call the training tool; the folder, by default the round's, appears when it is complete."""
+    folder = folder or session.run.student_of_round(round)
+    session.opened = None  # of a round that is trained once more it is another one
+    beside = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    rows_file = beside / "rows.jsonl"
+    write_training_rows(rows, rows_file)
+    start = time.time()
+    result: dict[str, Any] = train_student.invoke(
+        {
+            "kind": session.kind.name,
+            "rows_file": str(rows_file),
+            "labels": list(session.labels),
+            "model": _starting_weights(session, round),
+            "output_dir": str(beside),
+            "settings": session.config.student.model_dump(),
+            "random_seed": session.config.random_seed,
+            "repeat": session.config.strategy.repeat,
+            "choice": row_choice(session.config),
+            "instructions": session.config.task.instructions,
+            "answers": session.answers,
+        }
+    )
+    session.ledger.add_phase(FIT, max(round, 0), start, time.time())
+    with storage_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.rename(folder)
+    return result
+
+
+def _starting_weights(session: Session, round: int) -> str:
+    last = last_round(session, round) if round > BASELINE else None
+    if session.config.student.continue_training and last is not None:
+        return str(session.run.student_of_round(last))
+    return session.student_source
+
+
+def install_student(session: Session, folder: Path, target: Path) -> None:
+    beside = target.with_name(f".{target.name}.tmp")
+    with storage_errors(target):
+        shutil.rmtree(beside, ignore_errors=True)
+        keep_student(session.kind.name, folder, beside)
+        shutil.rmtree(target, ignore_errors=True)
+        beside.rename(target)
+
+
+def last_round(session: Session, round: int) -> int:
+    """Return the newest round before this one that has a student."""
+    for candidate in range(round - 1, BASELINE, -1):
+        if (session.run.student_of_round(candidate) / "config.json").exists():
+            return candidate
+    return BASELINE
+
+
+def student_of(session: Session, round: int) -> AnyStudent:
+    """Load a round's student; the one that was asked last is at hand.
+
+    One that reasons is not kept: it is as large as a local teacher.
+    """
+    opened = session.opened  # read once: branches may run at the same time
+    if opened and opened[0] == round:
+        return opened[1]
+    opened = session.opened = None  # before the next one is loaded
+    folder = session.run.student_of_round(round)
+    student = open_student(session.kind.name, folder, session.config.student)
+    if not isinstance(student, Reasoner):
+        session.opened = round, student
+    return student
+
+
+def predict(session: Session, student: AnyStudent, rows: Sequence[Row]) -> list[Prediction]:
+    """Return what a student says of rows."""
+    return student.predict(session.kind.inputs(rows))
+
+
+def score_of(session: Session, round: int, rows: Sequence[Row]) -> float:
+    """Return how good a round's student is on rows, by the task's metric."""
+    return session.kind.score(rows, predict(session, student_of(session, round), rows))
+
+
+def held_out_rows(session: Session, round: int, fresh: Sequence[Sample] = ()) -> Sequence[Row]:
+    """Return the validation rows or, without them, the probe set so far."""
+    if session.data.validation:
+        return session.data.validation
+    return [one for one in (*session.accepted(before=round), *fresh) if one.split == "probe"]
