@@ -338,10 +338,10 @@ def _name_entities(session: Session, sample: Sample, call: Call) -> Sample:
 
 
 def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, float]) -> Sample:
-    if session.budget.reached():
-        return _out_of_budget(session, sample)
     label = sample.label or sample.intended_label
     call = Call(round, f"critique:{sample.id}")
+    if not session.budget.pays_for("critic", call):
+        return _out_of_budget(session, sample)
     critic = _critic(session)
     try:
         if sample.role == POOL:  # what somebody wrote is neither bad nor rewritten

@@ -19,13 +19,20 @@ from evokd.tasks.reasoning import asked_question
 from evokd.tools.reasoner import explanation_tokens
 
 REVISE = "revise"  # phase and purpose
+CORRECTIONS = ("correct", "whole")  # purposes of what the reviser writes
 
 
 def is_spent(session: Session, sample: Sample) -> bool:
     """Whether what is left of the budget is needed to judge what the round has revised.
 
-    The sample counts, too, and so does what other branches have begun with.
+    The sample counts, too, and so does what other branches have begun with. A correction that was
+    answered before a kill is there.
     """
+    own = f"{REVISE}:{sample.id}"
+    if any(
+        session.ledger.holds_reply("reviser", sample.round, f"{own}:{what}") for what in CORRECTIONS
+    ):
+        return False
     if not session.config.strategy.critic:
         return bool(session.budget.reached())
     purposes = session.ledger.purposes(sample.round, f"{REVISE}:")

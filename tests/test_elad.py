@@ -49,6 +49,7 @@ from evokd.report_kinds import explanation_card
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
 from evokd.store.pool import Pool, PoolCounts
+from evokd.store.replies import ReplyCache
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import kind_of, load_task_data
 from evokd.tasks.explanations import AnswerForm
@@ -152,7 +153,9 @@ def session(task: Path, teacher: Any, *overrides: str) -> Any:
         card="card",
         answers="number",
         teachers={"reviser": teacher},
-        ledger=SimpleNamespace(purposes=lambda round, beginning: set()),
+        ledger=SimpleNamespace(
+            purposes=lambda round, beginning: set(), holds_reply=lambda *asked: False
+        ),
         budget=SimpleNamespace(reached=lambda **_: ""),
     )
 
@@ -584,12 +587,24 @@ def test_a_budget_that_ends_in_the_walk_pays_for_no_correction(sums: Path) -> No
     assert kept.accepted is None
 
 
+def test_a_correction_that_a_killed_run_has_paid_for_is_kept(sums: Path) -> None:
+    asking = session(sums, None)
+    asking.budget.reached = lambda **_: "budget: output_tokens 60"
+    assert is_spent(asking, revised(id="a"))
+    paid = ("reviser", 1, "revise:a:correct")
+    asking.ledger.holds_reply = lambda *asked: asked == paid
+    assert not is_spent(asking, revised(id="a"))
+    assert is_spent(asking, revised(id="b"))
+
+
 def test_verdicts_are_kept_back_for_what_the_round_has_revised_so_far(sums: Path) -> None:
     asking = session(sums, None)
     kept_back: list[int] = []
     asking.budget.reached = lambda *, to_read=0: str(kept_back.append(to_read) or "")
     calls = [(1, "a:step 0"), (1, "a:correct"), (1, "b:whole"), (2, "c:whole"), (1, "")]
-    asking.ledger = Ledger(sums.parent / "calls.sqlite")
+    calls_file = sums.parent / "calls.sqlite"
+    ReplyCache(calls_file).close()  # its table of replies
+    asking.ledger = Ledger(calls_file)
     for round, one in calls:
         purpose = f"revise:{one}" if one else "probe"
         asking.ledger.open_call(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from conftest import write_task
 from fake_llm import RUBBISH, FakeLLM, running_llm, true_label
 
 from evokd import distill
+from evokd.agents.critic import Verdict
 from evokd.agents.teacher import Choice
 from evokd.errors import ResumeError, RunInUseError, TeacherError
 from evokd.graph.evokd import build_graph
+from evokd.graph.reading import _judge
 from evokd.memory.chroma import ChromaWeaknesses
 from evokd.records import Sample
 from evokd.runner import RunResult, resume_run
@@ -386,6 +389,20 @@ def test_when_the_budget_ends_what_nobody_doubts_is_kept_unread(toy_task: Path) 
         assert (one.checked, one.split) == (False, "train")
     lost = [one for one in rows if one.reason == "budget"]
     assert any(set(one.guesses) == {one.intended_label} for one in lost)  # held out
+
+
+def test_a_verdict_that_a_killed_run_has_paid_for_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    critic = SimpleNamespace(judge=lambda *asked: Verdict("accept", 0.9))
+    monkeypatch.setattr("evokd.graph.reading._critic", lambda session: critic)
+    paid = ("critic", "critique:a")
+    session: Any = SimpleNamespace(
+        kind=SimpleNamespace(exclusive=True),
+        budget=SimpleNamespace(pays_for=lambda role, call: (role, call.purpose) == paid),
+    )
+    held_out = {"text": "t", "round": 1, "call": "c", "intended_label": "x", "split": "probe"}
+    one, other = (_judge(session, Sample(id=name, **held_out), 1, {}) for name in ("a", "b"))
+    assert (one.critic_verdict, one.accepted) == ("accept", None)
+    assert (other.critic_verdict, other.reason) == (None, "budget")
 
 
 def test_labeler_and_neighbours_outvote_the_intention_and_the_critic_reads_the_text(
