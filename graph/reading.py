@@ -51,7 +51,7 @@ def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         fresh = [
             one for one in drafts if one.accepted is None and one.label is None and one.role != POOL
         ]
-        if session.form.questions:
+        if session.form.questions and session.form.one_question:
             fresh = [one.model_copy(update={"text": first_question(one.text)}) for one in fresh]
         known = known_rows(session, state["round"], fresh, drafts)
         screened = screen_drafts(session, fresh, known)

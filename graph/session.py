@@ -47,7 +47,14 @@ from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskData, TaskKind, kind_of, load_task_data, normalize
 from evokd.tasks.explanations import AnswerForm
-from evokd.tools.gates import TextForm, TextIndex, are_sentences, asks_questions, fewest_words
+from evokd.tools.gates import (
+    TextForm,
+    TextIndex,
+    are_sentences,
+    asks_questions,
+    end_with_their_question,
+    fewest_words,
+)
 from evokd.tools.student import resolve_student
 from evokd.tools.students import AnyStudent, check_student
 
@@ -112,7 +119,8 @@ class Session:
         """What every text looks like, as the gold examples show."""
         gold = [row.text for row in self.data.seed]
         return TextForm(
-            questions=asks_questions(gold),
+            questions=asks_questions((row.text, row.label) for row in self.data.seed),
+            one_question=end_with_their_question(gold),
             sentences=not self.kind.exclusive and are_sentences(gold),
             instructions=tuple(
                 normalize(one) for one in self.prompts["generator"].phrases(INSTRUCTION_WORDS)

@@ -20,6 +20,7 @@ from evokd.tools.gates import (
     are_sentences,
     asks_questions,
     balance,
+    end_with_their_question,
     entity_names,
     fewest_words,
     first_question,
@@ -138,10 +139,33 @@ def test_the_setting_for_the_shortest_length_goes_before_the_examples() -> None:
         (["who?", "誰？", "من؟", "why?", "when?"], True),
         (["who?", "what?", "where?", "why?"], False),  # four say too little
         (["who?", "what?", "where?", "why?", "tell me when"], False),
+        ([*["who?"] * 20, "tell me when"], True),  # one odd example sets no form
+        ([*["who?"] * 19, "tell me when"], False),
     ],
 )
 def test_a_task_of_questions_is_told_by_its_examples(examples: list[str], questions: bool) -> None:
-    assert asks_questions(examples) is questions
+    assert asks_questions((one, "a") for one in examples) is questions
+
+
+def test_a_label_of_statements_makes_a_task_one_of_both() -> None:
+    asked = [("who?", "a")] * 60
+    assert asks_questions([*asked, ("tell me", "b"), ("why?", "b"), ("when?", "b")])
+    assert not asks_questions([*asked, ("tell me", "b"), ("why?", "b")])
+
+
+@pytest.mark.parametrize(
+    ("examples", "end"),
+    [
+        (["who?", "what ?", 'which "one?"'], True),
+        (["who?", "what?", "which one? I forgot."], True),  # one odd example sets no form
+        (["Hi. Where is it? I wait.", "Where? Thanks!", "who?"], False),
+        (["I wait.", "I wait."], True),  # nothing is cut off them
+    ],
+)
+def test_whether_texts_end_with_their_question_is_told_by_most_examples(
+    examples: list[str], end: bool
+) -> None:
+    assert end_with_their_question(examples) is end
 
 
 def test_in_a_task_of_questions_a_statement_is_rejected() -> None:
@@ -376,6 +400,7 @@ def test_where_all_gold_texts_end_with_a_mark_one_that_breaks_off_is_rejected() 
     assert are_sentences(gold)
     assert not are_sentences(gold[:3])  # too few to tell
     assert not are_sentences([*gold, "no mark"])
+    assert are_sentences([*gold * 6, "no mark"])  # one odd example sets no form
     for text, problem in (
         ("He is remembered as the", "format_cut_off"),
         ("He is remembered (as a poet.)", None),

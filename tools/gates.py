@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from evokd.config import GatesSection
@@ -37,6 +38,7 @@ _PLACEHOLDER = re.compile(
 _NGRAM = 4
 FEWEST_EXAMPLES = 5  # fewer say little of a task's form
 FEWEST_SENTENCES = 4
+NEARLY_ALL = 0.95  # of the gold examples
 QUESTION_MARKS = "?？؟"
 SENTENCE_MARKS = (*".!…。！।۔", *QUESTION_MARKS)
 CLOSING = "\"'”’»)] "
@@ -49,12 +51,14 @@ class TextForm:
 
     Args:
         questions: all are questions, see `asks_questions`.
+        one_question: nothing stands behind a question, see `end_with_their_question`.
         sentences: all end with a mark, see `are_sentences`.
         instructions: phrases of the generator's prompt, normalized, that no text may hold.
         fewest_words: where the settings name none, see `fewest_words`.
     """
 
     questions: bool = False
+    one_question: bool = False
     sentences: bool = False
     instructions: Sequence[str] = ()
     fewest_words: int = 1
@@ -138,22 +142,41 @@ def screen_texts(
     return screened
 
 
-def asks_questions(examples: Iterable[str]) -> bool:
-    """Whether the task's texts are questions: all gold examples are, and there are five or more.
+def asks_questions(examples: Iterable[tuple[str, str]]) -> bool:
+    """Whether the task's texts are questions: nearly all gold examples are, five or more.
 
     A small generator then still hands in answers now and then, and a small critic lets them pass.
+    Where half of a label's examples ask nothing, its texts are others.
+
+    Args:
+        examples: text and label of each.
     """
-    rows = list(examples)
-    return len(rows) >= FEWEST_EXAMPLES and all(map(_asks, rows))
+    by_label: dict[str, list[bool]] = {}
+    for text, label in examples:
+        by_label.setdefault(label, []).append(_asks(text))
+    asking = list(chain.from_iterable(by_label.values()))
+    mostly = all(2 * sum(one) > len(one) for one in by_label.values())
+    return len(asking) >= FEWEST_EXAMPLES and mostly and _are_nearly_all(asking)
+
+
+def end_with_their_question(examples: Iterable[str]) -> bool:
+    """Whether most gold examples end with their first question mark; a mail goes on behind it."""
+    rows = [text.rstrip(CLOSING) for text in examples]
+    return 2 * sum(first_question(text) == text for text in rows) > len(rows)
 
 
 def are_sentences(examples: Iterable[str]) -> bool:
-    """Whether all gold examples, four or more, end with the mark of a sentence.
+    """Whether nearly all gold examples, four or more, end with the mark of a sentence.
 
     A small generator breaks off now and then ("… is often remembered as the").
     """
-    rows = list(examples)
-    return len(rows) >= FEWEST_SENTENCES and all(map(_ends, rows))
+    ending = [_ends(text) for text in examples]
+    return len(ending) >= FEWEST_SENTENCES and _are_nearly_all(ending)
+
+
+def _are_nearly_all(rows: Sequence[bool]) -> bool:
+    """Whether all rows are, or but one in more than twenty: one odd example sets no form."""
+    return sum(rows) > NEARLY_ALL * len(rows) or all(rows)
 
 
 def fewest_words(examples: Iterable[str]) -> int:
