@@ -41,6 +41,11 @@ def check_of_questions(config: Config, student: str) -> Callable[[Question], boo
 
 
 def check_lengths(data: TaskData, can_read: Callable[[Question], bool]) -> None:
+    """Check that the student can read every gold question and an explanation of it.
+
+    Raises:
+        DataError: naming the split and the question.
+    """
     for split, rows in data.gold.items():
         for row in rows:
             if not can_read(question_of(row)):

@@ -94,6 +94,7 @@ def rows_for(
 
 
 def seed_rows(session: Session) -> list[TrainingRow]:
+    """Return the rows of the student that knows the seeds alone."""
     return rows_for(session.config, session.data.seed)
 
 
@@ -138,6 +139,11 @@ def _starting_weights(session: Session, round: int) -> str:
 
 
 def install_student(session: Session, folder: Path, target: Path) -> None:
+    """Put a copy of a student's folder in the place of another; it appears when it is complete.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     beside = target.with_name(f".{target.name}.tmp")
     with storage_errors(target):
         shutil.rmtree(beside, ignore_errors=True)

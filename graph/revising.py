@@ -177,6 +177,7 @@ def without_too_long(session: Session, samples: Sequence[Sample]) -> list[Sample
 
 
 def judge_revision(session: Session, sample: Sample) -> Sample:
+    """Return a revised sample with the critic's verdict, rejected where it is not sure enough."""
     revision, strategy = sample.revision, session.config.strategy
     assert revision is not None
     call = Call(sample.round, f"critique:{sample.id}")

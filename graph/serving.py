@@ -70,6 +70,11 @@ def check_models(config: Config) -> None:
 
 
 def ensure_pack(name: str, emit: Emit) -> Path:
+    """Return the folder of a model pack; one that is not there is fetched.
+
+    Raises:
+        RefusedError: it cannot be had.
+    """
     folder = installed(name)
     if folder is None:
         emit({"kind": "note", "text": f"fetching the model pack {name}"})
@@ -83,6 +88,11 @@ def ensure_pack(name: str, emit: Emit) -> Path:
 
 
 def open_embedder(config: Config, folders: Mapping[str, Path]) -> Embedder:
+    """Return the embedder of memory and gates.
+
+    Raises:
+        ConfigError: `memory.embedder` names none.
+    """
     provider, _, name = config.memory.embedder.partition(":")
     if provider == "hash" and (not name or name.isdigit()):
         return HashEmbedder(int(name or 64))
@@ -98,6 +108,11 @@ def open_embedder(config: Config, folders: Mapping[str, Path]) -> Embedder:
 def start_server(
     name: str, card: str, config: Config, run: RunDirectory, stack: ExitStack, emit: Emit
 ) -> LocalEndpoint:
+    """Start the server of a pack, stopped with the stack, and have it compute the card once.
+
+    Raises:
+        RefusedError: it does not start.
+    """
     emit({"kind": "note", "text": f"starting the local model {name}"})
     server = LocalServer(
         gguf_path(name),
@@ -114,6 +129,14 @@ def start_server(
 def open_teachers(
     config: Config, log: CallLog, local: Mapping[str, LocalEndpoint], emit: Emit
 ) -> dict[str, Teacher]:
+    """Return a teacher for every role in use; each endpoint is asked once what it can do.
+
+    Args:
+        local: pack → where its server listens.
+
+    Raises:
+        RefusedError: an endpoint, key or model that cannot be used.
+    """
     teachers: dict[str, Teacher] = {}
     seen: dict[str, Capabilities] = {}
     for role in used_roles(config):
