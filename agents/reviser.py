@@ -29,6 +29,7 @@ from evokd.tasks.reasoning import asked_question
 SURE = 0.5  # a step of which yes is as likely as this is right
 NO_STEPS = "(none)"
 MOST_STEPS = 8  # of an explanation of the reviser's own
+CORRECT, WHOLE = "correct", "whole"  # what it writes, as purposes of calls say
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Reviser:
             user = self.prompt.fill("correct", question=question, steps=lines, wrong=wrong)
         else:
             user = self.prompt.fill("finish", question=question, steps=lines)
-        own = self._write(user, call, "correct", form, choices)
+        own = self._write(user, call, CORRECT, form, choices)
         return Correction(tuple(step for step in own.steps if step not in right), own.answer)
 
     def explain(
@@ -175,7 +176,7 @@ class Reviser:
         Raises:
             ReplyError, TeacherError: see `Teacher.tell`.
         """
-        return self._write(question, call, "whole", form, choices)
+        return self._write(question, call, WHOLE, form, choices)
 
     def _write(
         self, user: str, call: Call, what: str, form: AnswerForm, choices: Sequence[str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from evokd.config import Config, StrategySection
 from evokd.graph.session import Session
 from evokd.graph.strategies import selects_in_steps, strategy_of
 from evokd.records import Example, Prediction, Sample, Word
-from evokd.store.files import storage_errors
+from evokd.store.files import replaced_folder, storage_errors
 from evokd.store.ledger import FIT
 from evokd.tasks import Row
 from evokd.tools.reasoner import Reasoner
@@ -104,30 +103,26 @@ def fit_student(
     """Call the training tool; the folder, by default the round's, appears when it is complete."""
     folder = folder or session.run.student_of_round(round)
     session.opened = None  # of a round that is trained once more it is another one
-    beside = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
-    rows_file = beside / "rows.jsonl"
-    write_training_rows(rows, rows_file)
-    start = time.time()
-    result: dict[str, Any] = train_student.invoke(
-        {
-            "kind": session.kind.name,
-            "rows_file": str(rows_file),
-            "labels": list(session.labels),
-            "model": _starting_weights(session, round),
-            "output_dir": str(beside),
-            "settings": session.config.student.model_dump(),
-            "random_seed": session.config.random_seed,
-            "repeat": session.config.strategy.repeat,
-            "choice": row_choice(session.config),
-            "instructions": session.config.task.instructions,
-            "answers": session.answers,
-        }
-    )
-    session.ledger.add_phase(FIT, max(round, 0), start, time.time())
-    with storage_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        beside.rename(folder)
+    with replaced_folder(folder) as beside:
+        rows_file = beside / "rows.jsonl"
+        write_training_rows(rows, rows_file)
+        start = time.time()
+        result: dict[str, Any] = train_student.invoke(
+            {
+                "kind": session.kind.name,
+                "rows_file": str(rows_file),
+                "labels": list(session.labels),
+                "model": _starting_weights(session, round),
+                "output_dir": str(beside),
+                "settings": session.config.student.model_dump(),
+                "random_seed": session.config.random_seed,
+                "repeat": session.config.strategy.repeat,
+                "choice": row_choice(session.config),
+                "instructions": session.config.task.instructions,
+                "answers": session.answers,
+            }
+        )
+        session.ledger.add_phase(FIT, max(round, 0), start, time.time())
     return result
 
 
@@ -144,12 +139,8 @@ def install_student(session: Session, folder: Path, target: Path) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    beside = target.with_name(f".{target.name}.tmp")
-    with storage_errors(target):
-        shutil.rmtree(beside, ignore_errors=True)
+    with replaced_folder(target) as beside, storage_errors(target):
         keep_student(session.kind.name, folder, beside)
-        shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
 
 
 def last_round(session: Session, round: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from evokd.agents.card import solved_first
 from evokd.agents.critic import judge_explanation
-from evokd.agents.reviser import Correction, Reviser, first_apart, rest_of
+from evokd.agents.reviser import CORRECT, WHOLE, Correction, Reviser, first_apart, rest_of
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph.prompts import shown_seed
@@ -19,7 +19,6 @@ from evokd.tasks.reasoning import asked_question
 from evokd.tools.reasoner import explanation_tokens
 
 REVISE = "revise"  # phase and purpose
-CORRECTIONS = ("correct", "whole")  # purposes of what the reviser writes
 
 
 def is_spent(session: Session, sample: Sample) -> bool:
@@ -28,16 +27,14 @@ def is_spent(session: Session, sample: Sample) -> bool:
     The sample counts, too, and so does what other branches have begun with. A correction that was
     answered before a kill is there.
     """
-    own = f"{REVISE}:{sample.id}"
-    if any(
-        session.ledger.holds_reply("reviser", sample.round, f"{own}:{what}") for what in CORRECTIONS
-    ):
+    to_judge = 0
+    if session.config.strategy.critic:
+        purposes = session.ledger.purposes(sample.round, f"{REVISE}:")
+        to_judge = len({one.split(":")[1] for one in purposes} | {sample.id})
+    if not session.budget.reached(to_read=to_judge):
         return False
-    if not session.config.strategy.critic:
-        return bool(session.budget.reached())
-    purposes = session.ledger.purposes(sample.round, f"{REVISE}:")
-    begun = {one.split(":")[1] for one in purposes}
-    return bool(session.budget.reached(to_read=len(begun | {sample.id})))
+    own = (f"{REVISE}:{sample.id}:{what}" for what in (CORRECT, WHOLE))
+    return not any(session.ledger.holds_reply("reviser", sample.round, one) for one in own)
 
 
 def revise_explanation(session: Session, sample: Sample) -> Sample:

@@ -232,7 +232,7 @@ def _studio_session(task_file: str) -> Iterator[Session]:
     run = RunDirectory(Path("runs").resolve() / time.strftime("studio-%Y%m%d-%H%M%S"))
     run.lock()
     write_text(run.config, dump_config(config))
-    with open_session(config, data, run, emit=lambda event: None) as session:
+    with open_session(config, data, run, emit=_say_nothing) as session:
         yield session
 
 

@@ -114,11 +114,8 @@ def words_a_label(session: Session) -> int:
     labeler = session.teachers.get("labeler")
     if not (config.strategy.words and config.strategy.separation and session.kind.exclusive):
         return 0
-    price, limits, spent = (
-        session.budget.price_of_a_label(),
-        config.budget.limits,
-        session.budget.spent(),
-    )
+    limits = config.budget.limits
+    price, spent = session.budget.price_of_a_label(), session.budget.spent()
     if labeler is None or not labeler.capabilities.logprobs or (limits and not price):
         return 0
     room = {

@@ -370,27 +370,26 @@ def test_a_cell_run_anew_asks_nothing_and_ends_where_it_did(toy_set: Path, llm: 
 
 
 def test_the_budget_ends_a_cell(toy_set: Path) -> None:
-    bench(toy_set, strategies=["static"], budget=SMALL)
-    result = read_cell(toy_set.parent / "results", toy_cell("static", SMALL))
+    bench(toy_set, strategies=["static"])
+    result = read_cell(toy_set.parent / "results", toy_cell("static"))
     assert result is not None
-    assert SMALL - 100 <= result.output_tokens <= SMALL + 10
+    assert BUDGET - 100 <= result.output_tokens <= BUDGET + 10
     assert [point.output_tokens for point in result.curve] == sorted(
         point.output_tokens for point in result.curve
     )
 
 
 def test_a_failed_cell_says_why_and_the_others_go_on(toy_set: Path, llm: FakeLLM) -> None:
+    cells: dict[str, Any] = {"strategies": ["fewshot", "static"], "budget": SMALL}
     llm.faults = [*[""] * 3, *["status:401"] * 3]
-    failed, said = bench(toy_set, strategies=["fewshot", "static"], budget=SMALL)
+    failed, said = bench(toy_set, **cells)
     assert failed
     rows = {row["strategy"]: row for row in read_suite(toy_set, SMALL_FILE)["rows"]}
     assert "HTTP 401" in rows["static"]["errors"][0]
     assert rows["fewshot"]["mean"] is not None
     assert any("HTTP 401" in text for text in said)
     llm.faults = []
-    failed, _ = bench(
-        toy_set, strategies=["fewshot", "static"], budget=SMALL
-    )  # it goes on where it stopped
+    failed, _ = bench(toy_set, **cells)  # it goes on where it stopped
     assert not failed
 
 

@@ -49,7 +49,6 @@ from evokd.report_kinds import explanation_card
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
 from evokd.store.pool import Pool, PoolCounts
-from evokd.store.replies import ReplyCache
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import kind_of, load_task_data
 from evokd.tasks.explanations import AnswerForm
@@ -602,9 +601,7 @@ def test_verdicts_are_kept_back_for_what_the_round_has_revised_so_far(sums: Path
     kept_back: list[int] = []
     asking.budget.reached = lambda *, to_read=0: str(kept_back.append(to_read) or "")
     calls = [(1, "a:step 0"), (1, "a:correct"), (1, "b:whole"), (2, "c:whole"), (1, "")]
-    calls_file = sums.parent / "calls.sqlite"
-    ReplyCache(calls_file).close()  # its table of replies
-    asking.ledger = Ledger(calls_file)
+    asking.ledger = Ledger(sums.parent / "calls.sqlite")
     for round, one in calls:
         purpose = f"revise:{one}" if one else "probe"
         asking.ledger.open_call(

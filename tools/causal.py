@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -14,7 +13,7 @@ from jinja2 import TemplateError
 
 from evokd.config import StudentSection
 from evokd.errors import ConfigError
-from evokd.store.files import storage_errors
+from evokd.store.files import replaced_folder, storage_errors
 from evokd.tools.student import load_libraries
 from evokd.tools.training import cannot_load, check_length, save_model, tokens_read
 
@@ -189,8 +188,6 @@ def _as_float(folder: Path) -> Path:
         model.hf_quantizer = None  # they are plain weights now
         model.is_quantized = False
         vars(model.config).pop("quantization_config", None)
-        beside = folder / f".{CONVERTED}.tmp"
-        shutil.rmtree(beside, ignore_errors=True)
-        save_model(model, tokenizer, beside)
-        beside.rename(target)
+        with replaced_folder(target) as beside:
+            save_model(model, tokenizer, beside)
     return target

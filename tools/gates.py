@@ -175,8 +175,8 @@ def are_sentences(examples: Iterable[str]) -> bool:
 
 
 def _are_nearly_all(rows: Sequence[bool]) -> bool:
-    """Whether all rows are, or but one in more than twenty: one odd example sets no form."""
-    return sum(rows) > NEARLY_ALL * len(rows) or all(rows)
+    """Whether all rows are, or all but fewer than one in twenty: one odd example sets no form."""
+    return sum(rows) > NEARLY_ALL * len(rows)
 
 
 def fewest_words(examples: Iterable[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,20 @@ def storage_errors(path: Path) -> Iterator[None]:
             f"cannot write {path}: {cause or error}; "
             "free some space, mend the file or choose another place"
         ) from error
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Yield a path beside `folder`; what was written there takes its place in the end.
+
+    Where the writing fails, the old folder stays.
+    """
+    beside = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    yield beside
+    with storage_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.rename(folder)
 
 
 def write_text(path: Path, text: str) -> None:
