@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-SENTENCE = re.compile(r"[^.!?\n]+[.!?]*\s*|[.!?\n]+\s*")
+SENTENCE = re.compile(r"[^.!?。！？؟।۔\n]+[.!?。！？؟।۔]*\s*|[.!?。！？؟।۔\n]+\s*")
 # Characters from the answer or its reader to the label. No gap is unbounded: who writes a text must
 # not choose how long it takes to be read.
 BETWEEN = 200
@@ -134,12 +134,30 @@ def part_orders(text: str, labels: Sequence[str]) -> tuple[str, list[str]]:
     return (content if re.search(r"\w{2,}", content) else text), orders
 
 
+def name_pattern(label: str) -> str:
+    """Return what a label looks like in a text: between words, whatever stands between its own.
+
+    Alphabets without case write words together, or articles onto them: there it may stand anywhere.
+    """
+    words = [re.escape(word) for word in re.split(r"[_\s-]+", label) if word] or [re.escape(label)]
+    before, after = (rf"(?{look}\w)" for look in ("<!", "!"))
+    return (
+        (before if _ends_words(label[0]) else "")
+        + r"[_\s-]".join(words)
+        + (after if _ends_words(label[-1]) else "")
+    )
+
+
+def _ends_words(character: str) -> bool:
+    """Whether a character at the edge of a label is at the edge of a word, too."""
+    return character.isdigit() or character.lower() != character.upper()
+
+
 @lru_cache
 def order_patterns(labels: tuple[str, ...]) -> list[re.Pattern[str]]:
     """Return what orders look like, and sentences that hold a label no one writes by chance."""
     ordered = sorted(labels, key=len, reverse=True)
-    names = "|".join(re.escape(name).replace("_", r"[_\s-]") for name in ordered)
-    label = rf"\b(?:{names})\b"
+    label = f"(?:{'|'.join(map(name_pattern, ordered))})"
     forms = (
         SET_ASIDE,
         rf"(?:{ADDRESSED})[^.!?\n]{{0,{BETWEEN}}}?{label}",
