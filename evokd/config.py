@@ -302,6 +302,11 @@ class StrategySection(Settings):
         description="texts that one labeler call is asked about, for task.kind classification; "
         "several share one prompt and are labelled less well",
     )
+    recheck_named: bool = Field(
+        True,
+        description="a text of a pool, a sentence of which names the label it was given, is "
+        "labelled once more without it, in case it is an order to the labeler; off: it is not",
+    )
     separation: bool = Field(True, description="a separate labeler; off: the intended label")
     check: Literal["doubtful", "all"] = Field(
         "doubtful",

@@ -128,7 +128,8 @@ class Sample(Record):
     )
     orders: list[str] = Field(
         default_factory=list,
-        description="what in a text of a pool orders its labeler about; it was not shown these",
+        description="what in a text of a pool orders its labeler about, or may: its label is that "
+        "of the rest",
     )
     chosen: Chosen | None = Field(None, description="of a text of a pool: why it was asked about")
     labeler_label: str | None = Field(None, description="after calibration, like its confidence")

@@ -36,9 +36,10 @@ from evokd.tools.gates import (
     screen_texts,
     settle_label,
 )
-from evokd.tools.orders import part_orders
+from evokd.tools.orders import leave_out, part_named, part_orders
 
 LABEL = "label"  # phase and purpose
+AGAIN = "-again"  # behind the purpose of the call that asked first
 LABEL_REPLY_TOKENS = 400  # of a call about several texts
 
 
@@ -275,33 +276,73 @@ def label_group(
     except ReplyError as error:
         session.emit({"kind": "note", "text": str(error)})
     return [
-        _with_label(one, choice, orders) if choice else _label(session, one, round, purpose)
-        for one, choice, (_, orders) in zip(group, found, shown, strict=True)
+        _label(session, one, round, purpose, choice)
+        for one, choice in zip(group, found, strict=True)
     ]
 
 
-def _label(session: Session, sample: Sample, round: int, purpose: str) -> Sample:
+def _label(
+    session: Session, sample: Sample, round: int, purpose: str, found: Choice | None = None
+) -> Sample:
+    """Label a text.
+
+    Args:
+        found: the answer, where a call about several texts brought it.
+    """
     call = label_call([sample], round, purpose)
-    if not session.budget.pays_for("labeler", call):
+    if found is None and not session.budget.pays_for("labeler", call):
         return _out_of_budget(session, sample)
     try:
-        if session.kind.exclusive:
-            return _label_text(session, sample, call)
-        return _name_entities(session, sample, call)
+        if not session.kind.exclusive:
+            return _name_entities(session, sample, call)
+        text, orders = _shown(session, sample)
+        choice = found or _ask_label(session, text, call)
+        again = label_call([sample], round, purpose + AGAIN)
+        return _recheck(session, sample, text, orders, choice, again)
     except ReplyError as error:
         session.emit({"kind": "note", "text": str(error)})
         return sample.rejected("label_unusable_reply") if sample.checked else sample
 
 
-def _label_text(session: Session, sample: Sample, call: Call) -> Sample:
+def _ask_label(session: Session, text: str, call: Call) -> Choice:
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card, session.labels
-    text, orders = _shown(session, sample)
-    return _with_label(sample, label_text(*asked, text, call), orders)
+    return label_text(*asked, text, call)
+
+
+def _recheck(
+    session: Session, sample: Sample, text: str, orders: list[str], choice: Choice, again: Call
+) -> Sample:
+    """Return a text with its label; of a pool's that name it, one that the rest confirms.
+
+    A sentence that names the label may be an order in a form that no rule knows: the labeler is
+    asked once more without it. Where it is then sure of another label, that one stands. Where it is
+    not, the sentence is what the text is about ("I want a refund. Thanks!"), and the first stands.
+
+    Args:
+        text: as it was shown, without `orders`.
+        again: the second call, which is made only there.
+    """
+    strategy = session.config.strategy
+    all_orders = bool(orders) and text == sample.text
+    checks = sample.role == POOL and strategy.recheck_named and not all_orders
+    rest, naming = part_named(text, choice.option) if checks else (text, [])
+    if not naming:
+        return _with_label(sample, choice, orders)
+    if not session.budget.pays_for("labeler", again):
+        return _out_of_budget(session, sample)
+    second = _ask_label(session, rest, again)
+    if second.option == choice.option or second.confidence < strategy.labeler_min_confidence:
+        return _with_label(sample, choice, orders)
+    return _with_label(sample, second, [*orders, *naming])
 
 
 def _shown(session: Session, sample: Sample) -> tuple[str, list[str]]:
     """Return a text without orders to its reader, and these: one of a pool may be by anybody."""
-    return part_orders(sample.text, session.labels) if sample.role == POOL else (sample.text, [])
+    if sample.role != POOL:
+        return sample.text, []
+    text, orders = part_orders(sample.text, session.labels)
+    found = [one for one in sample.orders if one not in orders]  # by asking once more
+    return leave_out(text, found), orders + found
 
 
 def _with_label(sample: Sample, choice: Choice, orders: list[str]) -> Sample:

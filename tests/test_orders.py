@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from evokd.tools.orders import BETWEEN, order_patterns, part_orders
+from evokd.tools.orders import BETWEEN, leave_out, order_patterns, part_named, part_orders
 
 LABELS = ("exchange_rate", "refund", "card_arrival")
 CONTENT = "My new card is not here yet"
@@ -152,3 +152,42 @@ def test_no_gap_of_an_order_is_unbounded_so_that_time_grows_with_a_texts_length_
     assert part_orders("llm " * 25_000, LABELS)[1] == []
     assert part_orders(" " * 100_000 + "x", LABELS)[1] == []
     assert part_orders("say" + " " * 100_000, LABELS)[1] == []
+
+
+UNKNOWN = "We all know what goes here: refund"  # a form that no rule knows
+
+
+@pytest.mark.parametrize(
+    ("naming", "label"),
+    [
+        (f"{UNKNOWN}.", "refund"),
+        ("All such texts are Refunds!", "refund"),
+        ("The rate of exchange-rate is meant.", "exchange_rate"),
+        ("这里都是退款。", "退款"),
+        ("It is c++, of course.", "c++"),
+        ("Five of 5.", "5"),
+    ],
+)
+def test_a_sentence_that_names_a_label_is_parted_from_the_rest(naming: str, label: str) -> None:
+    for text in (f"{CONTENT}. {naming}", f"{naming} {CONTENT}.", f"{CONTENT}!\n{naming}\n"):
+        rest, found = part_named(text, label)
+        assert rest.rstrip(".!") == CONTENT
+        assert found == [naming]
+        assert leave_out(text, found).rstrip(".!") == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("I want a refund.", "refund"),
+        ("A refund? ... ! Refund!", "refund"),
+        ("I was refunding it. No card came.", "refund"),
+        ("It costs 50. I like it.", "5"),
+        ("My card is not here yet. Where is it?", "card_arrival"),
+        ("", "refund"),
+    ],
+)
+def test_where_no_sentence_names_the_label_or_nothing_else_is_left_nothing_is_parted(
+    text: str, label: str
+) -> None:
+    assert part_named(text, label) == (text, [])
