@@ -124,6 +124,7 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         total = LABELLED_TOGETHER
         if not in_steps:
             total = session.budget.affordable(strategy.samples_per_round)
+        total = min(total, texts_left(session))
         share = 0.0 if in_steps or session.data.validation else strategy.probe_share
         asked = asked_numbers(session.run.read_samples())
         held_out = draw_by_chance(session, round, asked, _at_least_one(share, total))

@@ -155,6 +155,18 @@ def test_it_ends_when_the_pool_is_used_up(pool_task: Path) -> None:
     assert result.report["stop_reason"] == "every text of the pool was asked"
 
 
+@pytest.mark.parametrize("rows", [4, 14])
+def test_of_the_last_texts_of_a_pool_no_larger_share_is_held_out(
+    pool_task: Path, rows: int
+) -> None:
+    write_pool(pool_task.parent, rows=rows)
+    result = run(pool_task, "strategy.samples_per_round=10", "strategy.probe_share=0.5")
+    splits = Counter((one.round, one.split) for one in samples(result) if one.accepted)
+    last = max(round for round, _ in splits)
+    assert (splits[last, "train"], splits[last, "probe"]) == (2, 2)
+    assert result.report["rounds"][-1]["trained"]
+
+
 def test_a_stopped_run_goes_on_and_asks_nothing_twice(pool_task: Path, llm: FakeLLM) -> None:
     whole = run(pool_task, run_id="whole", cache_dir=pool_task.parent / "one")
     budget = "budget.output_tokens=30"
