@@ -19,11 +19,13 @@ from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.pool import PoolRow, read_pool
 from evokd.tasks.reasoning import Question, question_of, read_answer, usual_form
 from evokd.tools.reasoner import question_check
-from evokd.tools.student import word_pieces
+from evokd.tools.student import cut_share, word_pieces
 
-FOREIGN_SAMPLE, FOREIGN_CHARS = 300, 500  # texts of a pool, characters of each
+SAMPLED = 300  # texts of a pool that are looked at for a warning
+FOREIGN_CHARS = 500  # of each
 FOREIGN = 1.6  # times the seeds' word pieces a word
 UNKNOWN = 0.2  # of the word pieces, more than of the seeds'
+CUT = 0.1  # of the texts
 LABEL_TOKENS = 100  # the order of a call about one text, and its reply
 CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
 
@@ -128,9 +130,8 @@ def foreign_texts(pool: Pool, data: TaskData, student: str) -> list[str]:
 
     It cuts them finer, or, in a script that it does not know, makes one unknown piece of each.
     """
-    numbers = pool.draw(FOREIGN_SAMPLE, (), random.Random(0))  # noqa: S311
     ours, unknown_here = word_pieces(student, [row.text for row in data.seed])
-    texts = [text[:FOREIGN_CHARS] for text in pool.texts(numbers)]
+    texts = [text[:FOREIGN_CHARS] for text in _sample_of(pool)]
     theirs, unknown = word_pieces(student, texts)
     if theirs >= FOREIGN * ours:
         told = f"a word has {theirs:.1f} word pieces, one of the seeds {ours:.1f}"
@@ -142,3 +143,22 @@ def foreign_texts(pool: Pool, data: TaskData, student: str) -> list[str]:
         f"data.pool: {told}: its texts may be in another language, or of another kind, than the "
         "task's"
     ]
+
+
+def cut_texts(pool: Pool, student: str, max_length: int) -> list[str]:
+    """Return a warning where the student reads only the beginning of many of the pool's texts.
+
+    The labeler reads them in full, and labels may be learnt whose reason the student never sees.
+    """
+    share = cut_share(student, _sample_of(pool), max_length)
+    if share < CUT:
+        return []
+    return [
+        f"student.max_length: of {share:.0%} of the pool's texts the student reads the first "
+        f"{max_length} tokens only, while the labeler reads all; give more, as far as the student "
+        "goes, or shorten the texts"
+    ]
+
+
+def _sample_of(pool: Pool) -> list[str]:
+    return pool.texts(pool.draw(SAMPLED, (), random.Random(0)))  # noqa: S311

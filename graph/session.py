@@ -23,6 +23,7 @@ from evokd.graph.filling import (
     answers_of,
     check_lengths,
     check_of_questions,
+    cut_texts,
     fill,
     foreign_texts,
     longest_text,
@@ -285,12 +286,14 @@ def open_session(
             stack.callback(pool.close)
             with _timed(setup, "pool"):
                 fill(pool, config, data, can_read, emit, longest=longest_text(config, card))
-                # A causal model's pieces tell its own languages, not the task's.
-                exact = config.task.kind != "reasoning"
-                foreign = foreign_texts(pool, data, student_source) if exact else []
-            for warning in foreign:
+                # A causal model's pieces tell its own languages, not the task's; nor does it cut.
+                doubts: list[str] = []
+                if config.task.kind != "reasoning":
+                    doubts += foreign_texts(pool, data, student_source)
+                    doubts += cut_texts(pool, student_source, config.student.max_length)
+            for warning in doubts:
                 emit({"kind": "warning", "text": warning})
-            warnings += foreign
+            warnings += doubts
         with _timed(setup, "local server"):
             local = {
                 name: start_server(name, card, config, run, stack, emit)

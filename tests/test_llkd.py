@@ -321,6 +321,19 @@ def test_a_pool_in_a_script_that_the_student_does_not_know_is_warned_of(pool_tas
     assert any("the student does not know 67% of its word pieces" in line for line in told)
 
 
+@pytest.mark.parametrize(("long", "warned"), [(30, True), (3, False)])
+def test_a_pool_of_which_the_student_reads_only_the_beginning_is_warned_of(
+    pool_task: Path, long: int, warned: bool
+) -> None:
+    rows = [f"text {place}" + (" apple" * 70 if place < long else "") for place in range(40)]
+    lines = [json.dumps({"text": one}) for one in rows]
+    (pool_task.parent / "pool.jsonl").write_text("\n".join(lines))
+    told = list(check_task(load_config(pool_task)))
+    words = "student.max_length: of 75% of the pool's texts the student reads the first 64 tokens"
+    assert any(words in line for line in told) is warned
+    assert any("student.max_length" in line for line in told) is warned
+
+
 def test_the_example_of_a_pool_loads_and_its_texts_are_read(tmp_path: Path) -> None:
     config = load_config(Path(__file__).parent.parent / "examples" / "pool" / "task.yaml")
     data = load_task_data(config)

@@ -169,3 +169,15 @@ def word_pieces(model_folder: str, texts: Sequence[str]) -> tuple[float, float]:
     pieces = [piece for one in read for piece in one]
     unknown = pieces.count(tokenizer.unk_token_id) / len(pieces) if pieces else 0.0
     return len(pieces) / words, unknown
+
+
+def cut_share(model_folder: str, texts: Sequence[str], max_length: int) -> float:
+    """Return the share of texts, in [0, 1], of which a student reads the first tokens only.
+
+    Args:
+        max_length: how many it reads, its special ones included.
+    """
+    _, transformers = load_libraries()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
+    read = tokenizer(list(texts))["input_ids"] if texts else []
+    return sum(len(one) > max_length for one in read) / max(1, len(read))
