@@ -11,7 +11,7 @@ from langgraph.runtime import Runtime
 from evokd.agents.critic import ACCEPT
 from evokd.graph.planning import Aim
 from evokd.graph.pooling import with_weakness
-from evokd.graph.quotas import lacking_quotas, quotas_of
+from evokd.graph.quotas import bare_aims, lacking_quotas, most_of, quotas_of
 from evokd.graph.reading import known_rows, screen_drafts
 from evokd.graph.session import RunContext, session_of
 from evokd.graph.state import RunState, accept_pending, by_id, count_decisions, read_drafts
@@ -58,7 +58,10 @@ def gate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["refill", "train"]:
-    """Refill while a label lacks half of its share, the held-out rows half, or all a third."""
+    """Refill while a label lacks half of its share, the held-out rows half, or all a third.
+
+    So, too, while a pool has no texts for a weakness.
+    """
     session = session_of(state, runtime)
     if state["refill"] >= session.config.strategy.max_refills or session.budget.writing_ends():
         return "train"
@@ -68,25 +71,18 @@ def route_after_gate(state: RunState, runtime: Runtime[RunContext]) -> Literal["
     blind = 2 * sum(lacking_probes.values()) > sum(probes.values())
     accepted = sum(one.accepted is True for one in read_drafts(state))
     few = 3 * accepted < 2 * (sum(wanted.values()) + sum(probes.values()))
-    return "refill" if starved or blind or few else "train"
+    return "refill" if starved or blind or few or bare_aims(session, state) else "train"
 
 
 def _caps(
     samples: Iterable[Sample], wanted: Mapping[str, int], probes: Mapping[str, int]
 ) -> dict[tuple[str, str], int]:
-    """Return how many more samples of a split and label may stay.
-
-    Half beyond the share, or two, is welcome.
-    """
+    """Return how many more samples of a split and label may stay."""
     taken: Counter[tuple[str, str | None]] = Counter(
         (one.split, one.label) for one in samples if one.accepted
     )
     return {
-        (split, label): _cap(count) - taken[split, label]
+        (split, label): most_of(count) - taken[split, label]
         for split, shares in (("train", wanted), ("probe", probes))
         for label, count in shares.items()
     }
-
-
-def _cap(count: int) -> int:
-    return count + max(2, count // 2)

@@ -15,6 +15,8 @@ from evokd.graph.planning import (
 from evokd.graph.session import Session
 from evokd.graph.state import RunState, read_drafts
 
+TEXTS_PER_WEAKNESS = 2  # of a pool's in a round; with fewer, some are written
+
 
 def round_size(session: Session, round: int) -> int:
     """Return how many accepted samples a round aims for, where the budget allows it."""
@@ -80,3 +82,27 @@ def lacking_quotas(session: Session, state: RunState) -> tuple[dict[str, int], d
             if count > have_probes[name]
         },
     )
+
+
+def most_of(count: int) -> int:
+    """Return how many texts of a label may stay where `count` are wanted: half more, or two."""
+    return count + max(2, count // 2)
+
+
+def bare_aims(session: Session, state: RunState) -> list[Aim]:
+    """Return the weaknesses that too few of a pool's texts show, and whose label has room for more.
+
+    None without a pool: texts are written for every weakness then.
+    """
+    if session.pool is None:
+        return []
+    accepted = [one for one in read_drafts(state) if one.accepted]
+    shown = Counter(one.weakness for one in accepted)
+    have = Counter(one.label for one in accepted if one.split == "train")
+    wanted, _ = quotas_of(session, state)
+    return [
+        aim
+        for aim in (Aim(**one) for one in state["weaknesses"])
+        for label in aim.weakness.labels[:1]
+        if shown[aim.weakness.id] < TEXTS_PER_WEAKNESS and have[label] < most_of(wanted[label])
+    ]

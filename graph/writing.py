@@ -26,7 +26,13 @@ from evokd.graph.planning import (
     with_topics,
 )
 from evokd.graph.pooling import draw_from_pool
-from evokd.graph.quotas import lacking_quotas, round_quotas, round_size
+from evokd.graph.quotas import (
+    TEXTS_PER_WEAKNESS,
+    bare_aims,
+    lacking_quotas,
+    round_quotas,
+    round_size,
+)
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, WriteTask, branch_of, by_id
 from evokd.graph.topics import topics_of
@@ -110,11 +116,16 @@ def generate(state: WriteTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def refill(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Plan calls for what is missing."""
+    """Plan calls for what is missing: of a label, or, of a pool's texts, for a weakness."""
     session = session_of(state, runtime)
     wave = state["refill"] + 1
-    aims = [Aim(**one) for one in state["weaknesses"]]
-    calls = _plan_calls(session, state, wave, *lacking_quotas(session, state), aims)
+    wanted, probes = lacking_quotas(session, state)
+    bare = bare_aims(session, state)
+    for aim in bare:
+        label = aim.weakness.labels[0]
+        wanted[label] = max(wanted.get(label, 0), TEXTS_PER_WEAKNESS)
+    others = [one for one in (Aim(**row) for row in state["weaknesses"]) if one not in bare]
+    calls = _plan_calls(session, state, wave, wanted, probes, [*bare, *others])
     session.emit({"kind": "note", "text": f"refill {wave}: {len(calls)} more generator calls"})
     return {"assignments": to_plain(calls), "refill": wave}
 

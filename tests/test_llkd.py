@@ -981,6 +981,30 @@ def test_evokd_writes_what_the_pool_lacks(
     assert max(real[name] for name in others) == 0
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_evokd_writes_texts_for_a_weakness_that_too_few_real_ones_show(
+    pool_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch, shown: bool
+) -> None:
+    write_pool(pool_task.parent, rows=200)
+
+    def about(one: Sample, weaknesses: list[Weakness]) -> Sample:
+        name = weaknesses[0].id if weaknesses and shown else None
+        return one.model_copy(update={"weakness": name})
+
+    def truly(student: Any, batch: list[tuple[int, str]]) -> list[Scored]:
+        return [Scored(id=one, label=true_label(text), uncertainty=0.5) for one, text in batch]
+
+    monkeypatch.setattr("evokd.graph.gating.with_weakness", about)
+    monkeypatch.setattr("evokd.graph.pooling.score", truly)  # no label lacks texts
+    most = "strategy.max_weaknesses=1"
+    result = evokd_on(pool_task, llm, most, "strategy.rounds=1", "strategy.patience=9")
+    (weakness,) = result.report["weakness_list"]
+    written = [one for one in samples(result) if one.role != POOL and one.round == 1]
+    kept = [one for one in written if one.weakness == weakness["id"] and one.accepted]
+    assert bool(kept) is bool(written) is not shown
+    assert {one.label for one in kept} <= set(weakness["labels"][:1])
+
+
 def test_a_pool_without_a_labeler_or_of_entities_is_refused(pool_task: Path, llm: FakeLLM) -> None:
     with pytest.raises(ConfigError, match="only the labeler knows the labels of a pool"):
         evokd_on(pool_task, llm, "strategy.separation=false")
