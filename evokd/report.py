@@ -22,6 +22,7 @@ from evokd.graph.fitting import (
 )
 from evokd.graph.reading import labeler_bias
 from evokd.graph.session import Session
+from evokd.graph.strategies import strategy_of
 from evokd.memory.weakness import count_statuses
 from evokd.records import POOL, Example, Prediction, RoundRecord, Sample, Weakness
 from evokd.report_explanations import agreement_warning, explained, revision_counts
@@ -168,10 +169,18 @@ def write_report(run: RunDirectory, report: dict[str, Any]) -> None:
 
 
 def _pool(session: Session) -> dict[str, Any] | None:
+    """Return what became of a pool's rows, and what chose among them; None without a pool."""
     counts = session.pool.counts if session.pool else None
     if session.pool is None or counts is None:
         return None
-    return counts.model_dump() | {"in_words": counts.in_words, "labels": session.pool.labels()}
+    strategy = session.config.strategy
+    return counts.model_dump() | {
+        "in_words": counts.in_words,
+        "labels": session.pool.labels(),
+        "selection": strategy.selection,
+        "mode": strategy.mode if strategy_of(session.config).labels_only else None,
+        "noise": None if strategy.noise == "none" else strategy.noise,
+    }
 
 
 def lopsided(session: Session, samples: Sequence[Sample]) -> list[str]:

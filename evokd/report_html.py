@@ -215,6 +215,7 @@ def round_rows(report: Json) -> list[Json]:
             "accepted": stage.get("accepted"),
             "rejected": sum(section(stage, "rejected").values()),
             "train_rows": stage.get("train_rows"),
+            "kept_rows": stage.get("kept_rows"),
             "probe_rows": stage.get("probe_rows"),
             "refills": stage.get("refills"),
             "output_tokens": stage.get("output_tokens"),
@@ -459,6 +460,12 @@ def bias_phrase(report: Json) -> str:
     return ", ".join(f"{name} × {bias[name]:.1f}" for name in told)
 
 
+def _choice_phrase(pool: Json) -> str:
+    """Return what chose among the texts of a pool, or ''."""
+    told = [f"{name} {pool[name]}" for name in ("mode", "noise") if pool.get(name)]
+    return ", ".join([pool["selection"], *told]) if pool.get("selection") else ""
+
+
 def facts(report: Json) -> list[tuple[str, str]]:
     """Return what identifies the run, as (name, value)."""
     created = report.get("created")
@@ -473,6 +480,7 @@ def facts(report: Json) -> list[tuple[str, str]]:
         ("best round", None if best is None else stage_phrase(report, best)),
         ("how the best round is chosen", report.get("best_round_rule")),
         ("pool", section(report, "pool").get("in_words")),
+        ("chosen from the pool by", _choice_phrase(section(report, "pool"))),
         ("held-out texts it was refitted with", report.get("refitted") or None),
         ("confidence", None if reasons(report) else report.get("calibration")),
         ("labeler's bias, taken out", bias_phrase(report) or None),

@@ -200,6 +200,9 @@ def test_in_the_paper_mode_all_is_labelled_and_one_student_chooses_in_every_step
     surest = sum(max(1, number // 4) for number in by_label.values())
     assert last["train_rows"] == surest + 3  # and the seeds
     assert 0 < last["kept_rows"] <= len(rows)
+    pool = result.report["pool"]
+    assert (pool["selection"], pool["mode"], pool["noise"]) == ("llkd", "paper", None)
+    assert f"kept {last['kept_rows']}<" in (result.path / "report.html").read_text()
     assert result.report["scores"]["best_round"] == 3
     assert result.report["best_round_rule"] == "the last round; the mode paper holds nothing out"
     assert result.report["stop_reason"] == "every text of the pool was asked"

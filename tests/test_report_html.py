@@ -580,3 +580,19 @@ def test_duration(seconds: float | None, text: str) -> None:
 )
 def test_short_count(number: int, text: str) -> None:
     assert short_count(number) == text
+
+
+def test_how_a_pool_was_chosen_from_and_what_the_steps_kept_of_it_is_shown() -> None:
+    report = copy.deepcopy(REPORT)
+    assert "kept" not in rounds_table(render_html(report))
+    report["rounds"][-1] |= {"train_rows": 1508, "kept_rows": 1219}
+    report["pool"] = {"in_words": "9 rows read", "selection": "m-raru", "mode": "paper"}
+    assert "<td>1,508, kept 1,219</td>" in rounds_table(render_html(report))
+    assert ("chosen from the pool by", "m-raru, mode paper") in facts(report)
+    report["pool"] |= {"mode": None, "noise": "mixture"}
+    assert ("chosen from the pool by", "m-raru, noise mixture") in facts(report)
+
+
+def rounds_table(page: str) -> str:
+    """Return the table of the rounds, and what is said of it."""
+    return page[page.index(">training rows<") : page.index("“Fresh batch”")]
