@@ -5,6 +5,7 @@ A session is handed to the nodes as LangGraph context; it is never checkpointed.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -38,7 +39,7 @@ from evokd.graph.serving import (
     start_server,
 )
 from evokd.graph.state import RunInput, RunOutput, RunState
-from evokd.graph.strategies import first_round, remembers
+from evokd.graph.strategies import LABELLED_TOGETHER, first_round, remembers, selects_in_steps
 from evokd.memory.chroma import open_memory
 from evokd.memory.weakness import WeaknessMemory
 from evokd.records import Embedder, Emit, Event, Sample
@@ -153,8 +154,8 @@ class Session:
 
         By the mean round, or by the budget where that ends sooner.
         """
-        strategy = self.config.strategy
-        done, all_rounds = self._rounds_done, strategy.rounds + 1 - first_round(self.config)
+        done, rounds = self._rounds_done, self._most_rounds()
+        all_rounds = rounds + 1 - first_round(self.config)
         elapsed = self.ledger.window_seconds()
         spent = self.budget.spent()
         left = None
@@ -164,7 +165,14 @@ class Session:
             ends += [elapsed * limits[name] / spent[name] for name in limits if spent[name]]
             left = max(0.0, min(ends) - elapsed)
         tokens = int(spent["output_tokens"])
-        return {"tokens": tokens, "rounds": strategy.rounds, "left": left}
+        return {"tokens": tokens, "rounds": rounds, "left": left}
+
+    def _most_rounds(self) -> int:
+        """Return how many rounds there may be: where all of a pool is labelled, as it takes."""
+        counts = self.pool.counts if self.pool and selects_in_steps(self.config) else None
+        if counts is None:
+            return self.config.strategy.rounds
+        return math.ceil(counts.kept / LABELLED_TOGETHER)
 
     def round_ended(self) -> None:
         """Take the time of the rounds so far, for the estimate of what is left."""

@@ -208,6 +208,17 @@ def test_in_the_paper_mode_all_is_labelled_and_one_student_chooses_in_every_step
     assert result.report["stop_reason"] == "every text of the pool was asked"
 
 
+def test_in_the_paper_mode_the_rounds_told_of_are_those_that_the_pool_takes(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for where in ("llkd", "session"):
+        monkeypatch.setattr(f"evokd.graph.{where}.LABELLED_TOGETHER", 15)
+    told: list[dict[str, Any]] = []
+    report = run(pool_task, "strategy.mode=paper", on_event=told.append).report
+    assert {one["rounds"] for one in told if one["kind"] == "usage"} == {3}
+    assert len(report["rounds"]) == 3
+
+
 def test_in_the_paper_mode_a_budget_ends_the_labelling_and_what_there_is_is_learnt(
     pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
