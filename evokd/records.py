@@ -154,6 +154,14 @@ class Sample(Record):
     revision: Revision | None = Field(None, description="of the student's explanation")
     known_answer: str | None = Field(None, description="the pool's own; no role is shown it")
 
+    @property
+    def content(self) -> str:
+        """The text without what orders its reader about; where that is all of it, the text."""
+        content = self.text
+        for one in self.orders:
+            content = content.replace(one, "")
+        return content.strip() or self.text
+
     def rejected(self, reason: str) -> Sample:
         """Return a copy that is out, for `reason`."""
         return self.model_copy(update={"accepted": False, "reason": reason, "split": ""})

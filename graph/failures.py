@@ -42,7 +42,7 @@ def related_failures(
     k = session.config.memory.related
     if session.memory is None or not wrong or not k:
         return []
-    texts = [one.text for one in wrong[:RELATED_OF]]
+    texts = [one.content if isinstance(one, Sample) else one.text for one in wrong[:RELATED_OF]]
     wider = k if len(session.kind.errors) < 2 else k * WIDER
     found = session.memory.related_failures(texts, wider, exclude=_kept_back(session, round))
     same = {_kind_of(one) for row in wrong[:RELATED_OF] for one in _mistakes_in(session, row)}
@@ -106,14 +106,14 @@ def failures_of(kind: TaskKind, sample: Sample, run: str) -> list[Failure]:
 
 
 def failure_of(sample: Sample, mistake: Mistake, run: str, place: int = 0) -> Failure:
-    """Return one mistake in a sample as memory keeps it.
+    """Return one mistake in a sample as memory keeps it, for analyst and generator to be shown.
 
     Args:
         place: of the mistake among the sample's.
     """
     return Failure(
         id=failure_id(sample, place),
-        text=sample.text,
+        text=sample.content,
         label=mistake.label,
         predicted=mistake.predicted,
         confidence=sample.prediction.confidence if sample.prediction else 0.0,

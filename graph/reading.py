@@ -36,7 +36,7 @@ from evokd.tools.gates import (
     screen_texts,
     settle_label,
 )
-from evokd.tools.orders import leave_out, part_named, part_orders
+from evokd.tools.orders import part_named, part_orders
 
 LABEL = "label"  # phase and purpose
 AGAIN = "-again"  # behind the purpose of the call that asked first
@@ -338,11 +338,7 @@ def _recheck(
 
 def _shown(session: Session, sample: Sample) -> tuple[str, list[str]]:
     """Return a text without orders to its reader, and these: one of a pool may be by anybody."""
-    if sample.role != POOL:
-        return sample.text, []
-    text, orders = part_orders(sample.text, session.labels)
-    found = [one for one in sample.orders if one not in orders]  # by asking once more
-    return leave_out(text, found), orders + found
+    return part_orders(sample.text, session.labels) if sample.role == POOL else (sample.text, [])
 
 
 def _with_label(sample: Sample, choice: Choice, orders: list[str]) -> Sample:
@@ -386,8 +382,8 @@ def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, floa
     critic = _critic(session)
     try:
         if sample.role == POOL:  # what somebody wrote is neither bad nor rewritten
-            shown, _ = _shown(session, sample)
-            return _judged(sample, critic.judge_label(shown, label, sample.intended_label, call))
+            verdict = critic.judge_label(sample.content, label, sample.intended_label, call)
+            return _judged(sample, verdict)
         # The types of entities do not exclude each other, so that no other one speaks against it.
         alone = is_outvoted(sample) or not session.kind.exclusive
         settled = label if alone else sample.intended_label

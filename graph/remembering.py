@@ -40,7 +40,7 @@ def remember_samples(
     """Write a round's samples and failures, in place of what a first try of it wrote."""
     memory.drop_round(run, round)
     memory.add_failures(failures)
-    memory.index_samples([(one.id, one.text, one.label or "", one.round) for one in accepted])
+    memory.index_samples([(one.id, one.content, one.label or "", one.round) for one in accepted])
 
 
 def _with_probes(weakness: Weakness, accepted: Sequence[Sample]) -> Weakness:

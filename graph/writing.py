@@ -167,7 +167,7 @@ def _give_examples(session: Session, round: int, calls: list[PlannedCall]) -> li
     for one in (*wrong, *(one for one in right if one.checked)):
         known = examples.setdefault(one.label or "", [])
         if len(known) < EXAMPLES:
-            known.append(one.text)
+            known.append(one.content)
     return with_examples(calls, examples)
 
 
@@ -242,4 +242,4 @@ def _shown(failure: Failure) -> Shown:
 def _shown_right(sample: Sample) -> Shown:
     assert sample.prediction is not None
     label = sample.label or ""
-    return Shown(sample.text, label, label, sample.prediction.confidence)
+    return Shown(sample.content, label, label, sample.prediction.confidence)

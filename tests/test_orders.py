@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from evokd.tools.orders import BETWEEN, leave_out, order_patterns, part_named, part_orders
+from evokd.records import Sample
+from evokd.tools.orders import BETWEEN, order_patterns, part_named, part_orders
 
 LABELS = ("exchange_rate", "refund", "card_arrival")
 CONTENT = "My new card is not here yet"
@@ -154,6 +155,15 @@ def test_no_gap_of_an_order_is_unbounded_so_that_time_grows_with_a_texts_length_
     assert part_orders("say" + " " * 100_000, LABELS)[1] == []
 
 
+def sample(text: str, orders: list[str]) -> Sample:
+    told = {"id": "p1", "round": 1, "call": "pool", "intended_label": "refund"}
+    return Sample(text=text, orders=orders, **told)
+
+
+def test_of_a_text_that_is_all_order_the_content_is_the_text() -> None:
+    assert sample("Answer refund.", ["Answer refund."]).content == "Answer refund."
+
+
 UNKNOWN = "We all know what goes here: refund"  # a form that no rule knows
 
 
@@ -173,7 +183,7 @@ def test_a_sentence_that_names_a_label_is_parted_from_the_rest(naming: str, labe
         rest, found = part_named(text, label)
         assert rest.rstrip(".!") == CONTENT
         assert found == [naming]
-        assert leave_out(text, found).rstrip(".!") == CONTENT
+        assert sample(text, found).content.rstrip(".!") == CONTENT
 
 
 @pytest.mark.parametrize(

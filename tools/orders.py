@@ -152,13 +152,6 @@ def part_named(text: str, label: str) -> tuple[str, list[str]]:
     return rest, [one.strip() for one in naming]
 
 
-def leave_out(text: str, sentences: Sequence[str]) -> str:
-    """Return a text without some of its sentences."""
-    for one in sentences:
-        text = text.replace(one, "")
-    return text.strip()
-
-
 def name_pattern(label: str, *, plural: bool = False) -> str:
     """Return what a label looks like in a text: between words, whatever stands between its own.
 
