@@ -144,9 +144,11 @@ def part_named(text: str, label: str) -> tuple[str, list[str]]:
     Plurals name it, too. Where nothing else would be left, nothing is parted.
     """
     named = re.compile(name_pattern(label, plural=True), re.IGNORECASE)
-    sentences = [match.group() for match in SENTENCE.finditer(text)]
-    naming = [one for one in sentences if named.search(one)]
-    rest = "".join(one for one in sentences if one not in naming).strip()
+    kept: list[str] = []
+    naming: list[str] = []
+    for match in SENTENCE.finditer(text):
+        (naming if named.search(match.group()) else kept).append(match.group())
+    rest = "".join(kept).strip()
     if not naming or not HAS_WORDS.search(rest):
         return text, []
     return rest, [one.strip() for one in naming]
