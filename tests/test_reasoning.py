@@ -81,6 +81,29 @@ def test_an_answer_is_one_of_the_choices_by_letter_or_text(answer: str, choices:
     assert (row.label, row.choices) == ("dark blue", ["red", "dark blue"])
 
 
+@pytest.mark.parametrize(
+    ("raw", "row"),
+    [
+        (
+            {"answer": "He has 48/2 = <<48/2=24>>24.\nIn all 48+24 = 72.\n#### 1,072"},
+            {"label": "1072", "rationale": "He has 48/2 = 24.\nIn all 48+24 = 72."},
+        ),
+        (
+            {"answer": "It is blue.\nAnswer: (b)", "choices": ["red", "blue"], "rationale": "So."},
+            {"label": "blue", "choices": ["red", "blue"], "rationale": "So."},
+        ),
+        (
+            {"answer": "Answer: a", "choices": ["Answer: a", "Answer: b"]},
+            {"label": "Answer: a", "choices": ["Answer: a", "Answer: b"]},
+        ),
+    ],
+)
+def test_an_answer_that_is_a_whole_solution_ends_with_the_answer(
+    raw: dict[str, Any], row: dict[str, Any]
+) -> None:
+    assert read(**raw) == Example(text="How many?", **row)
+
+
 def test_what_a_csv_leaves_empty_is_not_there() -> None:
     row = read(choices="", rationale=None)
     assert row == Example(text="How many?", label="51")

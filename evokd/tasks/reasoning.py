@@ -1,8 +1,8 @@
 """Reasoning: questions that are answered after an explanation; rows, metric and mistakes.
 
 Knows nothing of models. A row is `{"question": …, "answer": …}`, perhaps with `choices` (in a CSV
-between bars: `red|blue`) and a `rationale`, a step a line. Inside, `text` is the question and
-`label` its canonical answer. What an answer looks like shows in the rows: see `answer_form`.
+between bars: `red|blue`) and a `rationale`, a step a line; the answer may be a whole solution that
+ends with it. Inside, `text` is the question and `label` its canonical answer. What an answer looks like shows in the rows: see `answer_form`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from evokd.tasks.explanations import (
     form_with,
     has_answer_line,
     is_answer,
+    said_answer,
+    split_steps,
 )
 from evokd.tasks.kind import Mistake, Row
 from evokd.tasks.pool import QUESTION
@@ -61,21 +63,24 @@ class Reasoning:
     pool_columns = QUESTION
 
     def check_row(self, raw: dict[str, Any], where: str, labels: Sequence[str]) -> Example:
-        """Return a row of a file, checked; there are no labels."""
+        """Return a row of a file, checked; there are no labels.
+
+        An answer that is a whole solution, such as "3 + 4 = 7 #### 7", is the rationale, too.
+        """
         missing = [key for key in self.columns if key not in raw]
         if missing:
             raise DataError(f"{where}: no key {missing[0]!r}; found {sorted(map(str, raw))}")
         question = _string(raw["question"], "question", where)
         if not question:
             raise DataError(f"{where}: the question is empty; remove the row or fill it in")
-        choices = _choices(raw.get("choices"), where)
+        choices, answer = _choices(raw.get("choices"), where), raw["answer"]
         rationale = raw.get("rationale")
-        return Example(
-            text=question,
-            label=_answer(raw["answer"], choices, where),
-            choices=choices,
-            rationale=_string("" if rationale is None else rationale, "rationale", where),
-        )
+        told = _string("" if rationale is None else rationale, "rationale", where)
+        if isinstance(answer, str) and has_answer_line(answer) and answer not in choices:
+            told = told or "\n".join(split_steps(answer))
+            answer = said_answer(answer)
+        label = _answer(answer, choices, where)
+        return Example(text=question, label=label, choices=choices, rationale=told)
 
     def raw(self, row: Example) -> dict[str, Any]:
         """Return the row as it stands in a file."""
