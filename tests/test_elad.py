@@ -850,6 +850,28 @@ def test_where_questions_have_choices_gold_rows_without_are_refused_and_pool_row
     assert filled(sums, [asked[0], asked[1] | choices, asked[2]]).dropped == {"choices_missing": 2}
 
 
+def test_gold_answers_are_of_the_form_that_the_task_names(sums: Path) -> None:
+    folder, named = sums.parent, ["task.answers=number"]
+    test = [{"question": "How much a day?", "answer": "18 dollars a day for each of us"}]
+    write_rows(folder / "test.jsonl", test)
+    assert load_task_data(load_config(sums, named)).test[0].label == "18"
+    write_rows(folder / "test.jsonl", [*test, {"question": "In which ratio?", "answer": "3:2"}])
+    with pytest.raises(DataError, match="test.jsonl:2: the answer '3:2' is no number"):
+        load_task_data(load_config(sums, named))
+    with pytest.raises(DataError, match="seed.jsonl:1: the answer .* is neither yes nor no"):
+        load_task_data(load_config(sums, ["task.answers=yes_no"]))
+
+
+def test_answers_that_no_student_gives_are_warned_of(sums: Path) -> None:
+    more = [{"question": "In which ratio?", "answer": "3:2"}, question(20, 30)]
+    write_rows(sums.parent / "test.jsonl", more)
+    (told,) = load_task_data(load_config(sums)).warnings
+    assert told.startswith("test: 1 answer(s), such as '3:2', are no number, and can never be")
+    with (sums.parent / "seed.jsonl").open("a") as file:
+        file.write(json.dumps({"question": "In which proportion?", "answer": "2:1"}) + "\n")
+    assert load_task_data(load_config(sums)).warnings == ()
+
+
 def filled(task: Path, rows: list[dict[str, Any]]) -> PoolCounts:
     """Return what becomes of a pool's rows when a run is opened."""
     write_rows(task.parent / "pool.jsonl", rows)

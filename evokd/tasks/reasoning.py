@@ -2,7 +2,8 @@
 
 Knows nothing of models. A row is `{"question": …, "answer": …}`, perhaps with `choices` (in a CSV
 between bars: `red|blue`) and a `rationale`, a step a line; the answer may be a whole solution that
-ends with it. Inside, `text` is the question and `label` its canonical answer. What an answer looks like shows in the rows: see `answer_form`.
+ends with it. Inside, `text` is the question and `label` its canonical answer. What an answer looks
+like shows in the rows: see `answer_form`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from evokd.tasks.pool import QUESTION
 from evokd.tasks.texts import is_unicode
 
 NO_ANSWER, MISCALCULATED, MISREASONED = "no_answer", "miscalculated", "misreasoned"
+# What an answer is that does not have a form; texts and options have none of their own.
+OTHERWISE: dict[str | None, str] = {"number": "no number", "yes_no": "neither yes nor no"}
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,37 @@ def read_answer(value: Any, form: AnswerForm, choices: Sequence[str]) -> str:
         return ""
     read = extract_answer if has_answer_line(said) else canonical_answer
     return read(said, form_with(choices, form), choices)
+
+
+def answer_in_form(row: Example, form: AnswerForm | None, where: str) -> Example:
+    """Return a gold row with its answer in the form that the task names; None: it names none.
+
+    Raises:
+        DataError: it cannot be read so.
+    """
+    if row.choices or form is None or form not in OTHERWISE:
+        return row
+    answer = read_answer(row.label, form, ())
+    if not answer:
+        raise DataError(
+            f"{where}: the answer {row.label!r} is {OTHERWISE[form]}; task.answers says {form}: "
+            "write it so, or change task.answers"
+        )
+    return row.model_copy(update={"label": answer})
+
+
+def never_right(rows: Sequence[Row], seed: Sequence[Row]) -> list[str]:
+    """Return in words which answers no student gives, for all seeds' have another form."""
+    form = usual_form(seed)
+    odd = [one.label or "" for one in rows if not one.choices and form in OTHERWISE]
+    odd = [answer for answer in odd if answer_form(answer) != form]
+    if not odd:
+        return []
+    return [
+        f"{len(odd)} answer(s), such as {odd[0][:60]!r}, are {OTHERWISE[form]}, and can never be "
+        "right, for those of all seeds are: say in task.answers what an answer is, or give a seed "
+        "with such an answer"
+    ]
 
 
 def explanation_counts(said: Sequence[Prediction]) -> dict[str, int]:

@@ -21,8 +21,10 @@ from evokd.config import Config
 from evokd.errors import DataError
 from evokd.records import Example
 from evokd.tasks.choices import are_needed
+from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.kind import TaskKind
 from evokd.tasks.pool import PoolRow, digest_of_pool, form_of_pool, read_pool
+from evokd.tasks.reasoning import answer_in_form, never_right
 from evokd.tasks.texts import normalize
 
 
@@ -73,7 +75,8 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
     warnings: list[str] = []
     read = partial(_read_split, kind=kind, labels=labels, warnings=warnings)
     drop_known = partial(_drop_known, kind)
-    answers = config.task.answers
+    answers = config.task.answers if kind.name == "reasoning" else None
+    read = partial(read, answers=answers)
     seed = read(config.data.seed, "seed", has_choices=are_needed(answers, ()))
     has_choices = are_needed(answers, seed)
     validation = read(config.data.validation, "validation", has_choices=has_choices)
@@ -81,6 +84,9 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
     seed = drop_known(seed, "seed", test, "test", warnings)
     validation = drop_known(validation, "validation", test, "test", warnings)
     validation = drop_known(validation, "validation", seed, "seed", warnings)
+    if kind.name == "reasoning":
+        for split, rows in (("validation", validation), ("test", test)):
+            warnings += [f"{split}: {told}" for told in never_right(rows, seed)]
     train: list[Example] = []
     if config.strategy.name == "fullshot":
         train = read(config.data.train, "train")
@@ -175,11 +181,13 @@ def _read_split(
     labels: Sequence[str],
     warnings: list[str],
     *,
+    answers: AnswerForm | None = None,
     has_choices: bool = False,
 ) -> list[Example]:
     """Return the rows of a split, checked.
 
     Args:
+        answers: the form that the task names for the answers of questions.
         has_choices: a row without choices is an error.
     """
     if path is None:
@@ -188,7 +196,8 @@ def _read_split(
     seen: dict[str, Example] = {}
     doubles = 0
     for number, raw in read_rows(Path(path), kind.columns, kind.form):
-        row = kind.check_row(raw, f"{path}:{number}", labels)
+        where = f"{path}:{number}"
+        row = answer_in_form(kind.check_row(raw, where, labels), answers, where)
         if has_choices and not row.choices:
             raise DataError(
                 f"{path}:{number}: no choices; every question of this task has some, as "
