@@ -867,9 +867,18 @@ def test_answers_that_no_student_gives_are_warned_of(sums: Path) -> None:
     write_rows(sums.parent / "test.jsonl", more)
     (told,) = load_task_data(load_config(sums)).warnings
     assert told.startswith("test: 1 answer(s), such as '3:2', are no number, and can never be")
+    ratio = {"question": "In which proportion?", "answer": "2:1", "rationale": "Twice as many."}
     with (sums.parent / "seed.jsonl").open("a") as file:
-        file.write(json.dumps({"question": "In which proportion?", "answer": "2:1"}) + "\n")
+        file.write(json.dumps(ratio) + "\n")
     assert load_task_data(load_config(sums)).warnings == ()
+
+
+def test_seeds_that_the_student_cannot_learn_are_warned_of(sums: Path) -> None:
+    bare = [question(3, 4), question(4, 4) | {"rationale": "The answer is 8, for 4 + 4 is 8."}]
+    explained = question(5, 4) | {"rationale": "5 + 4 = 9"}
+    write_rows(sums.parent / "seed.jsonl", [*bare, explained])
+    (told,) = load_task_data(load_config(sums)).warnings
+    assert told.startswith("seed: 2 of 3 row(s) have no rationale with a step before the answer")
 
 
 def filled(task: Path, rows: list[dict[str, Any]]) -> PoolCounts:
@@ -919,7 +928,8 @@ def test_a_question_with_the_words_of_a_test_question_is_dropped(sums: Path) -> 
 
 def test_other_choices_make_another_question(sums: Path) -> None:
     asked = {"question": "Which is 3 plus 4?"}
-    gold = [asked | {"answer": "7", "choices": ["7", one]} for one in ("8", "9")]
+    right = {"answer": "7", "rationale": "3 + 4 = 7"}
+    gold = [asked | right | {"choices": ["7", one]} for one in ("8", "9")]
     write_rows(sums.parent / "seed.jsonl", [gold[0]])
     write_rows(sums.parent / "test.jsonl", [gold[1]])
     data = load_task_data(load_config(sums))

@@ -202,6 +202,17 @@ def never_right(rows: Sequence[Row], seed: Sequence[Row]) -> list[str]:
     ]
 
 
+def unexplained(rows: Sequence[Example]) -> list[str]:
+    """Return in words how many rows a student learns nothing from: those without a step."""
+    bare = sum(not split_steps(row.rationale) for row in rows)
+    if not bare:
+        return []
+    return [
+        f"{bare} of {len(rows)} row(s) have no rationale with a step before the answer, so that "
+        "the student does not learn them: give one, a step a line"
+    ]
+
+
 def explanation_counts(said: Sequence[Prediction]) -> dict[str, int]:
     """Return how many explanations there are, how many were cut, and how many hold no answer."""
     return {

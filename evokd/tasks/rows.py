@@ -24,7 +24,7 @@ from evokd.tasks.choices import are_needed
 from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.kind import TaskKind
 from evokd.tasks.pool import PoolRow, digest_of_pool, form_of_pool, read_pool
-from evokd.tasks.reasoning import answer_in_form, never_right
+from evokd.tasks.reasoning import answer_in_form, never_right, unexplained
 from evokd.tasks.texts import normalize
 
 
@@ -85,6 +85,7 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
     validation = drop_known(validation, "validation", test, "test", warnings)
     validation = drop_known(validation, "validation", seed, "seed", warnings)
     if kind.name == "reasoning":
+        warnings += [f"seed: {told}" for told in unexplained(seed)]
         for split, rows in (("validation", validation), ("test", test)):
             warnings += [f"{split}: {told}" for told in never_right(rows, seed)]
     train: list[Example] = []
