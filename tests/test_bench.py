@@ -27,6 +27,7 @@ from evokd.records import Sample
 from evokd.store.files import write_text as write_file
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks.arithmetic import equations
+from evokd.tools import students
 
 BUDGET = 900  # two rounds of the loop
 SMALL = 200  # where what a cell teaches is of no matter
@@ -836,6 +837,22 @@ def test_a_cell_of_questions_is_recomputed_from_its_samples(
     assert any("recomputed" in one for one in said)
     assert not any("differs" in one for one in said), said
     assert len(llm.requests) == asked
+
+
+def test_a_recomputed_student_is_asked_as_the_run_kept_it(
+    toy_questions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench_questions(toy_questions, variants=[""])
+    (run,) = (toy_questions.parent / "work" / "runs").iterdir()
+    asked: list[bytes] = []
+
+    def open_student(kind: str, folder: Path, settings: Any) -> Any:
+        asked.append((folder / "model.safetensors").read_bytes())
+        return students.open_student(kind, folder, settings)
+
+    monkeypatch.setattr(archive, "open_student", open_student)
+    bench_questions(toy_questions, variants=[""], from_samples=True)
+    assert asked == [(run / "student" / "model.safetensors").read_bytes()]
 
 
 def test_gold_questions_are_explained_and_stand_neither_in_dev_nor_test(

@@ -35,7 +35,7 @@ from evokd.store.ledger import Ledger
 from evokd.tasks import kind_of
 from evokd.tools.packs import fetch_pack
 from evokd.tools.student import resolve_student
-from evokd.tools.students import open_student, train_kind
+from evokd.tools.students import keep_student, open_student, train_kind
 from evokd.tools.training import TrainingRow
 
 TEXTS = ("text", "repaired_from")  # fields of a sample that hold a text
@@ -155,6 +155,8 @@ def relearn(
 ) -> str:
     """Train a student on rows and return its marks on a split; nothing else of it is kept.
 
+    It is asked as a run would have kept it: of one that reasons, weights are rounded then.
+
     Raises:
         StorageError: no room for the student.
     """
@@ -162,6 +164,7 @@ def relearn(
     folders = {pack: fetch_pack(pack)} if provider == "local" else {}
     source = resolve_student(config.student.model, folders)
     folder = Path(tempfile.mkdtemp(prefix="evokd-"))
+    trained, kept = folder / "trained", folder / "kept"
     try:
         kind = kind_of(config)
         train_kind(
@@ -169,7 +172,7 @@ def relearn(
             rows,
             bench.labels,
             source,
-            folder,
+            trained,
             config.student,
             random_seed=config.random_seed,
             repeat=config.strategy.repeat,
@@ -177,7 +180,8 @@ def relearn(
             instructions=config.task.instructions,
             answers=config.task.answers or "text",
         )
-        student = open_student(kind.name, folder, config.student)
+        keep_student(kind.name, trained, kept)
+        student = open_student(kind.name, kept, config.student)
         scored_rows = list(bench.rows(split).values())
         return marks(kind, scored_rows, student.predict(kind.inputs(scored_rows)))
     finally:
