@@ -156,6 +156,18 @@ def test_an_answer_is_as_sure_as_what_was_written_not_as_its_canonical_form(trai
     assert max(student.confidences(QUESTIONS, [replace(one, said="$9.00") for one in said])) < 0.5
 
 
+def test_of_prompts_and_steps_no_probability_is_worked_out(trained: Path) -> None:
+    student = Reasoner(trained)
+    said = student.explain(QUESTIONS)
+    worked_out: list[int] = []
+    student._model.register_forward_hook(lambda *told: worked_out.append(told[2].logits.shape[1]))
+    long = replace(said[0], steps=(*said[0].steps, "so 1 it is"))
+    apart = student.confidences([QUESTIONS[0], QUESTIONS[0]], [long, said[0]])
+    alone = [student.confidences([QUESTIONS[0]], [one])[0] for one in (long, said[0])]
+    assert apart == pytest.approx(alone, rel=1e-2)
+    assert worked_out == [3 + len("so 1 it is\n"), 3, 3]
+
+
 def test_an_answer_alone_may_be_as_long_as_the_longest_option(untrained: Path) -> None:
     student = Reasoner(untrained)
     asked: list[int] = []

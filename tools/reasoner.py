@@ -190,23 +190,29 @@ class Reasoner:
         """
         torch = self._torch
         sure = [0.0] * len(questions)
-        answered = [place for place, one in enumerate(said) if one.answer]
-        order = sorted(answered, key=lambda place: len(questions[place].asked))
+        told: dict[int, tuple[list[int], list[int]]] = {}
+        for place, (question, one) in enumerate(zip(questions, said, strict=True)):
+            if one.answer:
+                asked, steps = self._tokens_of(Prefix(question, one.steps))
+                head = [*asked, *chain(*steps), *self._ids(ANSWER)]
+                told[place] = head, self._ids(f" {one.said or one.answer}")
+        order = sorted(told, key=lambda place: len(told[place][0]))
         for start in range(0, len(order), BATCH):
             part = order[start : start + BATCH]
-            pairs = []
-            for place in part:
-                asked, steps = self._tokens_of(Prefix(questions[place], said[place].steps))
-                head = [*asked, *chain(*steps), *self._ids(ANSWER)]
-                pairs.append((head, self._ids(f" {said[place].said or said[place].answer}")))
-            ids, mask = _padded([[*head, *tail] for head, tail in pairs])
+            ids, mask = _padded([[*head, *tail] for head, tail in map(told.__getitem__, part)])
+            first = len(told[part[0]][0])  # logits of what goes before would take gigabytes
             with torch.inference_mode(), self._autocast():
                 cache, mask = self._begin(len(part), mask)
                 logits = self._model(
-                    input_ids=ids, attention_mask=mask, past_key_values=cache
+                    input_ids=ids,
+                    attention_mask=mask,
+                    past_key_values=cache,
+                    logits_to_keep=ids.shape[1] - first + 1,
                 ).logits
-            for row, (place, (head, tail)) in enumerate(zip(part, pairs, strict=True)):
-                span = logits[row, len(head) - 1 : len(head) + len(tail) - 1].float()
+            for row, place in enumerate(part):
+                head, tail = told[place]
+                begun = len(head) - first
+                span = logits[row, begun : begun + len(tail)].float()
                 logs = span.log_softmax(-1)[torch.arange(len(tail)), torch.tensor(tail)]
                 sure[place] = math.exp(min(0.0, float(logs.mean())))
         return sure
