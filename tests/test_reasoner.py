@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, MambaConfig, MambaForCausalLM
 
 from evokd.config import StudentSection
 from evokd.errors import ConfigError, DataError
 from evokd.tasks.reasoning import Question
-from evokd.tools.causal import check_causal, load_causal, load_tokenizer
+from evokd.tools.causal import check_causal, load_causal, load_tokenizer, with_new_adapter
 from evokd.tools.reasoner import (
     ANSWER_TOKENS,
     Prefix,
@@ -239,13 +240,46 @@ def test_steps_survive_the_file_of_training_rows(tmp_path: Path) -> None:
 
 
 def test_quantised_weights_are_refused(tiny_reasoner: Path, tmp_path: Path) -> None:
-    for file in tiny_reasoner.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    copied(tiny_reasoner, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="quantised weights, which cannot be fine-tuned"):
         check_causal(str(tmp_path), 64)
+
+
+def copied(folder: Path, target: Path) -> Path:
+    for file in folder.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def test_weights_that_were_cut_off_are_named(tiny_reasoner: Path, tmp_path: Path) -> None:
+    weights = copied(tiny_reasoner, tmp_path) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(ConfigError, match=f"student.model: cannot load {tmp_path}"):
+        load_causal(str(tmp_path))
+
+
+def test_a_gguf_file_that_was_cut_off_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 2) + b"general.arch")
+    with pytest.raises(ConfigError, match=f"student.model: cannot load {file}"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_a_tokenizer_that_knows_no_end_is_refused(tiny_reasoner: Path, tmp_path: Path) -> None:
+    told = copied(tiny_reasoner, tmp_path) / "tokenizer_config.json"
+    known = json.loads(told.read_text())
+    told.write_text(json.dumps({key: value for key, value in known.items() if key != "eos_token"}))
+    with pytest.raises(ConfigError, match="names no token that ends a text"):
+        check_causal(str(tmp_path), 64)
+
+
+def test_a_model_whose_layers_take_no_lora_is_refused() -> None:
+    size = {"hidden_size": 32, "num_hidden_layers": 1, "state_size": 4, "vocab_size": 40}
+    with pytest.raises(ConfigError, match="a mamba cannot be fine-tuned by LoRA"):
+        with_new_adapter(MambaForCausalLM(MambaConfig(**size)), SETTINGS)
 
 
 def test_a_student_that_reads_fewer_tokens_is_refused(tiny_reasoner: Path) -> None:
@@ -256,8 +290,7 @@ def test_a_student_that_reads_fewer_tokens_is_refused(tiny_reasoner: Path) -> No
 
 def templated(tiny_reasoner: Path, folder: Path, template: str) -> Path:
     """Return a copy of the tiny model with a chat template."""
-    for file in tiny_reasoner.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    copied(tiny_reasoner, folder)
     (folder / "chat_template.jinja").write_text(template)
     return folder
 

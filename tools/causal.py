@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -26,12 +27,14 @@ def load_causal(source: str) -> tuple[Any, Any]:
     Raises:
         ConfigError: they cannot be loaded.
     """
+    from safetensors import SafetensorError
+
     _, transformers = load_libraries()
     folder = _loadable(source)
     tokenizer = load_tokenizer(source)
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:  # the last: a file that was cut off
         raise cannot_load(source, error) from None
     return model, tokenizer
 
@@ -88,6 +91,11 @@ def check_causal(source: str, max_length: int) -> None:
             "task.kind reasoning needs one, such as local:smollm2-135m-instruct"
         )
     check_length(config, source, max_length)
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(
+            f"student.model: the tokenizer of {source} names no token that ends a text, so that no "
+            "explanation would end; name it as eos_token in its tokenizer_config.json"
+        )
     try:
         as_prompt(tokenizer, "Add.", "What is 3 plus 4?")
     except TemplateError as error:
@@ -128,7 +136,11 @@ def with_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
 
 
 def with_new_adapter(model: Any, settings: StudentSection) -> Any:
-    """Return a model with fresh LoRA matrices on all linear layers (Hu et al., 2021)."""
+    """Return a model with fresh LoRA matrices on all linear layers (Hu et al., 2021).
+
+    Raises:
+        ConfigError: its layers take none.
+    """
     from peft import LoraConfig, get_peft_model
 
     lora = LoraConfig(
@@ -138,8 +150,14 @@ def with_new_adapter(model: Any, settings: StudentSection) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    with _no_future_warnings():
-        return get_peft_model(model, lora)
+    try:
+        with _no_future_warnings():
+            return get_peft_model(model, lora)
+    except ValueError as error:
+        raise ConfigError(
+            f"student.model: a {model.config.model_type} cannot be fine-tuned by LoRA ({error}); "
+            "give a transformer, such as local:smollm2-135m-instruct"
+        ) from None
 
 
 @contextmanager
@@ -183,7 +201,7 @@ def _as_float(folder: Path) -> Path:
                 model = transformers.AutoModelForCausalLM.from_pretrained(
                     folder, gguf_file=file.name, dtype="float16"
                 )
-        except (OSError, ValueError, NotImplementedError) as error:
+        except (OSError, ValueError, LookupError, NotImplementedError, struct.error) as error:
             raise cannot_load(str(file), error) from None
         model.hf_quantizer = None  # they are plain weights now
         model.is_quantized = False
