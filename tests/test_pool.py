@@ -12,6 +12,7 @@ import tempfile
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,15 @@ from hypothesis import strategies as st
 
 from evokd.errors import ConfigError, DataError, StorageError
 from evokd.store.pool import Pool, Scored
-from evokd.tasks.pool import MOST_LINES, BrokenRow, PoolRow, digest_of_pool, read_pool
+from evokd.tasks.pool import (
+    MOST_LINES,
+    QUESTION,
+    BrokenRow,
+    PoolRow,
+    _checked,
+    digest_of_pool,
+    read_pool,
+)
 
 
 def texts(path: Path) -> list[str]:
@@ -51,6 +60,25 @@ def test_json_lines_are_read_whatever_else_they_hold(tmp_path: Path) -> None:
     path.write_text('{"text": "one", "label": "x"}\n\n{"text": "zwei ü"}\n', encoding="utf-8")
     assert texts(path) == ["one", "zwei ü"]
     assert not broken(path)
+
+
+def test_what_stands_beside_a_question_is_kept_so_that_it_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "pool.jsonl"
+    rows = [
+        {"question": "Where?", "choices": ["New\nYork ", " San\t Jose"]},
+        {"question": "What?", "choices": ["\ud800", "b"]},
+        {"question": "How many?", "answer": "\udfff"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept, *others = read_pool(path, QUESTION)
+    assert isinstance(kept, PoolRow)
+    assert kept.columns == {"choices": ["New York", "San Jose"]}
+    assert others == [BrokenRow(f"pool.jsonl:{line}", "half a surrogate pair") for line in (2, 3)]
+    priced = _checked(
+        "pool.parquet:1", {"question": "How much?", "answer": Decimal("7.50")}, QUESTION
+    )
+    assert isinstance(priced, PoolRow)
+    assert priced.columns == {"answer": "7.50"}
 
 
 def test_broken_lines_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -200,8 +200,6 @@ def _checked(
         return BrokenRow(place, f"no column {columns[0]} that holds a string")
     if not text.strip():
         return BrokenRow(place, "an empty text")
-    if not is_unicode(text):
-        return BrokenRow(place, "half a surrogate pair")
     more = {name: row[name] for name in columns[1:] if row.get(name) not in (None, "", [])}
     if isinstance(more.get("choices"), str):  # as a CSV has them
         more["choices"] = split_choices(more["choices"])
@@ -210,7 +208,12 @@ def _checked(
         return BrokenRow(place, "choices that are no list of strings")
     if not are_choices(choices):
         return BrokenRow(place, "fewer than two choices, too many, or two that are the same")
-    return PoolRow(place, text, json.dumps(more, ensure_ascii=False) if more else "")
+    if "choices" in more:  # a line each, as a question shows them and an answer names one
+        more["choices"] = [" ".join(one.split()) for one in choices]
+    told = json.dumps(more, ensure_ascii=False, default=str) if more else ""
+    if not is_unicode(text + told):
+        return BrokenRow(place, "half a surrogate pair")
+    return PoolRow(place, text, told)
 
 
 def _decoded(file: IO[bytes]) -> Iterator[tuple[int, str | None]]:
