@@ -21,6 +21,7 @@ ROLES = ("analyst", "generator", "labeler", "critic", "reviser")
 STRATEGIES = ("evokd", "llkd", "elad", "static", "attr", "fewshot", "fullshot")
 POOL_STRATEGIES = ("evokd", "llkd", "elad")
 SELECTIONS = ("llkd", "random", "uncertainty", "confidence", "m-raru", "k-centre")
+QUESTION_STRATEGIES = ("elad", "fewshot", "fullshot")
 QUESTION_SELECTIONS = ("explanation", "random", "least-confidence", "answer-entropy")
 DEFAULT_TEACHER = "local:qwen2.5-coder-1.5b-instruct"
 DEFAULT_EMBEDDER = "local:all-MiniLM-L6-v2"
@@ -435,12 +436,14 @@ class Config(Settings):
             raise ValueError(
                 f"unknown strategy {self.strategy.name!r}{near}; known: {', '.join(STRATEGIES)}"
             )
-        if (self.task.kind == "reasoning") != (self.strategy.name == "elad"):
+        reasons = self.task.kind == "reasoning"
+        name = self.strategy.name
+        if not (name in QUESTION_STRATEGIES if reasons else name != "elad"):
             raise ValueError(
-                f"the strategy {self.strategy.name} is not for task.kind {self.task.kind}; elad, "
-                "and nothing else, is for reasoning"
+                f"the strategy {self.strategy.name} is not for task.kind {self.task.kind}; elad is "
+                "for reasoning, which has fewshot and fullshot beside it"
             )
-        known = QUESTION_SELECTIONS if self.strategy.name == "elad" else SELECTIONS
+        known = QUESTION_SELECTIONS if reasons else SELECTIONS
         if self.strategy.selection not in known:
             near = nearest(self.strategy.selection, known)
             raise ValueError(

@@ -120,14 +120,16 @@ def estimate(config: Config) -> Estimate:
     """
     data = load_task_data(config)
     prompts = load_prompts(config)
+    roles = used_roles(config)
+    if not roles:
+        return Estimate([], 0)
     if strategy_of(config).revises:
         sizes = _revision_calls(config, data, prompts)
     else:
         sizes = _role_calls(config, data, prompts, _planned_calls(config, data))
-    roles = used_roles(config)
     words = _word_calls(config, data, sizes["labeler"]) if "labeler" in roles else NO_CALLS
     share = _affordable_share(config, [sizes[role] for role in roles], words)
-    samples = round(_samples(config, data) * share) if roles else 0
+    samples = round(_samples(config, data) * share)
     estimates = [
         _role(config, role, sizes[role], share, words.number if role == "labeler" else 0)
         for role in roles

@@ -23,7 +23,7 @@ from langgraph.types import Send
 from evokd.errors import ReplyError
 from evokd.graph import learning
 from evokd.graph.failures import RELATED_OF, failure_of, related_failures
-from evokd.graph.fitting import BASELINE, fit_student, last_round, rows_for, student_of
+from evokd.graph.fitting import last_round, student_of
 from evokd.graph.pooling import asked_numbers, draw_near, pool_of, random_of
 from evokd.graph.reading import each_alone, send_in_batches
 from evokd.graph.remembering import remember_samples
@@ -69,7 +69,6 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
-SEEDS_ONLY = 0  # the round whose student knows what an explanation looks like, and no more
 ALL_ASKED = "every question of the pool was revised"
 
 
@@ -78,7 +77,7 @@ def build_graph(
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return the compiled graph; `langgraph dev` wants it without a checkpointer."""
     builder = new_builder()
-    builder.add_node("prepare", prepare)
+    builder.add_node("prepare", learning.prepare_untrained)
     builder.add_node("explain", explain)
     builder.add_node("select", select)
     builder.add_node("revise", revise)
@@ -103,21 +102,6 @@ def build_graph(
     builder.add_conditional_edges("decide", route_after_decide, ["explain", "finish"])
     builder.add_edge("finish", END)
     return builder.compile(checkpointer=checkpointer, name="elad")
-
-
-def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Note the student as it is, the baseline, and teach it the seeds' explanations: round 0."""
-    session = session_of(state, runtime)
-    seeds = rows_for(session.config, session.data.seed)
-    with session.phase("prepare", SEEDS_ONLY):
-        for round, rows in ((BASELINE, []), (SEEDS_ONLY, seeds)):
-            known = (session.run.student_of_round(round) / "config.json").exists()
-            if not known and (rows or round == BASELINE):
-                fit_student(session, rows, round)
-    if not seeds:
-        return learning.BEGINNING | {"round": 1}
-    learning.write_seeds_round(session, len(seeds))
-    return learning.BEGINNING | {"round": 1, "best_round": SEEDS_ONLY}
 
 
 def explain(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:

@@ -87,9 +87,17 @@ def rows_for(
             learned = [row for place, row in enumerate(learned) if place in eligible]
     gold = [TrainingRow.of(row, config.student.seed_weight) for row in seed]
     rows = [*gold, *learned, *(TrainingRow(one.text, one.label or "") for one in words)]
-    if config.task.kind == "reasoning":  # an answer without its explanation teaches none
-        rows = [row for row in rows if row.steps]
-    return rows
+    return _learnable(config, rows)
+
+
+def gold_rows(config: Config, train: Sequence[Example]) -> list[TrainingRow]:
+    """Return what `fullshot` learns beside the seeds."""
+    return _learnable(config, [TrainingRow.of(row) for row in train])
+
+
+def _learnable(config: Config, rows: list[TrainingRow]) -> list[TrainingRow]:
+    """Return the rows, of questions those with steps: an answer alone teaches no explanation."""
+    return [row for row in rows if row.steps] if config.task.kind == "reasoning" else rows
 
 
 def seed_rows(session: Session) -> list[TrainingRow]:

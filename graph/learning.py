@@ -15,6 +15,7 @@ from evokd.graph.choosing import choose_best, right_in_the_end
 from evokd.graph.fitting import (
     BASELINE,
     fit_student,
+    gold_rows,
     held_out_rows,
     install_student,
     last_round,
@@ -36,8 +37,8 @@ from evokd.store.ledger import union_of
 from evokd.tasks import Row
 from evokd.tools.student import Student
 from evokd.tools.students import AnyStudent
-from evokd.tools.training import TrainingRow
 
+SEEDS_ONLY = 0  # the round whose student knows what an explanation looks like, and no more
 BEGINNING: dict[str, Any] = {
     "refill": 0,
     "drafts": None,
@@ -55,6 +56,21 @@ def prepare(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         if not (folder / "config.json").exists():
             fit_student(session, seed_rows(session), BASELINE)
     return BEGINNING | {"round": first_round(session.config)}
+
+
+def prepare_untrained(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    """Note the student as it is, the baseline, and teach it the seeds' explanations: round 0."""
+    session = session_of(state, runtime)
+    seeds = seed_rows(session)
+    with session.phase("prepare", SEEDS_ONLY):
+        for round, rows in ((BASELINE, []), (SEEDS_ONLY, seeds)):
+            known = (session.run.student_of_round(round) / "config.json").exists()
+            if not known and (rows or round == BASELINE):
+                fit_student(session, rows, round)
+    if not seeds:
+        return BEGINNING | {"round": 1}
+    write_seeds_round(session, len(seeds))
+    return BEGINNING | {"round": 1, "best_round": SEEDS_ONLY}
 
 
 def evaluate(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -182,7 +198,7 @@ def learn_gold(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     session = session_of(state, runtime)
     round = state["round"]
     with session.phase("learn_gold", round):
-        gold = [TrainingRow.of(row) for row in session.data.train]
+        gold = gold_rows(session.config, session.data.train)
         rows = [*seed_rows(session), *gold]
         result = fit_student(session, rows, round)
     _write_gold_round(session, round, kind="loop", train_rows=len(rows), probe_rows=0)

@@ -881,6 +881,43 @@ def test_seeds_that_the_student_cannot_learn_are_warned_of(sums: Path) -> None:
     assert told.startswith("seed: 2 of 3 row(s) have no rationale with a step before the answer")
 
 
+def test_fewshot_is_the_student_that_the_rounds_begin_with(
+    sums: Path, llm: FakeLLM, finished: Any
+) -> None:
+    result = run(sums, "strategy.name=fewshot")
+    assert llm.requests == []
+    report = result.report
+    assert (report["status"], report["rounds"]) == ("finished", [])
+    assert (report["init"]["train_rows"], report["scores"]["best_round"]) == (2, 0)
+    whole = finished[0].report
+    assert report["scores"]["baseline"] == whole["scores"]["baseline"]
+    assert report["init"]["score"] == whole["init"]["score"] == report["scores"]["final"]
+    assert report["baseline_marks"] == whole["baseline_marks"]
+    assert "untrained" in render_html(report)
+    assert estimate(load_config(sums, ["strategy.name=fewshot"])).samples == 0
+
+
+def test_fullshot_learns_the_rationales_of_train_and_asks_nobody(sums: Path, llm: FakeLLM) -> None:
+    train = [question(n, 20) | {"rationale": f"{n} + 20 = {n + 20}"} for n in range(3)]
+    bare = question(5, 20)
+    write_rows(sums.parent / "train.jsonl", [*train, bare])
+    overrides = ["strategy.name=fullshot", "data.train=train.jsonl"]
+    report = run(sums, *overrides).report
+    assert llm.requests == []
+    assert report["rounds"][0]["train_rows"] == 2 + 3
+    assert report["scores"]["best_round"] == 1
+    assert report["explanations"]["final"]["explained"] == 6
+    assert any(
+        one.startswith("train: 1 of 4 row(s) have no rationale") for one in report["warnings"]
+    )
+    write_rows(sums.parent / "train.jsonl", [bare])
+    with pytest.raises(DataError, match="train.jsonl: no row has a rationale with a step before"):
+        load_task_data(load_config(sums, overrides))
+    write_rows(sums.parent / "seed.jsonl", [bare])
+    with pytest.raises(DataError, match="seed.jsonl: no row has .* the strategy fewshot learns"):
+        load_task_data(load_config(sums, ["strategy.name=fewshot"]))
+
+
 def filled(task: Path, rows: list[dict[str, Any]]) -> PoolCounts:
     """Return what becomes of a pool's rows when a run is opened."""
     write_rows(task.parent / "pool.jsonl", rows)
@@ -942,7 +979,8 @@ def test_other_choices_make_another_question(sums: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("strategy.name=evokd", "elad, and nothing else, is for reasoning"),
+        ("strategy.name=evokd", "evokd is not for task.kind reasoning; elad is for reasoning, wh"),
+        ("strategy.name=fullshot", "give them in data.train"),
         ("strategy.selection=llkd", "unknown strategy.selection 'llkd'"),
         ("strategy.mode=paper", "strategy.mode paper"),
         ("data.pool=null", "give them in data.pool"),

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from evokd.config import Config
 from evokd.errors import DataError
 from evokd.records import Example
 from evokd.tasks.choices import are_needed
-from evokd.tasks.explanations import AnswerForm
+from evokd.tasks.explanations import AnswerForm, split_steps
 from evokd.tasks.kind import TaskKind
 from evokd.tasks.pool import PoolRow, digest_of_pool, form_of_pool, read_pool
 from evokd.tasks.reasoning import answer_in_form, never_right, unexplained
@@ -90,9 +90,12 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
             warnings += [f"{split}: {told}" for told in never_right(rows, seed)]
     train: list[Example] = []
     if config.strategy.name == "fullshot":
-        train = read(config.data.train, "train")
+        train = read(config.data.train, "train", has_choices=has_choices)
         train = drop_known(train, "train", test, "test", warnings)
         train = drop_known(train, "train", seed, "seed", warnings)
+    if kind.name == "reasoning":
+        warnings += [f"train: {told}" for told in unexplained(train)]
+        _check_explained(config, {"fewshot": seed, "fullshot": train})
     shown = {label for row in seed for label in kind.labels_in(row)}
     bare = [label for label in labels if label not in shown]
     if bare:
@@ -116,6 +119,20 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
         pool or Path(),
         digest_of_pool(pool) if pool else "",
     )
+
+
+def _check_explained(config: Config, learnt: Mapping[str, Sequence[Example]]) -> None:
+    """Check that a strategy that learns gold explanations, and nothing else, has some.
+
+    Args:
+        learnt: such strategy → its rows.
+    """
+    name = config.strategy.name
+    if name in learnt and not any(split_steps(row.rationale) for row in learnt[name]):
+        raise DataError(
+            f"{config.data.train if name == 'fullshot' else config.data.seed}: no row has a "
+            f"rationale with a step before the answer; the strategy {name} learns nothing else"
+        )
 
 
 def read_rows(
