@@ -197,7 +197,7 @@ class Reviser:
         }[form]
         asked = Lines(self.prompt.fill("lines"), lines_grammar(ANSWER, answer, most=MOST_STEPS))
         one = Call(call.round, f"{call.purpose}:{what}")
-        return self.teacher.tell(turns, asked, lambda text: _read(text, form, choices), one)
+        return self.teacher.tell(turns, asked, lambda text: read_reply(text, form, choices), one)
 
     def _is_right(self, user: str, call: Call, what: str) -> bool:
         one = Call(call.round, f"{call.purpose}:{what}")
@@ -207,7 +207,7 @@ class Reviser:
         return [("system", self.card), ("user", user)]
 
 
-def _read(text: str, form: AnswerForm, choices: Sequence[str]) -> Correction:
+def read_reply(text: str, form: AnswerForm, choices: Sequence[str]) -> Correction:
     """Return the steps of a reply and its answer; where none can be read, what the line says.
 
     Raises:

@@ -253,7 +253,7 @@ def bench(
     ] = None,
     teacher: Annotated[str | None, typer.Option(help="Model of all roles.")] = None,
     student: Annotated[
-        str | None, typer.Option(help="Model of the student of elad, instead of the set's.")
+        str | None, typer.Option(help="Model of students that reason, instead of the set's.")
     ] = None,
     from_samples: Annotated[
         bool, typer.Option("--from-samples", help="Train anew on the kept samples; no teacher.")

@@ -41,7 +41,7 @@ def revise_explanation(session: Session, sample: Sample) -> Sample:
     """Return a sample with its revision, or rejected where the budget ends before a correction."""
     said = sample.prediction
     assert said is not None
-    reviser = _reviser(session)
+    reviser = reviser_of(session)
     call = Call(sample.round, f"{REVISE}:{sample.id}")
     question = asked_question(sample.text, sample.choices)
     steps = said.steps or []
@@ -67,7 +67,8 @@ def revise_explanation(session: Session, sample: Sample) -> Sample:
     return sample.model_copy(update={"revision": revision})
 
 
-def _reviser(session: Session) -> Reviser:
+def reviser_of(session: Session) -> Reviser:
+    """Return the reviser of a session, with the gold explanations that it is shown."""
     return Reviser(
         session.teachers["reviser"],
         session.prompts["reviser"],

@@ -231,7 +231,8 @@ def test_another_budget_teacher_or_split_has_files_of_its_own() -> None:
 def test_a_student_of_ones_own_has_files_of_its_own() -> None:
     own = Choice(student="local:x", sets=["svamp"])
     cells = cells_of("reasoning", own)
-    assert {one.student for one in cells} == {"local:x"}
+    students = {one.strategy: one.student for one in cells}
+    assert students == {"elad": "local:x", "fewshot": "local:x", "teacher_one_shot": ""}
     assert cells[0].id == "svamp-4shot-elad-4000tokens-seed0-student-local-x"
     assert suite_name("reasoning", own) == "reasoning-student-local-x"
     assert cells_of("reasoning", Choice())[0].id == "svamp-4shot-elad-4000tokens-seed0"
@@ -853,6 +854,55 @@ def test_a_recomputed_student_is_asked_as_the_run_kept_it(
     monkeypatch.setattr(archive, "open_student", open_student)
     bench_questions(toy_questions, variants=[""], from_samples=True)
     assert asked == [(run / "student" / "model.safetensors").read_bytes()]
+
+
+def test_explanations_are_compared_with_gold_ones_and_with_the_teacher_s_own(
+    toy_questions: Path, llm: FakeLLM
+) -> None:
+    baselines = ["fewshot", "fullshot", "teacher_one_shot"]
+    changes: dict[str, Any] = {"sets": ["strategyqa"], "strategies": ["elad", *baselines]}
+    changes |= {"variants": [""]}
+    failed, said = bench_questions(toy_questions, **changes)
+    assert not failed, said
+    results = toy_questions.parent / "results"
+    suite = json.loads((results / "reasoning-900tokens-openai-scripted.json").read_text())
+    rows = {one["strategy"]: one for one in suite["rows"]}
+    assert set(rows) == {"elad", *baselines}
+    teacher = rows["teacher_one_shot"]
+    assert (teacher["mean"], teacher["diff_chance"]) == (1.0, None)  # the scripted one knows all
+    assert teacher["tokens_by_role"]["reviser"]["calls"] == 6
+    for name in ("fewshot", "fullshot"):
+        assert rows[name]["output_tokens"] == 0
+        assert rows[name]["diff_chance"] is not None
+        assert rows[name]["diff_untrained"] is not None
+    (toy_questions.parent / "work").rename(toy_questions.parent / "gone")
+    asked = len(llm.requests)
+    changes["strategies"] = baselines
+    failed, said = bench_questions(toy_questions, **changes, from_samples=True)
+    assert not failed, said
+    assert sum("recomputed" in one for one in said) == 3
+    assert len(llm.requests) == asked
+
+
+def test_an_explanation_of_the_teacher_s_that_cannot_be_used_is_wrong(
+    toy_questions: Path, llm: FakeLLM
+) -> None:
+    original = llm.answer
+
+    def answer(body: dict[str, Any]) -> str:
+        last = str(body["messages"][-1]["content"])
+        return "no idea" if "What is 6 plus" in last or "cannot be used" in last else original(body)
+
+    llm.answer = answer  # type: ignore[method-assign]
+    changes: dict[str, Any] = {"strategies": ["teacher_one_shot"]}
+    bench_questions(toy_questions, **changes)
+    (told,) = (toy_questions.parent / "results" / "cells").iterdir()
+    marks = json.loads(told.read_text())["correct"]
+    rows = sets.load_set("svamp", toy_questions).rows("test").values()
+    assert marks.count("0") == sum("What is 6 plus" in row.text for row in rows) > 0
+    failed, said = bench_questions(toy_questions, **changes, from_samples=True)
+    assert not failed, said
+    assert not any("differs" in one for one in said), said
 
 
 def test_gold_questions_are_explained_and_stand_neither_in_dev_nor_test(

@@ -23,6 +23,7 @@ from evokd.bench.suites import ASKING, PEERS
 from evokd.config import Config, StrategySection
 from evokd.errors import DataError
 from evokd.graph.fitting import (
+    gold_rows,
     row_choice,
     rows_for,
     texts_refitted,
@@ -145,7 +146,7 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     rows = rows_for(config, list(seed.values()), taught, words)
     if cell.strategy == "fullshot":
         gold = bench.gold(cell.split)
-        rows += [TrainingRow.of(gold[i]) for i in gold if i not in seed]
+        rows += gold_rows(config, [gold[i] for i in gold if i not in seed])
     found = relearn(rows, bench, config, cell.split)
     return result.model_copy(update=scored(kind_of(config), found))
 

@@ -224,7 +224,7 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
         CellResult(
             cell=cell,
             **scored(kind, found),
-            before="".join(report.get("baseline_marks", "")) if cell.strategy == ELAD else "",
+            before="".join(report["baseline_marks"]) if kind.name == "reasoning" else "",
             kept_round=report["scores"]["best_round"],
             curve=curve,
             roles=roles,
@@ -249,7 +249,8 @@ def _kept_rows(report: dict[str, Any]) -> int | None:
 def _curve(report: dict[str, Any], ledger: Ledger) -> list[CurvePoint]:
     """Return the score after every round, the baseline first: the student on the seeds alone.
 
-    That of `elad` is untrained. Where the kept student was refitted, it is the last point.
+    That of a task of reasoning is untrained. Where the kept student was refitted, it is the last
+    point.
     """
     points = [
         CurvePoint(

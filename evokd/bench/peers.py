@@ -16,24 +16,29 @@ from typing import TypeVar
 from evokd.agents.card import render_card
 from evokd.agents.labeler import agreed, label_text, name_entities
 from evokd.agents.parsing import unwrap, validated
+from evokd.agents.reviser import WHOLE, read_reply
 from evokd.agents.teacher import Call
 from evokd.bench.archive import calls_file
 from evokd.bench.cell import Places, cell_config, marks, run_directory, scored, stamped
 from evokd.bench.records import Cell, CellResult, RoleCost
 from evokd.bench.sets import load_set, read_packed
-from evokd.bench.suites import POOL, TEACHER_ONE
+from evokd.bench.suites import ELAD, POOL, TEACHER_ONE
 from evokd.errors import ConfigError, DataError, ReplyError
+from evokd.graph.revising import reviser_of
 from evokd.graph.session import Session, asking_session
 from evokd.records import Emit, Example, Prediction
 from evokd.store.ledger import OK
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskKind
+from evokd.tasks.explanations import AnswerForm, canonical_answer, form_with
 from evokd.tasks.grounding import Mention
 from evokd.tasks.ner import entities_reply, found_in
+from evokd.tasks.reasoning import Reasoning, asked_question
 from evokd.tools.pack_list import PACKS
 from evokd.tools.packs import fetch_pack
 
 TEACHER_ROWS = 300
+LABELER, REVISER = "labeler", "reviser"
 SETFIT_BODY = "all-MiniLM-L6-v2"
 T = TypeVar("T")
 
@@ -84,11 +89,16 @@ def run_setfit(cell: Cell, places: Places, command: str) -> CellResult:
 def run_teacher(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult:
     """Ask the teacher's labeler for a fixed subsample of the rows, with or without the seeds.
 
+    Questions its reviser explains and answers, as where it annotates.
+
     Raises:
         EvokdError: the endpoint failed; what it answered stays in the cache.
     """
     bench = load_set(cell.set, places.data)
-    asked = Cell(**cell.model_dump() | {"strategy": "evokd"})
+    strategy, role = ("evokd", LABELER)
+    if isinstance(bench.task_kind, Reasoning):
+        strategy, role = ELAD, REVISER
+    asked = Cell(**cell.model_dump() | {"strategy": strategy})
     config = cell_config(asked, bench, places)
     run = run_directory(cell, places)
     with asking_session(config, run, emit=emit, cache_dir=places.cache) as session:
@@ -96,15 +106,13 @@ def run_teacher(cell: Cell, places: Places, command: str, emit: Emit) -> CellRes
         start = time.perf_counter()
         found = _ask_all(session, rows, one_shot=cell.strategy == TEACHER_ONE)
         seconds = time.perf_counter() - start
-        cost = session.ledger.spent_by_role().get("labeler", (0, 0, 0))
+        cost = session.ledger.spent_by_role().get(role, (0, 0, 0))
     calls, tokens_in, tokens_out = cost
     return stamped(
         CellResult(
             cell=cell,
             **scored(bench.task_kind, found),
-            roles={
-                "labeler": RoleCost(calls=calls, input_tokens=tokens_in, output_tokens=tokens_out)
-            },
+            roles={role: RoleCost(calls=calls, input_tokens=tokens_in, output_tokens=tokens_out)},
             seconds={"teacher": round(seconds, 3), "training": 0.0, "other": 0.0},
             packs=_teacher_pack(cell.teacher),
         ),
@@ -128,10 +136,17 @@ def recompute_teacher(result: CellResult, places: Places) -> CellResult:
     kind = bench.task_kind
     one_shot = cell.strategy == TEACHER_ONE
     gold = list(bench.seed(cell.shots, cell.seed).values()) if one_shot else []
-    said = [
-        _read_answers(kind, row, answers.get(_purpose(place), []), bench.labels, gold)
-        for place, row in enumerate(rows)
-    ]
+    if isinstance(kind, Reasoning):
+        form = bench.task["answers"]
+        said = [
+            _read_explanation(row, answers.get(f"{_purpose(place)}:{WHOLE}", []), form)
+            for place, row in enumerate(rows)
+        ]
+    else:
+        said = [
+            _read_answers(kind, row, answers.get(_purpose(place), []), bench.labels, gold)
+            for place, row in enumerate(rows)
+        ]
     return result.model_copy(update=scored(kind, marks(kind, rows, said)))
 
 
@@ -154,6 +169,17 @@ def _read_answers(
     return _found(row.text, agreed(read, len(read)), gold)
 
 
+def _read_explanation(row: Example, replies: Sequence[str], form: AnswerForm) -> Prediction:
+    """Return the answer of the kept explanation of a question; '' where none could be used."""
+    form = form_with(row.choices, form)
+    try:
+        said = [read_reply(one, form, row.choices).answer for one in replies]
+    except ValueError as error:
+        raise DataError(f"a kept answer cannot be read: {error}") from None
+    answer = canonical_answer(said[-1], form, row.choices) if said else ""
+    return Prediction(label=answer, confidence=1.0)
+
+
 def _found(text: str, named: Sequence[Mention], gold: Sequence[Example]) -> Prediction:
     """Return what was named, without regard to confidences: the kept answers hold none."""
     return found_in(text, [replace(one, confidence=1.0) for one in named], gold)
@@ -167,6 +193,8 @@ def subsample(rows: list[Example], name: str) -> list[Example]:
 
 def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:
     """Return the teacher's marks."""
+    if isinstance(session.kind, Reasoning):
+        return marks(session.kind, rows, _ask_for_explanations(session, rows))
     card, gold = session.card, session.data.seed
     if not one_shot:
         task, gold = session.config.task, ()
@@ -227,9 +255,28 @@ def _ask_for_entities(
     return ask_each(session, ask, len(texts))
 
 
-def ask_each(session: Session, ask: Callable[[int], T], number: int) -> list[T]:
-    """Return what `ask` says of 0, 1, …, as many calls open as the labeler may have."""
-    with ThreadPoolExecutor(session.teachers["labeler"].settings.max_concurrency or 1) as pool:
+def _ask_for_explanations(session: Session, rows: Sequence[Example]) -> list[Prediction]:
+    """Return the reviser's own answers, after the gold explanations; '' for an unusable reply."""
+    reviser = reviser_of(session)
+
+    def ask(place: int) -> Prediction:
+        row, call = rows[place], Call(0, _purpose(place))
+        form = form_with(row.choices, session.answers)
+        try:
+            own = reviser.explain(asked_question(row.text, row.choices), call, form, row.choices)
+        except ReplyError:
+            return Prediction(label="", confidence=1.0)
+        answer = canonical_answer(own.answer, form, row.choices)
+        return Prediction(label=answer, confidence=1.0)
+
+    return ask_each(session, ask, len(rows), REVISER)
+
+
+def ask_each(
+    session: Session, ask: Callable[[int], T], number: int, role: str = LABELER
+) -> list[T]:
+    """Return what `ask` says of 0, 1, …, as many calls open as the role may have."""
+    with ThreadPoolExecutor(session.teachers[role].settings.max_concurrency or 1) as pool:
         return list(pool.map(ask, range(number)))
 
 

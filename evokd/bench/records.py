@@ -88,7 +88,7 @@ class CellResult(BenchRecord):
         "", description="for entities, a row of the split: right/found/gold, rows parted by spaces"
     )
     before: str = Field(
-        "", description="the same of the untrained student, over the same rows; `elad` only"
+        "", description="the same of the untrained student, over the same rows; questions only"
     )
     kept_round: int | None = None
     curve: list[CurvePoint] = Field(default_factory=list)
@@ -167,10 +167,11 @@ class Row(BenchRecord):
     diff_chance: Difference | None = Field(
         None,
         description="`llkd` against choosing nothing in the same mode, selections of `elad` "
-        "against questions by chance, its annotations against `elad` itself, paired likewise",
+        "against questions by chance, its annotations, `fewshot` and `fullshot` beside it against "
+        "`elad` itself, paired likewise",
     )
     diff_untrained: Difference | None = Field(
-        None, description="`elad` against its student untrained, paired by row and seed"
+        None, description="a student that reasons against itself untrained, paired likewise"
     )
     tokens_saved: TokensSaved | None = Field(None, description="`llkd` against `random`")
     seeds: list[int]

@@ -39,6 +39,7 @@ PERCENTILES = (2.5, 97.5)
 CURVE_POINTS = 60
 # What is compared at equal total tokens, as (strategy, variant).
 SPENDING = (*((one, "") for one in BUDGETED), *((ELAD, one) for one in ELAD_VARIANTS))
+GOLD = ("fewshot", "fullshot")  # they ask no teacher
 ROUNDING = 1e-9  # means of equal scores may differ by as much
 
 Key = tuple[str, int, str, str]  # set, shots, strategy, variant
@@ -284,11 +285,7 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
         complete=set(seeds) >= {cell.seed for cell in wanted},
         diff_static=_difference(key, (name, shots, "static", ""), done),
         diff_evokd=_difference((name, shots, "evokd", ""), key, done),
-        diff_chance=_difference(
-            key, (name, shots, strategy, _compared_with(strategy, variant)), done
-        )
-        if strategy in (POOL, ELAD)
-        else None,
+        diff_chance=_difference(key, (name, shots, *_compared_with(strategy, variant)), done),
         diff_untrained=paired_difference(
             _marks_by_seed(results), {one.cell.seed: one.before for one in scored if one.before}
         ),
@@ -303,14 +300,17 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
     )
 
 
-def _compared_with(strategy: str, variant: str) -> str:
-    """Return what a variant is compared with: its mode without any choice.
+def _compared_with(strategy: str, variant: str) -> tuple[str, str]:
+    """Return strategy and variant that one is compared with: its mode without any choice.
 
-    A way of `elad` to annotate is compared with `elad` itself, which chooses as it does.
+    A way of `elad` to annotate is compared with `elad` itself, which chooses as it does, and so is
+    what stands beside it. Itself: it is compared with nothing.
     """
-    if strategy == ELAD and "annotation" in ELAD_VARIANTS.get(variant, {}):
-        return ""
-    return WHOLE_POOL if variant.startswith("paper") else "random"
+    if strategy in GOLD or "annotation" in ELAD_VARIANTS.get(variant, {}):
+        return ELAD, ""
+    if strategy not in (POOL, ELAD):
+        return strategy, variant
+    return strategy, WHOLE_POOL if variant.startswith("paper") else "random"
 
 
 def _scored(results: Sequence[CellResult] | None) -> list[CellResult]:

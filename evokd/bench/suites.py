@@ -8,7 +8,7 @@ from itertools import chain, product
 from typing import Any, Literal
 
 from evokd.bench.records import Cell, file_name
-from evokd.bench.sets import check_set
+from evokd.bench.sets import check_set, kind_of_set
 from evokd.config import DEFAULT_TEACHER, nearest
 from evokd.errors import ConfigError
 
@@ -74,6 +74,7 @@ CORE_SETS = ("banking8", "trec", "clinc10")
 MORE_SETS = ("sst2", "csabstruct")
 FIVE_SHOT_SETS = ("banking8", "trec")
 QUESTION_SETS = ("svamp", "strategyqa", "gsm8k")
+EXPLAINED_SETS = ("strategyqa", "gsm8k")  # all questions of train have explanations in words
 ENTITY_SETS = ("wikigold", "conll2004", "wnut17")
 
 
@@ -172,7 +173,11 @@ def _pool() -> list[Cell]:
 
 
 def _reasoning() -> list[Cell]:
-    return _varied(QUESTION_SETS, SOLVED, ELAD, range(2))
+    return [
+        *_varied(QUESTION_SETS, SOLVED, ELAD, range(2)),
+        *_grid(QUESTION_SETS, SOLVED, ("fewshot", TEACHER_ONE), range(2)),
+        *_grid(EXPLAINED_SETS, SOLVED, ("fullshot",), range(1)),  # hours on two cores
+    ]
 
 
 def _quick() -> list[Cell]:
@@ -208,9 +213,14 @@ def _cell(name: str, shots: int, strategy: str, seed: int, variant: str = "") ->
 def _changed(cell: Cell, choice: Choice) -> Cell:
     budget = choice.budget if choice.budget and cell.budget else cell.budget
     teacher = choice.teacher if asks_teacher(cell.strategy) else DEFAULT_TEACHER
-    student = choice.student if cell.strategy == ELAD else ""
+    student = choice.student if choice.student and _explains(cell) else ""
     changes = {"budget": budget, "split": choice.split, "teacher": teacher, "student": student}
     return cell.model_copy(update=changes)
+
+
+def _explains(cell: Cell) -> bool:
+    """Whether a cell trains a causal language model."""
+    return cell.strategy not in PEERS and kind_of_set(cell.set).name == "reasoning"
 
 
 def asks_teacher(strategy: str) -> bool:

@@ -259,7 +259,7 @@ def _compared(rows: Sequence[Row]) -> str:
     """Name the column of differences."""
     strategies = {row.strategy for row in rows}
     if ELAD in strategies:
-        return "it − random (annotations: − elad)"
+        return "it − random (annotations, fewshot, fullshot: − elad)"
     return "it − by chance" if POOL in strategies else "evokd − it"
 
 
