@@ -118,6 +118,9 @@ class Sample(Record):
     entities: list[FoundEntity] = Field(
         default_factory=list, description="what the labeler found, for a task of entities"
     )
+    lost: list[str] = Field(
+        default_factory=list, description="what it named that does not stand in the text"
+    )
     weakness: str | None = Field(None, description="id of the weakness it aims at")
     difficulty: Difficulty = "plain"
     guesses: list[str] = Field(

@@ -332,6 +332,7 @@ def _sample_counts(samples: Sequence[Sample]) -> dict[str, Any]:
                 "intended_label": one.intended_label,
                 "reason": one.reason,
                 "labeler_label": one.labeler_label,
+                "lost": one.lost,
             }
             for one in shown[:SHOWN_REJECTED]
         ],

@@ -365,6 +365,7 @@ def _name_entities(session: Session, sample: Sample, call: Call) -> Sample:
     read = sample.model_copy(
         update={
             "entities": list(found.entities),
+            "lost": [one.text for one in found.lost],
             "labeler_label": sample.intended_label if sample.intended_label in types else types[0],
             "labeler_confidence": min(
                 (one.confidence for one in found.entities), default=named.confidence

@@ -152,6 +152,24 @@ def test_one_pass_strategies_have_the_entities_named(
     assert result.report["rounds"][-1]["ignored_tokens"] is not None
 
 
+def test_a_rejected_text_keeps_what_was_named_that_is_not_in_it(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def invent(text: str) -> list[dict[str, str]]:
+        found = true_entities(text)
+        lost = [{"text": "Styx", "type": "river"}]
+        return found + (lost if any(one["type"] == "river" for one in found) else [])
+
+    monkeypatch.setattr("fake_llm.true_entities", invent)
+    task = ner_task(tmp_path, llm, tiny_student, strategy={"name": "static", "rounds": 1})
+    result = distill(task, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
+    rows = RunDirectory(result.path).read_samples()
+    rejected = [one for one in rows if one.reason == "entity_not_in_text"]
+    assert rejected and all(one.lost == ["Styx"] for one in rejected)
+    assert not any(one.lost for one in rows if one.accepted)
+    assert "it named <bdi>Styx</bdi>" in (result.path / "report.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize("strategy", ["fewshot", "fullshot"])
 def test_the_ends_of_every_comparison_ask_nobody(
     tmp_path: Path, llm: FakeLLM, tiny_student: Path, strategy: str
