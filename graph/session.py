@@ -28,6 +28,7 @@ from evokd.graph.filling import (
     fill,
     foreign_texts,
     longest_text,
+    size_of,
 )
 from evokd.graph.prompts import load_prompts, task_card
 from evokd.graph.serving import (
@@ -112,9 +113,9 @@ class Session:
         return answers_of(self.config, self.data)
 
     def room(self, reply_tokens: int) -> int:
-        """Return how many characters a message after the card may have in a local model's slot."""
+        """Return how many bytes a message after the card may have in a local model's slot."""
         tokens = self.config.local.slot_context - reply_tokens
-        return tokens * CHARS_PER_TOKEN - len(self.card)
+        return tokens * CHARS_PER_TOKEN - size_of(self.card)
 
     @cached_property
     def form(self) -> TextForm:

@@ -37,6 +37,7 @@ from evokd.graph.pooling import (
 )
 from evokd.graph.quotas import still_wanted
 from evokd.memory.chroma import ChromaRecords
+from evokd.graph.session import Session
 from evokd.memory.embeddings import HashEmbedder
 from evokd.memory.weakness import InMemoryWeaknesses, MemoryRows
 from evokd.planner import RoleEstimate
@@ -46,7 +47,7 @@ from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
 from evokd.store.pool import Pool, Scored
 from evokd.store.run_dir import RunDirectory
-from evokd.tasks import load_task_data
+from evokd.tasks import kind_of, load_task_data
 from evokd.tasks.pool import PoolRow
 from evokd.tools.selection import SELECTIONS, Wanted
 from evokd.tools.thresholds import MovingThreshold
@@ -327,6 +328,24 @@ def test_a_text_longer_than_a_local_labeler_reads_is_dropped_by_name(
     fill(pool, config, data, lambda question: True, told.append, longest=longest)
     pool.close()
     assert "too_long_for_labeler 2" in told[0]["text"]
+
+
+def test_a_card_in_signs_of_several_bytes_leaves_room_for_fewer_texts_a_call(
+    pool_task: Path,
+) -> None:
+    config = load_config(pool_task, ["strategy.texts_per_label=20"])
+    texts = [
+        Sample(id=str(place), text="a" * 300, round=1, call="", intended_label="")
+        for place in range(20)
+    ]
+
+    def sizes(card: str) -> list[int]:
+        session = SimpleNamespace(config=config, card=card, kind=kind_of(config))
+        session.room = lambda reply_tokens: Session.room(session, reply_tokens)  # type: ignore[arg-type]
+        return [len(group) for group in reading.label_groups(session, texts)]  # type: ignore[arg-type]
+
+    assert sizes("c" * 1000) == [13, 7]
+    assert sizes("卡" * 1000) == sizes("c" * 3000) == [6, 6, 6, 2]
 
 
 def test_a_pool_in_a_script_that_the_student_does_not_know_is_warned_of(pool_task: Path) -> None:
