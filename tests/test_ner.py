@@ -229,6 +229,14 @@ def grounded(text: str, *named: tuple[str, str]) -> list[tuple[str, str]]:
         ("the Paris-Nice race", "Paris", ["Paris"]),
         ("Ann is non-Jordan-like, Ann", "Jordan", ["Jordan"]),
         ("او علی\u200cرضا است، نه علی", "علی", ["علی"]),
+        ("AT & T is big", "AT&T", ["AT & T"]),
+        ("in Yahoo ! News, yahoo ! news", "Yahoo! News", ["Yahoo ! News", "yahoo ! news"]),
+        ("see Rudy Vallee 's son", "Rudy Vallee's", ["Rudy Vallee 's"]),
+        ("George W.Bush", "George W. Bush", ["George W.Bush"]),
+        ("in Rome .", "Rome.", ["Rome"]),
+        ("我 住 在 北 京 。", "北京", ["北 京"]),
+        ("He met Al Bert", "Albert", []),
+        ("हिन्दी भाषा है", "हिन्दीभाषा", []),
     ],
 )
 def test_a_string_is_found_between_word_edges(text: str, string: str, found: list[str]) -> None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import product
 
 from evokd.records import FoundEntity, Span
 from evokd.tasks.words import (
@@ -16,6 +17,7 @@ from evokd.tasks.words import (
     is_loose_edge,
     is_lowered,
     is_part_of_name,
+    tighten,
 )
 
 _QUOTES = "\"'`“”‘’«»„.,;:!?()[]"
@@ -45,12 +47,13 @@ def ground(
 
     A string is looked for as it stands, each spelling by itself; one that stands nowhere so is
     looked for without regard to case, width, white space and the form of quotes and dashes, else
-    without the quotes around it. It has to begin and end where a word does, and not within another
-    name where it stands alone, too. All its places count, also those where it is spelled otherwise
-    and nothing else that was named stands, but for case: small letters are another word than
-    capitals. A string named with several types has them in the order of its places, the surest ones
-    where there are too few. Where two entities overlap, the longer one stays, then the surer one,
-    then the one that stands there as named.
+    without the quotes around it, else with other spaces beside signs, "AT&T" for "AT & T". It has
+    to begin and end where a word does, and not within another name where it stands alone, too. All
+    its places count, also those where it is spelled otherwise and nothing else that was named
+    stands, but for case: small letters are another word than capitals. A string named with several
+    types has them in the order of its places, the surest ones where there are too few. Where two
+    entities overlap, the longer one stays, then the surer one, then the one that stands there as
+    named.
 
     Args:
         names: types of which what stands there in small letters is no entity, see
@@ -113,14 +116,19 @@ class _Hay:
 
     def tolerant(self, wanted: str) -> list[Span]:
         """Return where a string stands that stands nowhere as it is spelled."""
-        for string in (wanted.strip(), wanted.strip().strip(_QUOTES).strip()):
-            for edge in (is_edge, is_loose_edge):
-                for plain, origin, needle in (
-                    (self.text, None, string),
-                    (self.plain, self.origin, folded(string)),
-                ):
-                    if found := list(self._search(plain, origin, needle, edge)):
-                        return self._alone(found)
+        strings = (wanted.strip(), wanted.strip().strip(_QUOTES).strip())
+        for string, edge in product(strings, (is_edge, is_loose_edge)):
+            for plain, origin, needle in (
+                (self.text, None, string),
+                (self.plain, self.origin, folded(string)),
+            ):
+                if found := list(self._search(plain, origin, needle, edge)):
+                    return self._alone(found)
+        tight, origin = tighten(self.plain, self.origin)
+        for string, edge in product(strings, (is_edge, is_loose_edge)):
+            needle, _ = tighten(*fold(string))
+            if found := list(self._search(tight, origin, needle, edge)):
+                return self._alone(found)
         return []
 
     def _alone(self, spans: list[Span]) -> list[Span]:
