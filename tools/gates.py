@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from evokd.config import GatesSection
 from evokd.records import Embedder, Example, Sample
 from evokd.tasks import normalize
+from evokd.tasks.words import count_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -201,10 +202,9 @@ def format_problem(
     text: str, gates: GatesSection, labels: Sequence[str], form: TextForm = ANY_FORM
 ) -> str | None:
     """Return why a text is no usable text at all, or None."""
-    words = len(text.split())
-    if words < (gates.min_words or form.fewest_words):
+    if count_words(text) < (gates.min_words or form.fewest_words):
         return "format_too_short"
-    if words > gates.max_words:
+    if len(text.split()) > gates.max_words:
         return "format_too_long"
     if _PLACEHOLDER.search(text):
         return "format_placeholder"

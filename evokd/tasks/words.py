@@ -51,6 +51,13 @@ def split_tokens(text: str, cuts: Iterable[int] = ()) -> list[Span]:
     return tokens
 
 
+def count_words(text: str) -> int:
+    """Return how many words a text has; in scripts without spaces each sign counts as one."""
+    return sum(
+        len(split_tokens(word)) if any(map(_is_spaceless, word)) else 1 for word in text.split()
+    )
+
+
 def is_edge(text: str, place: int) -> bool:
     """Whether an entity may begin or end here: between words."""
     return place in (0, len(text)) or _is_break(text, place)
