@@ -166,6 +166,12 @@ def shown_gold(gold: Sequence[Example]) -> list[Example]:
     return [*firsts, *others][:SHOWN_GOLD]
 
 
+def types_not_shown(gold: Sequence[Example], labels: Sequence[str]) -> list[str]:
+    """Return the types of which no row that is shown holds an entity."""
+    shown = {one.label for row in shown_gold(gold) for one in row.entities}
+    return [label for label in labels if label not in shown]
+
+
 def agreed(replies: Sequence[NamedEntitiesReply], samples: int) -> list[Mention]:
     """Return what at least half of `samples` replies name, in the order of the first that does.
 

@@ -30,7 +30,7 @@ from evokd.graph.filling import (
     longest_text,
     size_of,
 )
-from evokd.graph.prompts import load_prompts, task_card
+from evokd.graph.prompts import load_prompts, task_card, warn_of_types
 from evokd.graph.serving import (
     ensure_pack,
     local_packs,
@@ -289,20 +289,18 @@ def open_session(
         check_lengths(data, can_read)
         prompts = load_prompts(config)
         card = task_card(config, prompts["card"], data.seed)
-        pool, warnings = None, list(data.warnings)
+        pool, warnings = None, warn_of_types(config, data.seed)
         if config.uses_pool:
             pool = Pool(run.pool)
             stack.callback(pool.close)
             with _timed(setup, "pool"):
                 fill(pool, config, data, can_read, emit, longest=longest_text(config, card))
                 # A causal model's pieces tell its own languages, not the task's; nor does it cut.
-                doubts: list[str] = []
                 if config.task.kind != "reasoning":
-                    doubts += foreign_texts(pool, data, student_source)
-                    doubts += cut_texts(pool, student_source, config.student.max_length)
-            for warning in doubts:
-                emit({"kind": "warning", "text": warning})
-            warnings += doubts
+                    warnings += foreign_texts(pool, data, student_source)
+                    warnings += cut_texts(pool, student_source, config.student.max_length)
+        for warning in warnings:
+            emit({"kind": "warning", "text": warning})
         with _timed(setup, "local server"):
             local = {
                 name: start_server(name, card, config, run, stack, emit)
@@ -324,7 +322,7 @@ def open_session(
             student_source=student_source,
             emit=emit,
             pool=pool,
-            warnings=warnings,
+            warnings=[*data.warnings, *warnings],
             seconds_setup=setup,
         )
 

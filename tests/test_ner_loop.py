@@ -15,6 +15,8 @@ from fake_llm import FILLERS, WORDS, FakeLLM, running_llm, true_entities
 from evokd import distill
 from evokd.api import plan, predict
 from evokd.cli import app
+from evokd.config import load_config
+from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError
 from evokd.records import FoundEntity, Sample
 from evokd.runner import RunResult
@@ -219,6 +221,22 @@ def test_a_type_without_an_example_is_refused(
     (tmp_path / "seed.jsonl").write_text("\n".join(rows[:-1]), encoding="utf-8")
     with pytest.raises(DataError, match="no seed row for label"):
         distill(task, runs_dir=tmp_path / "runs")
+
+
+def test_a_type_of_which_the_labeler_is_shown_no_example_is_warned_of(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path
+) -> None:
+    task = ner_task(tmp_path, llm, tiny_student)
+    assert not any("shown" in line for line in check_task(load_config(task)))
+    seed = tmp_path / "seed.jsonl"
+    *rows, last = seed.read_text(encoding="utf-8").splitlines()
+    long = tagged_row(f"{json.loads(last)['tokens'][0]} " + "far " * 120)
+    seed.write_text("\n".join([*rows, json.dumps(long)]), encoding="utf-8")
+    told = [line for line in check_task(load_config(task)) if "shown" in line]
+    assert len(told) == 1
+    assert told[0].startswith("warning: seed: the labeler is shown no example of river: ")
+    without_labeler = load_config(task, ["strategy.name=fewshot"])
+    assert not any("shown" in line for line in check_task(without_labeler))
 
 
 def test_without_a_labeler_nobody_knows_the_entities(
