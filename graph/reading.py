@@ -30,7 +30,6 @@ from evokd.tasks.ner import NOTHING, name_types
 from evokd.tools.calibration import calibrate, label_bias
 from evokd.tools.doubt import leave_one_out
 from evokd.tools.gates import (
-    TextIndex,
     first_question,
     is_outvoted,
     screen_texts,
@@ -164,7 +163,7 @@ def screen_drafts(
         any_ = float("inf")
         gates = gates.model_copy(update={"max_cosine": any_, "max_lexical": any_})
     parts = [part for one in session.config.task.labels.values() for part in parts_of(one)]
-    index = TextIndex(session.embedder, [*parts, *(row.text for row in known)])
+    index = session.index([*parts, *(row.text for row in known)])
     return screen_texts(
         fresh, gates, session.embedder, index, session.guarded, session.labels, session.form
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -50,6 +50,7 @@ from evokd.store.replies import ReplyCache, default_cache_dir
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskData, TaskKind, kind_of, load_task_data, normalize
 from evokd.tasks.explanations import AnswerForm
+from evokd.tasks.texts import spaceless
 from evokd.tools.gates import (
     TextForm,
     TextIndex,
@@ -135,7 +136,14 @@ class Session:
     def guarded(self) -> TextIndex:
         """The validation and test texts, which no new text may come near."""
         rows = (*self.data.validation, *self.data.test)
-        return TextIndex(self.embedder, (row.text for row in rows))
+        return self.index(row.text for row in rows)
+
+    def index(self, texts: Iterable[str]) -> TextIndex:
+        """Return texts to compare new ones with.
+
+        Rows of entities may be tokens, joined by more spaces than a text that is written has.
+        """
+        return TextIndex(self.embedder, texts, normalize if self.kind.exclusive else spaceless)
 
     @cached_property
     def budget(self) -> Budget:

@@ -18,6 +18,8 @@ from evokd.cli import app
 from evokd.config import load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError
+from evokd.graph.reading import screen_drafts
+from evokd.graph.session import asking_session
 from evokd.records import FoundEntity, Sample
 from evokd.runner import RunResult
 from evokd.store.run_dir import RunDirectory
@@ -221,6 +223,24 @@ def test_a_type_without_an_example_is_refused(
     (tmp_path / "seed.jsonl").write_text("\n".join(rows[:-1]), encoding="utf-8")
     with pytest.raises(DataError, match="no seed row for label"):
         distill(task, runs_dir=tmp_path / "runs")
+
+
+def test_a_copy_of_a_row_of_tokens_with_the_spaces_of_a_written_text_is_known(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path
+) -> None:
+    gates = {"max_leak_cosine": 1, "max_cosine": 1, "max_lexical": 1}
+    task = ner_task(tmp_path, llm, tiny_student, gates=gates)
+    row = {"tokens": ["They", "did", "n't", "go", "."], "tags": ["O"] * 5}
+    with (tmp_path / "test.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row))
+    config, run = load_config(task), RunDirectory(tmp_path / "run")
+    with asking_session(config, run) as session:
+        texts = ("They didn't go.", "He was not there.", "He wasn't there .", "He wasn't there.")
+        drafts = [
+            Sample(id=text, text=text, round=1, call="", intended_label="none") for text in texts
+        ]
+        reasons = [one.reason for one in screen_drafts(session, drafts, [])]
+    assert reasons == ["leak", None, None, "duplicate"]
 
 
 def test_a_type_of_which_the_labeler_is_shown_no_example_is_warned_of(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -69,10 +69,20 @@ ANY_FORM = TextForm()
 
 
 class TextIndex:
-    """Texts that new ones are compared with, by letters and by meaning."""
+    """Texts that new ones are compared with, by letters and by meaning.
 
-    def __init__(self, embedder: Embedder, texts: Iterable[str] = ()) -> None:
+    Args:
+        key: what two texts share that count as the same.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        texts: Iterable[str] = (),
+        key: Callable[[str], str] = normalize,
+    ) -> None:
         self._embedder = embedder
+        self._key = key
         self._exact: set[str] = set()
         self._texts: list[str] = []
         self._grams: list[frozenset[str]] = []
@@ -87,14 +97,14 @@ class TextIndex:
         """Add texts."""
         batch = list(texts)
         for text, vector in zip(batch, self._embedder.embed(batch) if batch else [], strict=True):
-            self._exact.add(normalize(text))
+            self._exact.add(self._key(text))
             self._texts.append(text)
             self._vectors.append(vector)
         self._matrix = None
 
     def holds(self, text: str) -> bool:
-        """Whether the same text is in it, up to case and spaces."""
-        return normalize(text) in self._exact
+        """Whether the same text is in it, up to what the key leaves out: case and spaces."""
+        return self._key(text) in self._exact
 
     def lexical(self, text: str) -> float:
         """Return the highest Jaccard similarity of character 4-grams, in [0, 1]."""

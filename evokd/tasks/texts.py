@@ -14,6 +14,11 @@ def normalize(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).lower().split())
 
 
+def spaceless(text: str) -> str:
+    """Return `normalize` without white space, which tokenised text has more of: "Ann 's"."""
+    return "".join(normalize(text).split())
+
+
 def copy_key(text: str) -> str:
     """Return what a text and a copy share: `normalize` without quotes and ends of sentences.
 
