@@ -250,7 +250,7 @@ def label_table(report: Json) -> Json:
     described = section(section(report, "task"), "labels")
     made = section(section(report, "samples"), "by_label")
     judge = next((c for c in columns if c["best"]), columns[-1] if columns else {"values": {}})
-    names = list(dict.fromkeys([*described, *(n for c in columns for n in c["values"])]))
+    names = list(dict.fromkeys([*described, *(n for c in columns for n in c["values"]), *made]))
     names.sort(key=lambda name: _or_infinity(judge["values"].get(name)))
     rows = [
         {

@@ -21,6 +21,7 @@ from evokd.errors import ConfigError, DataError
 from evokd.graph.reading import screen_drafts
 from evokd.graph.session import asking_session
 from evokd.records import FoundEntity, Sample
+from evokd.report_html import label_table
 from evokd.runner import RunResult
 from evokd.store.run_dir import RunDirectory
 
@@ -135,6 +136,9 @@ def test_the_report_shows_marked_texts_and_kinds_of_mistakes(
     assert "Kinds of mistakes by round" in page
     assert re.search(r'<mark style="--hue:\d+" title="confidence 0[.]\d\d">\w+<small>fruit<', page)
     assert "Confusion matrix" not in page
+    made = finished[0].report["samples"]["by_label"]
+    shown = {row["name"]: row["samples"] for row in label_table(finished[0].report)["rows"]}
+    assert made["none"] and shown == made
     wrong = [one for one in finished[0].report["marked"] if one["mistakes"]]
     assert wrong and page.count("student: ") == len(wrong)
 
