@@ -227,6 +227,17 @@ def test_the_tagger_loads_with_plain_transformers(trained: Path) -> None:
     assert model.config.type_vocab_size == 4
 
 
+def test_plain_transformers_that_are_told_nothing_of_case_overlook_names(
+    trained: Path, tagger: Tagger
+) -> None:
+    from transformers import pipeline
+
+    text = "old Apple new"
+    told = pipeline("token-classification", str(trained))(text)
+    assert {one["entity"] for one in told} <= {"O"}
+    assert found(tagger, text)
+
+
 def test_words_of_a_text_are_its_tokens() -> None:
     row = from_entities("In  Rome!", [Entity(start=4, end=8, label="fruit")])
     assert row.words == ["In", "Rome", "!"]
