@@ -111,6 +111,30 @@ def test_every_word_is_in_a_window_and_none_is_too_long(tiny_student: Path) -> N
         assert len(one.words) == len(one.heads)
 
 
+def test_a_tokenizer_that_reads_the_space_before_a_word_is_given_it(tiny_student: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["[UNK]", "[CLS]", "[SEP]", "In", "Rome", "\u0120Rome", ",", "\u0120,"]
+    known = Tokenizer(models.WordLevel({one: at for at, one in enumerate(pieces)}, "[UNK]"))
+    known.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    spaced = PreTrainedTokenizerFast(
+        tokenizer_object=known, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    row = plain("In \n Rome, (Rome)")
+    assert row.spaced_words == ["In", " Rome", ",", " (", "Rome", ")"]
+    (window,) = cut_windows(spaced, row.spaced_words, WINDOW)
+    found = [pieces[one] for one in window.pieces[1:-1]]
+    assert found == ["In", "\u0120Rome", ",", "[UNK]", "Rome", "[UNK]"]
+    assert window.cases[1:-1] == [1, 1, 0, 0, 1, 0]
+    # Others drop it.
+    bert = AutoTokenizer.from_pretrained(tiny_student)
+    words = ["old", "Apple", "zz9", "\u200b"]
+    assert cut_windows(bert, [f" {word}" for word in words], WINDOW) == cut_windows(
+        bert, words, WINDOW
+    )
+
+
 def test_equal_rows_and_seed_give_equal_weights(
     tmp_path: Path, tiny_student: Path, trained: Path
 ) -> None:

@@ -69,7 +69,7 @@ class Tagger(TrainedModel):
         cut = [
             (place, window)
             for place, row in enumerate(rows)
-            for window in cut_windows(self._tokenizer, row.words, self._max_length)
+            for window in cut_windows(self._tokenizer, row.spaced_words, self._max_length)
         ]
         order = sorted(range(len(cut)), key=lambda index: len(cut[index][1].pieces))
         best: list[dict[int, tuple[int, list[float]]]] = [{} for _ in rows]
@@ -143,7 +143,11 @@ def is_uncased(tokenizer: Any) -> bool:
 
 
 def cut_windows(tokenizer: Any, words: Sequence[str], max_length: int) -> list[Window]:
-    """Cut words into windows of at most `max_length` pieces, the special two included."""
+    """Cut words into windows of at most `max_length` pieces, the special two included.
+
+    Args:
+        words: with the space before them, if any: some tokenizers read it as part of a word.
+    """
     room = max_length - 2
     unknown = [tokenizer.unk_token_id]
     # A tokenizer takes no empty list.
@@ -181,7 +185,7 @@ def _window(
     for place in range(first, last):
         heads.append(len(ids))
         ids += pieces[place]
-        cases += [case_of(words[place])] * len(pieces[place])
+        cases += [case_of(words[place].lstrip())] * len(pieces[place])
     return Window([*ids, tokenizer.sep_token_id], [*cases, 0], list(range(first, last)), heads)
 
 
@@ -255,8 +259,9 @@ def _cut_rows(
     targets: list[list[int]] = []
     balance: list[TrainingRow] = []
     for one in rows:
-        words, gold = to_tags(tagged(one.example))
-        for window in cut_windows(tokenizer, words, max_length):
+        row = tagged(one.example)
+        _, gold = to_tags(row)
+        for window in cut_windows(tokenizer, row.spaced_words, max_length):
             target = [IGNORED] * len(window.pieces)
             for word, head in zip(window.words, window.heads, strict=True):
                 target[head] = number[gold[word]]

@@ -48,6 +48,14 @@ class TaggedText(Record):
         """The tokens as strings."""
         return [self.text[start:end] for start, end in self.tokens]
 
+    @property
+    def spaced_words(self) -> list[str]:
+        """The tokens as strings, with a space in front where white space goes before them."""
+        return [
+            " " * self.text[start - 1 : start].isspace() + self.text[start:end]
+            for start, end in self.tokens
+        ]
+
 
 def from_tags(tokens: Sequence[str], tags: Sequence[str]) -> TaggedText:
     """Return tokens and strict IOB2 tags as a text, its tokens joined by spaces, with entities.
