@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OPENAI = "openai"
 LOCAL = "local"
+OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class Endpoint:
     def speaks_openai(self) -> bool:
         """Whether `langchain-openai` is its client, with a seed, schemas and log-probabilities."""
         return self.provider in (OPENAI, LOCAL)
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether it is OpenAI's own address, or Azure's, and no server that speaks like it."""
+        host = urlsplit(self.base_url).hostname if self.base_url else OPENAI_HOSTS[0]
+        return self.provider == OPENAI and str(host).endswith(OPENAI_HOSTS)
 
     @property
     def model(self) -> str:

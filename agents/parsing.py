@@ -115,6 +115,25 @@ def choice_schema(options: Sequence[str], mode: Mode) -> dict[str, Any]:
     }
 
 
+def strict_schema(schema: Any, *, lengths: bool) -> Any:
+    """Return a JSON schema as a strict mode takes it: no object has other keys than its own.
+
+    Args:
+        lengths: strings keep their limits; OpenAI itself refuses a schema that has any. Replies
+            are validated in any case.
+    """
+    if isinstance(schema, list):
+        return [strict_schema(one, lengths=lengths) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {
+        key: strict_schema(value, lengths=lengths)
+        for key, value in schema.items()
+        if lengths or key not in ("minLength", "maxLength")
+    }
+    return kept | ({"additionalProperties": False} if kept.get("type") == "object" else {})
+
+
 def unwrap(text: str, mode: Mode) -> str:
     """Return the answer in a reply: a JSON string, {"answer": …}, or bare words."""
     if mode == "grammar":

@@ -29,6 +29,7 @@ from evokd.agents.parsing import (
     check_ended,
     choice_schema,
     in_words,
+    strict_schema,
     unwrap,
     validated,
     was_cut,
@@ -533,9 +534,10 @@ class Teacher:
         if "schema" in request:
             # Not as `response_format` itself: the client would then parse the reply, raise on one
             # that was cut off, and lose its usage.
+            form = strict_schema(request["schema"], lengths=not self.endpoint.is_openai)
             extra["response_format"] = {
                 "type": "json_schema",
-                "json_schema": {"name": "reply", "strict": True, "schema": request["schema"]},
+                "json_schema": {"name": "reply", "strict": True, "schema": form},
             }
         if "grammar" in request:
             extra["grammar"] = request["grammar"]

@@ -11,11 +11,11 @@ from fake_llm import FakeLLM, running_llm
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from evokd.agents import models
 from evokd.agents.models import resolve_endpoint
-from evokd.agents.parsing import parse_json
+from evokd.agents.parsing import parse_json, strict_schema
 from evokd.agents.teacher import SAMPLERS, Call, CallLog, Capabilities, Teacher
 from evokd.config import AgentsSection, RoleSection, role_settings
 from evokd.errors import EndpointError, ReplyError, TeacherError
@@ -230,6 +230,41 @@ def test_a_bad_request_drops_the_reply_and_is_not_tried_again(llm: FakeLLM, log:
     with pytest.raises(ReplyError, match="400"):
         make_teacher(llm, log).choose(LABEL, OPTIONS, Call(1, "c"))
     assert len(llm.requests) == 1
+
+
+class Named(BaseModel):
+    text: str = Field(min_length=1, max_length=9)
+
+
+class Names(BaseModel):
+    entities: list[Named] = Field(max_length=2)
+
+
+def test_a_schema_is_sent_as_a_strict_mode_takes_it(llm: FakeLLM, log: CallLog) -> None:
+    make_teacher(llm, log).ask([("user", 'Text: "new"')], Names, Call(1, "names"))
+    sent = llm.requests[-1]["response_format"]["json_schema"]
+    assert sent["strict"] is True
+    named = sent["schema"]["$defs"]["Named"]
+    assert sent["schema"]["additionalProperties"] is named["additionalProperties"] is False
+    assert named["properties"]["text"]["maxLength"] == 9  # a server of one's own keeps to it
+    ours = strict_schema(Names.model_json_schema(), lengths=False)
+    assert ours["properties"]["entities"]["maxItems"] == 2
+    assert ours["$defs"]["Named"]["properties"]["text"] == {"title": "Text", "type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_openai"),
+    [
+        ({}, True),
+        ({"base_url": "https://api.openai.com/v1"}, True),
+        ({"base_url": "https://mine.openai.azure.com/openai/v1"}, True),
+        ({"base_url": "http://127.0.0.1:8000/v1"}, False),
+        ({"model": "anthropic:x"}, False),
+    ],
+)
+def test_openai_is_known_by_its_address(settings: dict[str, str], is_openai: bool) -> None:
+    role = RoleSection(**{"model": "openai:gpt-5-mini", **settings})
+    assert resolve_endpoint(role, {}).is_openai is is_openai
 
 
 def test_without_a_schema_the_form_is_asked_for_in_words(log: CallLog) -> None:
