@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evokd.agents.card import shorten
+from evokd.agents.critic import SHOWN_CHARS, SHOWN_GOOD, read_bad_examples
+from evokd.agents.labeler import shown_gold
+from evokd.agents.prompting import Prompt
 from evokd.config import Config
 from evokd.errors import DataError
 from evokd.graph.serving import is_local
 from evokd.graph.strategies import used_roles
-from evokd.records import Emit
+from evokd.records import Emit, Example
 from evokd.store.pool import Pool
 from evokd.tasks import TaskData, content_key, kind_of, word_set
 from evokd.tasks.choices import are_needed, choices_key
 from evokd.tasks.explanations import AnswerForm
+from evokd.tasks.ner import reply_of
 from evokd.tasks.pool import PoolRow, read_pool
 from evokd.tasks.reasoning import Question, question_of, read_answer, usual_form
 from evokd.tools.reasoner import question_check
@@ -26,6 +31,7 @@ FOREIGN_CHARS = 500  # of each
 FOREIGN = 1.6  # times the seeds' word pieces a word
 UNKNOWN = 0.2  # of the word pieces, more than of the seeds'
 CUT = 0.1  # of the texts
+CALL_TOKENS = 600  # what a call asks for after card and examples, and its reply
 LABEL_TOKENS = 100  # the order of a call about one text, and its reply
 CHARS_PER_TOKEN = 3  # low on purpose: a prompt must never outgrow its slot
 
@@ -123,6 +129,37 @@ def longest_text(config: Config, card: str) -> float:
         return math.inf
     room = (config.local.slot_context - LABEL_TOKENS) * CHARS_PER_TOKEN - size_of(card)
     return room if room > 0 else math.inf  # then the card is too long, whatever the text
+
+
+def warn_of_slots(
+    config: Config, card: str, prompts: Mapping[str, Prompt], seed: Sequence[Example]
+) -> list[str]:
+    """Return a warning where what a local role is told is about longer than its slot."""
+    shown: dict[str, list[str]] = {}
+    if config.task.kind == "ner":
+        shown["labeler"] = [row.text + reply_of(row, as_pairs=True) for row in shown_gold(seed)]
+    if prompts["critic"].has("bad"):
+        pairs = zip(seed[:SHOWN_GOOD], read_bad_examples(prompts["critic"]), strict=False)
+        shown["critic"] = [shorten(row.text, SHOWN_CHARS) + bad for row, (bad, _) in pairs]
+    told = {
+        role: CALL_TOKENS + sum(map(_about_tokens, [card, *shown.get(role, ())]))
+        for role in used_roles(config)
+        if is_local(config, role)
+    }
+    longest, slot = max(told, key=lambda role: told[role], default=""), config.local.slot_context
+    if not told or told[longest] <= slot:
+        return []
+    return [
+        f"local.slot_context: with its reply a call of the {longest} is about {told[longest]} "
+        f"tokens, a slot has {slot}, so that calls may be refused (HTTP 400); set it to "
+        f"{1 << told[longest].bit_length()}, or give fewer or shorter seeds and meanings"
+    ]
+
+
+def _about_tokens(text: str) -> int:
+    """Return about the tokens of a text: four letters of English, three bytes of other scripts."""
+    plain = sum(map(str.isascii, text))
+    return plain // 4 + (size_of(text) - plain) // CHARS_PER_TOKEN
 
 
 def foreign_texts(pool: Pool, data: TaskData, student: str) -> list[str]:

@@ -29,6 +29,7 @@ from evokd.graph.filling import (
     foreign_texts,
     longest_text,
     size_of,
+    warn_of_slots,
 )
 from evokd.graph.prompts import load_prompts, task_card, warn_of_types
 from evokd.graph.serving import (
@@ -298,6 +299,7 @@ def open_session(
         prompts = load_prompts(config)
         card = task_card(config, prompts["card"], data.seed)
         pool, warnings = None, warn_of_types(config, data.seed)
+        warnings += warn_of_slots(config, card, prompts, data.seed)
         if config.uses_pool:
             pool = Pool(run.pool)
             stack.callback(pool.close)

@@ -263,6 +263,15 @@ def test_a_type_of_which_the_labeler_is_shown_no_example_is_warned_of(
     assert not any("shown" in line for line in check_task(without_labeler))
 
 
+def test_a_slot_that_is_too_small_for_the_examples_is_warned_of(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evokd.graph.filling.is_local", lambda *_: True)
+    task = ner_task(tmp_path, llm, tiny_student, local={"slot_context": 512})
+    told = [line for line in check_task(load_config(task)) if "slot" in line]
+    assert [line.partition(": with")[0] for line in told] == ["warning: local.slot_context"]
+
+
 def test_without_a_labeler_nobody_knows_the_entities(
     tmp_path: Path, llm: FakeLLM, tiny_student: Path
 ) -> None:

@@ -18,8 +18,10 @@ from evokd.agents.labeler import SHOWN_GOLD, label_text, name_entities, shown_go
 from evokd.agents.parsing import complete_texts, validated
 from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import Call, Capabilities, Choice, Message, Teacher
+from evokd.config import Config
 from evokd.errors import ConfigError
-from evokd.graph.prompts import PROMPTS, WRITING
+from evokd.graph.filling import warn_of_slots
+from evokd.graph.prompts import PROMPTS, WRITING, load_prompts, task_card
 from evokd.graph.session import INSTRUCTION_WORDS
 from evokd.records import Difficulty, Entity, Example
 from evokd.store.replies import Reply
@@ -558,6 +560,44 @@ def test_rows_without_entities_do_not_crowd_out_a_type() -> None:
     shown = shown_gold(gold)
     assert [one.label for one in shown[:2]] == ["none", "place"]
     assert len(shown) == SHOWN_GOLD
+
+
+def slot_warnings(
+    seed: Sequence[Example], kind: str = "ner", *, labels: int = 2, model: str = "local:x"
+) -> list[str]:
+    meanings = {f"kind{number}": "what it means" for number in range(labels)}
+    config = Config.model_validate(
+        {
+            "task": {"kind": kind, "name": "x", "instructions": "Say.", "labels": meanings},
+            "data": {"seed": "seed.jsonl"},
+            "agents": {"default": {"model": model}},
+        }
+    )
+    prompts = load_prompts(config)
+    return warn_of_slots(config, task_card(config, prompts["card"], seed), prompts, seed)
+
+
+def tagged_text(text: str) -> Example:
+    return Example(text=text, label="kind0", entities=[Entity(start=0, end=3, label="kind0")])
+
+
+def test_examples_that_leave_no_room_in_a_local_slot_are_warned_of() -> None:
+    short = [tagged_text("Ann lives in a small house behind the old church of the town.")] * 8
+    assert slot_warnings(short) == []
+    hindi = [tagged_text("ऐन शहर के पुराने चर्च के पीछे एक छोटे से घर में रहती है और " * 4)] * 8
+    (told,) = slot_warnings(hindi)
+    assert told.startswith("local.slot_context: with its reply a call of the critic is about 2")
+    assert "a slot has 2048" in told and "set it to 4096" in told
+    assert slot_warnings(hindi, model="openai:x") == []
+
+
+def test_a_card_of_many_labels_that_leaves_no_room_in_a_local_slot_is_warned_of() -> None:
+    seed = [
+        Example(text=f"this is text {number} " * 4, label=f"kind{number}") for number in range(80)
+    ]
+    (told,) = slot_warnings(seed, "classification", labels=80)
+    assert "a call of the critic is about 2" in told
+    assert slot_warnings(seed[:20], "classification", labels=20) == []
 
 
 # The analyst
