@@ -372,6 +372,15 @@ class GatesSection(Settings):
         4, ge=1, description="a text that names only entities in use so often is rejected"
     )
 
+    @model_validator(mode="after")
+    def _some_length_is_left(self) -> GatesSection:
+        if self.min_words is not None and self.min_words > self.max_words:
+            raise ValueError(
+                f"min_words {self.min_words} is more than max_words {self.max_words}, so that "
+                "every text would be rejected; make one larger or the other smaller"
+            )
+        return self
+
 
 class MemorySection(Settings):
     """Where weaknesses and failures live."""

@@ -154,6 +154,12 @@ def test_memory_in_two_places_is_refused() -> None:
     assert "either path or url" in said
 
 
+def test_lengths_that_no_text_has_are_refused() -> None:
+    said = refusal(minimal() | {"gates": {"min_words": 61}})
+    assert "gates: min_words 61 is more than max_words 60" in said
+    parse_config(minimal() | {"gates": {"min_words": 61, "max_words": 61}}, "task.yaml")
+
+
 def test_a_key_written_into_the_task_file_is_refused_and_not_shown() -> None:
     said = refusal(minimal() | {"agents": {"default": {"api_key": KEY}}})
     assert "did you mean 'api_key_env'?" in said

@@ -129,6 +129,14 @@ def test_the_setting_for_the_shortest_length_goes_before_the_examples() -> None:
     assert format_problem("help", GatesSection(min_words=2), LABELS, form) == "format_too_short"
 
 
+def test_examples_longer_than_a_text_may_be_leave_some_length() -> None:
+    form = TextForm(fewest_words=fewest_words(["one two " * 80] * 5))
+    assert form.fewest_words == 80
+    assert format_problem("one two " * 20, GATES, LABELS, form) is None
+    assert format_problem("one two " * 14, GATES, LABELS, form) == "format_too_short"
+    assert format_problem("one two " * 31, GATES, LABELS, form) == "format_too_long"
+
+
 def test_a_text_in_a_script_without_spaces_is_as_long_as_its_signs() -> None:
     form = TextForm(fewest_words=fewest_words(["我 住 在 北 京 。"] * 5))  # gold rows are tokens
     assert format_problem("他在上海工作。", GATES, LABELS, form) is None

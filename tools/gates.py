@@ -212,7 +212,9 @@ def format_problem(
     text: str, gates: GatesSection, labels: Sequence[str], form: TextForm = ANY_FORM
 ) -> str | None:
     """Return why a text is no usable text at all, or None."""
-    if count_words(text) < (gates.min_words or form.fewest_words):
+    # Where examples are longer than a text may be, none could be long enough.
+    fewest = gates.min_words or min(form.fewest_words, max(1, gates.max_words // 2))
+    if count_words(text) < fewest:
         return "format_too_short"
     if len(text.split()) > gates.max_words:
         return "format_too_long"
