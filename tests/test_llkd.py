@@ -36,8 +36,8 @@ from evokd.graph.pooling import (
     with_weakness,
 )
 from evokd.graph.quotas import still_wanted
-from evokd.memory.chroma import ChromaRecords
 from evokd.graph.session import Session
+from evokd.memory.chroma import ChromaRecords
 from evokd.memory.embeddings import HashEmbedder
 from evokd.memory.weakness import InMemoryWeaknesses, MemoryRows
 from evokd.planner import RoleEstimate
