@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evokd.api import RunResult, distill, plan, predict, resume
+    from evokd.api import RunResult, distill, plan, predict, predict_each, resume
     from evokd.config import Config, load_config
     from evokd.errors import EvokdError
 
@@ -20,6 +20,7 @@ __all__ = [
     "load_config",
     "plan",
     "predict",
+    "predict_each",
     "resume",
 ]
 
@@ -32,6 +33,7 @@ _HOMES = {
     "distill": "evokd.api",
     "plan": "evokd.api",
     "predict": "evokd.api",
+    "predict_each": "evokd.api",
     "resume": "evokd.api",
 }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from evokd.tasks import is_unicode, kind_of
 from evokd.tasks.reasoning import Reasoning, read_question
 from evokd.tools.students import open_student
 
-__all__ = ["Estimate", "RunResult", "distill", "plan", "predict", "resume"]
+READ_AT_ONCE = 1024  # texts that a student is asked about together
+EXPLAINED_AT_ONCE = 64  # the same where it explains, which takes it far longer
+
+__all__ = ["Estimate", "RunResult", "distill", "plan", "predict", "predict_each", "resume"]
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -91,9 +95,23 @@ def predict(run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs") ->
     Raises:
         ResumeError: no such run. DataError: it has no student yet, or a text cannot be read.
     """
-    for number, text in enumerate(texts, 1):
-        if not is_unicode(text):
-            raise DataError(f"text {number} holds half a surrogate pair; write it as UTF-8")
+    return list(predict_each(run, texts, runs_dir=runs_dir))
+
+
+def predict_each(
+    run: str, texts: Iterable[str], *, runs_dir: str | Path = "runs"
+) -> Iterator[Prediction]:
+    """Yield the kept student's answers in the texts' order, for as many texts as one likes.
+
+    Some are read and answered at a time, and none is held longer. Of a text that cannot be read the
+    error comes after the answers to all before those it is read with.
+
+    Args:
+        texts: as for `predict`.
+
+    Raises:
+        ResumeError: no such run. DataError: it has no student yet, or a text cannot be read.
+    """
     directory = find_run(run, Path(runs_dir))
     if not (directory.student / "config.json").exists():
         raise DataError(
@@ -103,11 +121,17 @@ def predict(run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs") ->
     config = read_run_config(directory)
     kind = kind_of(config)
     student = open_student(kind.name, directory.student, config.student)
-    if isinstance(kind, Reasoning):
-        inputs: list[Any] = [read_question(text) for text in texts]
-    else:
-        inputs = kind.inputs([Example(text=text, label="") for text in texts])
-    return student.predict(inputs) if texts else []
+    reasons = isinstance(kind, Reasoning)
+    rest = enumerate(texts, 1)
+    while part := list(islice(rest, EXPLAINED_AT_ONCE if reasons else READ_AT_ONCE)):
+        for number, text in part:
+            if not is_unicode(text):
+                raise DataError(f"text {number} holds half a surrogate pair; write it as UTF-8")
+        if reasons:
+            inputs: list[Any] = [read_question(text) for _, text in part]
+        else:
+            inputs = kind.inputs([Example(text=text, label="") for _, text in part])
+        yield from student.predict(inputs)
 
 
 def _ignore(event: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
+from itertools import tee
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,10 +154,9 @@ def predict(
     """
     from evokd import api
 
-    asked = list(texts or ["-"])
-    if asked == ["-"]:
-        asked = _stdin_lines()
-    for text, answer in zip(asked, api.predict(run, asked, runs_dir=runs_dir), strict=True):
+    given = texts or ["-"]
+    asked, answered = tee(_stdin_lines() if given == ["-"] else given)
+    for text, answer in zip(asked, api.predict_each(run, answered, runs_dir=runs_dir), strict=True):
         if json_:
             said = answer.model_dump(exclude_none=True)
             print(json.dumps({"text": text} | said, ensure_ascii=False))
@@ -360,8 +361,8 @@ def _overrides(strategy: str | None, set_: list[str] | None) -> list[str]:
     return [*(set_ or []), *([f"strategy.name={strategy}"] if strategy else [])]
 
 
-def _stdin_lines() -> list[str]:
-    """Return the lines of the standard input that hold something.
+def _stdin_lines() -> Iterator[str]:
+    """Yield the lines of the standard input that hold something.
 
     Raises:
         DataError: one is not UTF-8.
@@ -369,7 +370,6 @@ def _stdin_lines() -> list[str]:
     from evokd.errors import DataError
     from evokd.tasks import is_unicode
 
-    lines = []
     # What is no UTF-8 becomes half surrogates. Some editors begin a file with a mark: no text.
     stdin = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape")
     for number, line in enumerate(stdin, 1):
@@ -379,8 +379,7 @@ def _stdin_lines() -> list[str]:
                 "again"
             )
         if line.strip():
-            lines.append(line.rstrip("\n"))
-    return lines
+            yield line.rstrip("\n")
 
 
 def _end(result: Any, json_: bool) -> None:

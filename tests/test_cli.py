@@ -11,7 +11,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -468,6 +469,33 @@ def test_predict_names_the_line_that_is_not_utf_8(
     ended = run_cli("predict", kept)
     assert ended.code == EXIT_REFUSED
     assert ended.err.startswith("evokd: line 3 of the standard input is not UTF-8")
+
+
+def test_predict_answers_what_came_before_a_line_that_cannot_be_read(
+    run_cli: Cli, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "READ_AT_ONCE", 2)
+    monkeypatch.setattr(sys, "stdin", stdin("nile\nasia\ngröße\n".encode("latin-1")))
+    ended = run_cli("predict", kept)
+    assert [line.split("\t")[2] for line in ended.out.splitlines()] == ["nile", "asia"]
+    assert ended.code == EXIT_REFUSED
+    assert ended.err.startswith("evokd: line 3 of the standard input is not UTF-8")
+
+
+def test_a_stream_of_texts_is_read_as_it_is_answered(
+    kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "READ_AT_ONCE", 2)
+    read: list[str] = []
+
+    def endless() -> Iterator[str]:
+        for number in count():
+            read.append(f"text {number}")
+            yield read[-1]
+
+    answers = api.predict_each(kept, endless())
+    assert [next(answers).label for _ in range(3)]
+    assert len(read) == 4
 
 
 def test_predict_names_the_text_that_is_none(run_cli: Cli, kept: str) -> None:
