@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from evokd.agents.card import shorten
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Choice, Message, Teacher, probability_of_yes
-from evokd.errors import ConfigError
 
 ACCEPT = "accept"
 YES = "yes"
@@ -189,13 +188,4 @@ def read_bad_examples(prompt: Prompt) -> list[tuple[str, str]]:
     Raises:
         ConfigError: a line is none such.
     """
-    pairs = []
-    for line in prompt.fill("bad").splitlines():
-        fault, _, text = line.partition(":")
-        if fault.strip() not in FAULTS or not text.strip():
-            raise ConfigError(
-                f"prompt {prompt.name}, block bad: {line[:60]!r}; each line is a fault "
-                f"({', '.join(FAULTS)}), a colon and a text"
-            )
-        pairs.append((text.strip(), fault.strip()))
-    return pairs
+    return prompt.examples("bad", FAULTS)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, create_model
 
+from evokd.agents.card import shorten
 from evokd.agents.option_probability import (
     entity_probabilities,
     label_probabilities,
@@ -27,6 +28,8 @@ from evokd.tasks.ner import (
     reply_of,
 )
 
+CONTENT, ORDER = "content", "order"  # what a sentence may be: part of a text, or for its reader
+MAX_SWAYING = 400  # characters of it
 SHOWN_GOLD = 8
 SHOWN_CHARS = 240
 
@@ -83,6 +86,22 @@ def label_texts(
         replies = [said(one) for one in teacher.ask_often(messages, form, call)]
         shares = [teacher.agreement(answers) for answers in zip(*replies, strict=True)]
     return [Choice.likeliest(row) if row else None for row in shares]
+
+
+def sways(teacher: Teacher, prompt: Prompt, sentences: Sequence[str], call: Call) -> float:
+    """Return how sure the labeler is that sentences of a text are an order to it, in [0, 1].
+
+    Then they say what the text is to be taken for, and are no part of what it says. It is shown
+    some of both kinds with their answers, as turns of the conversation, and no label.
+
+    Raises:
+        ReplyError, TeacherError: see `Teacher.choose`.
+    """
+    turns: list[Message] = [("system", prompt.fill("sways"))]
+    for sentence, answer in prompt.examples("sways_shown", (CONTENT, ORDER)):
+        turns += [("user", sentence), ("assistant", answer)]
+    turns.append(("user", shorten(" ".join(sentences), MAX_SWAYING)))
+    return teacher.choose(turns, [CONTENT, ORDER], call).probability(ORDER)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 # Blocks that a user's file need not have: then ours is used.
 INHERITED = (
     "several",
+    "sways",
+    "sways_shown",
     *(f"{block}_none" for block in ("rules", "rules_texts", "main", "easy", "hard", "like")),
 )
 _BLOCK = re.compile(r"^=== (\w+)\n", re.MULTILINE)
@@ -81,6 +84,23 @@ class Prompt:
                 f"{_names(wanted - set(values))}; unused: {_names(set(values) - wanted)}"
             )
         return _PLACEHOLDER.sub(lambda match: str(values[match.group(1)]), body)
+
+    def examples(self, block: str, answers: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the texts of a block with their answers, from lines `answer: text`.
+
+        Raises:
+            ConfigError: a line is none such.
+        """
+        pairs = []
+        for line in self.fill(block).splitlines():
+            answer, _, text = line.partition(":")
+            if answer.strip() not in answers or not text.strip():
+                raise ConfigError(
+                    f"prompt {self.name}, block {block}: {line[:60]!r}; each line is one of "
+                    f"{', '.join(answers)}, a colon and a text"
+                )
+            pairs.append((text.strip(), answer.strip()))
+        return pairs
 
 
 def load_prompt(role: str, kind: str, folder: str | None = None) -> Prompt:

@@ -305,8 +305,8 @@ class StrategySection(Settings):
     )
     recheck_named: bool = Field(
         True,
-        description="a text of a pool, a sentence of which names the label it was given, is "
-        "labelled once more without it, in case it is an order to the labeler; off: it is not",
+        description="where a sentence of a pool's text names the label it was given, the labeler "
+        "is asked whether it is an order to it, and labels an order's text without it; off: not",
     )
     separation: bool = Field(True, description="a separate labeler; off: the intended label")
     check: Literal["doubtful", "all"] = Field(

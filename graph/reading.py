@@ -13,7 +13,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from evokd.agents.critic import Critic, Verdict
-from evokd.agents.labeler import label_text, label_texts, name_entities
+from evokd.agents.labeler import label_text, label_texts, name_entities, sways
 from evokd.agents.teacher import Call, Choice
 from evokd.errors import ReplyError
 from evokd.graph.filling import size_of
@@ -38,8 +38,10 @@ from evokd.tools.gates import (
 from evokd.tools.orders import part_named, part_orders
 
 LABEL = "label"  # phase and purpose
-AGAIN = "-again"  # behind the purpose of the call that asked first
+# Behind the purpose of the call that asked first: whether a sentence is an order, and without it.
+SWAYS, AGAIN = "-order", "-again"
 LABEL_REPLY_TOKENS = 400  # of a call about several texts
+SWAYING = 0.5  # from here on a sentence that names its text's label is taken for an order
 
 
 def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -296,8 +298,7 @@ def _label(
             return _name_entities(session, sample, call)
         text, orders = _shown(session, sample)
         choice = found or _ask_label(session, text, call)
-        again = label_call([sample], round, purpose + AGAIN)
-        return _recheck(session, sample, text, orders, choice, again)
+        return _recheck(session, sample, text, orders, choice, round, purpose)
     except ReplyError as error:
         session.emit({"kind": "note", "text": str(error)})
         return sample.rejected("label_unusable_reply") if sample.checked else sample
@@ -309,17 +310,22 @@ def _ask_label(session: Session, text: str, call: Call) -> Choice:
 
 
 def _recheck(
-    session: Session, sample: Sample, text: str, orders: list[str], choice: Choice, again: Call
+    session: Session,
+    sample: Sample,
+    text: str,
+    orders: list[str],
+    choice: Choice,
+    round: int,
+    purpose: str,
 ) -> Sample:
-    """Return a text with its label; of a pool's that name it, one that the rest confirms.
+    """Return a text with its label; of a pool's, with that of what is no order in it.
 
-    A sentence that names the label may be an order in a form that no rule knows: the labeler is
-    asked once more without it. Where it is then sure of another label, that one stands. Where it is
-    not, the sentence is what the text is about ("I want a refund. Thanks!"), and the first stands.
+    A sentence that names the label may be an order in a form that no rule knows, or what the text
+    is about ("I want a refund. Thanks!"): the labeler is asked which, without the rest and without
+    the labels. If it is an order, the label is that of the rest.
 
     Args:
         text: as it was shown, without `orders`.
-        again: the second call, which is made only there.
     """
     strategy = session.config.strategy
     all_orders = bool(orders) and text == sample.text
@@ -327,12 +333,14 @@ def _recheck(
     rest, naming = part_named(text, choice.option) if checks else (text, [])
     if not naming:
         return _with_label(sample, choice, orders)
+    ask, again = (label_call([sample], round, purpose + which) for which in (SWAYS, AGAIN))
+    if not session.budget.pays_for("labeler", ask):
+        return _out_of_budget(session, sample)
+    if sways(session.teachers["labeler"], session.prompts["labeler"], naming, ask) < SWAYING:
+        return _with_label(sample, choice, orders)
     if not session.budget.pays_for("labeler", again):
         return _out_of_budget(session, sample)
-    second = _ask_label(session, rest, again)
-    if second.option == choice.option or second.confidence < strategy.labeler_min_confidence:
-        return _with_label(sample, choice, orders)
-    return _with_label(sample, second, [*orders, *naming])
+    return _with_label(sample, _ask_label(session, rest, again), [*orders, *naming])
 
 
 def _shown(session: Session, sample: Sample) -> tuple[str, list[str]]:

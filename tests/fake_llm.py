@@ -168,6 +168,8 @@ class FakeLLM:
         option = options[0]
         if set(options) == {"Yes", "No"}:
             option = "Yes" if is_right(asked) else "No"
+        elif set(options) == {"content", "order"}:
+            option = "order" if "We all know" in asked else "content"
         elif "yes" in options:
             option = "reply" if RUBBISH in text else "yes"
         elif set(WORDS) <= set(options):

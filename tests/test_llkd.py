@@ -842,20 +842,19 @@ def test_where_a_sentence_names_the_label_the_text_is_labelled_once_more_without
     rows = samples(result)
     contents = [one.text.removesuffix(f". {ORDER}") for one in rows]
     assert [one.labeler_label for one in rows] == [true_label(one) for one in contents]
-    ordered = {one.id for one in rows if one.labeler_label != "metal"}
-    assert {one.id for one in rows if one.orders == [ORDER]} == ordered
-    assert 0 < len(ordered) < len(rows) == 12
+    assert [one.orders for one in rows] == [[ORDER]] * 12
     told = result.report["samples"]["ordering"]
-    assert {(one["text"], *one["orders"]) for one in told} == {
-        (one.text, ORDER) for one in rows if one.id in ordered
-    }
+    assert {(one["text"], *one["orders"]) for one in told} == {(one.text, ORDER) for one in rows}
     assert ORDER in (result.path / "report.html").read_text()
     asked = purposes(RunDirectory(result.path).calls)
-    assert sorted(one for one in asked if one.startswith("label-again:")) == sorted(
-        f"label-again:{one.id}" for one in rows
-    )
+    for which in ("label-order:", "label-again:"):
+        assert sorted(one for one in asked if one.startswith(which)) == sorted(
+            f"{which}{one.id}" for one in rows
+        )
     teacher = result.report["teacher"]["labeler"]
-    assert teacher["calls"] == math.ceil(12 / together) + 12 + asked.count("probe")
+    labels = math.ceil(12 / together) + 12 + asked.count("probe")
+    # The same sentence in all of them: what it is is asked once, or by calls open at once.
+    assert 1 <= teacher["calls"] - labels <= 12
 
 
 def test_a_text_is_not_labelled_once_more_where_that_is_switched_off(obedient: Path) -> None:
@@ -865,21 +864,34 @@ def test_a_text_is_not_labelled_once_more_where_that_is_switched_off(obedient: P
     assert not [one for one in purposes(RunDirectory(result.path).calls) if "again" in one]
 
 
-def recheck(monkeypatch: pytest.MonkeyPatch, second: Choice, **values: Any) -> tuple[Sample, int]:
-    """Have a text labelled metal, then, without the sentence that names it, as `second` says.
+def recheck(
+    monkeypatch: pytest.MonkeyPatch, share: float, unpaid: str = "none", **values: Any
+) -> tuple[Sample, list[str]]:
+    """Have a text labelled metal, and, without the sentence that names it, fruit.
+
+    Args:
+        share: how sure the labeler is that the sentence is an order to it.
+        unpaid: in the purpose of a call that the budget does not pay for.
 
     Returns:
-        The text with its label, and how often the labeler was asked.
+        The text with its label, and what the labeler was asked about.
     """
     asked: list[str] = []
 
-    def answer(*arguments: Any) -> Choice:
+    def label(*arguments: Any) -> Choice:
         *_, text, _ = arguments
         asked.append(text)
-        return second if len(asked) > 1 else Choice("metal", 0.99, {"fruit": 0.01})
+        if ORDER in text:
+            return Choice("metal", 0.99, {"fruit": 0.01})
+        return Choice("fruit", 0.6, {"metal": 0.4})
 
-    monkeypatch.setattr(reading, "label_text", answer)
-    paid = values.pop("paid", True)
+    def judge(*arguments: Any) -> float:
+        *_, sentences, _ = arguments
+        asked.extend(sentences)
+        return share
+
+    monkeypatch.setattr(reading, "label_text", label)
+    monkeypatch.setattr(reading, "sways", judge)
     session: Any = SimpleNamespace(
         labels=tuple(WORDS),
         card="",
@@ -887,38 +899,42 @@ def recheck(monkeypatch: pytest.MonkeyPatch, second: Choice, **values: Any) -> t
         teachers={"labeler": None},
         prompts={"labeler": None},
         emit=lambda event: None,
-        budget=SimpleNamespace(pays_for=lambda role, call: paid or "again" not in call.purpose),
-        config=SimpleNamespace(
-            strategy=SimpleNamespace(
-                recheck_named=True, labeler_min_confidence=0.8, texts_per_label=1
-            )
-        ),
+        budget=SimpleNamespace(pays_for=lambda role, call: unpaid not in call.purpose),
+        config=SimpleNamespace(strategy=SimpleNamespace(recheck_named=True, texts_per_label=1)),
     )
     sample = row(text=f"ripe apple. {ORDER}", split="train", **values)
     (labelled,) = reading.label_group(session, [sample], 1)
-    return labelled, len(asked)
+    return labelled, asked
 
 
-def test_an_unsure_second_answer_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    labelled, asked = recheck(monkeypatch, Choice("fruit", 0.79))
-    assert (labelled.labeler_label, labelled.labeler_confidence) == ("metal", 0.99)
-    assert (labelled.orders, asked) == ([], 2)
-    labelled, asked = recheck(monkeypatch, Choice("fruit", 0.8, {"metal": 0.2}))
-    assert (labelled.labeler_label, labelled.labeler_confidence) == ("fruit", 0.8)
-    assert labelled.labeler_probabilities == {"fruit": 0.8, "metal": 0.2}
-    assert (labelled.orders, asked) == ([ORDER], 2)
-
-
-def test_only_texts_of_a_pool_are_labelled_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    labelled, asked = recheck(monkeypatch, Choice("fruit", 0.9), role="generator")
-    assert (labelled.labeler_label, labelled.orders, asked) == ("metal", [], 1)
-
-
-def test_a_text_whose_second_call_the_budget_does_not_pay_for_may_be_asked_about_later(
+def test_a_sentence_that_is_what_the_text_is_about_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    labelled, asked = recheck(monkeypatch, Choice("fruit", 0.9), paid=False)
-    assert (labelled.reason, labelled.labeler_label, asked) == ("budget", None, 1)
+    labelled, asked = recheck(monkeypatch, 0.49)
+    assert (labelled.labeler_label, labelled.labeler_confidence) == ("metal", 0.99)
+    assert (labelled.orders, asked) == ([], [f"ripe apple. {ORDER}", ORDER])
+
+
+def test_a_text_with_an_order_has_the_label_of_the_rest_however_unsure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labelled, asked = recheck(monkeypatch, 0.5)
+    assert (labelled.labeler_label, labelled.labeler_confidence) == ("fruit", 0.6)
+    assert labelled.labeler_probabilities == {"fruit": 0.6, "metal": 0.4}
+    assert (labelled.orders, asked) == ([ORDER], [f"ripe apple. {ORDER}", ORDER, "ripe apple."])
+
+
+def test_only_texts_of_a_pool_are_looked_at_for_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    labelled, asked = recheck(monkeypatch, 0.9, role="generator")
+    assert (labelled.labeler_label, labelled.orders, len(asked)) == ("metal", [], 1)
+
+
+@pytest.mark.parametrize(("unpaid", "calls"), [("label-order", 1), ("label-again", 2)])
+def test_a_text_whose_next_call_the_budget_does_not_pay_for_may_be_asked_about_later(
+    monkeypatch: pytest.MonkeyPatch, unpaid: str, calls: int
+) -> None:
+    labelled, asked = recheck(monkeypatch, 0.9, unpaid)
+    assert (labelled.reason, labelled.labeler_label, len(asked)) == ("budget", None, calls)
     assert asked_numbers([labelled]) == set()
 
 
