@@ -41,7 +41,7 @@ LABEL = "label"  # phase and purpose
 # Behind the purpose of the call that asked first: whether a sentence is an order, and without it.
 SWAYS, AGAIN = "-order", "-again"
 LABEL_REPLY_TOKENS = 400  # of a call about several texts
-SWAYING = 0.5  # from here on a sentence that names its text's label is taken for an order
+SWAYING = 0.6  # from here on a sentence that names its text's label is taken for an order
 
 
 def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:

@@ -910,7 +910,7 @@ def recheck(
 def test_a_sentence_that_is_what_the_text_is_about_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    labelled, asked = recheck(monkeypatch, 0.49)
+    labelled, asked = recheck(monkeypatch, 0.59)
     assert (labelled.labeler_label, labelled.labeler_confidence) == ("metal", 0.99)
     assert (labelled.orders, asked) == ([], [f"ripe apple. {ORDER}", ORDER])
 
@@ -918,7 +918,7 @@ def test_a_sentence_that_is_what_the_text_is_about_changes_nothing(
 def test_a_text_with_an_order_has_the_label_of_the_rest_however_unsure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    labelled, asked = recheck(monkeypatch, 0.5)
+    labelled, asked = recheck(monkeypatch, 0.6)
     assert (labelled.labeler_label, labelled.labeler_confidence) == ("fruit", 0.6)
     assert labelled.labeler_probabilities == {"fruit": 0.6, "metal": 0.4}
     assert (labelled.orders, asked) == ([ORDER], [f"ripe apple. {ORDER}", ORDER, "ripe apple."])
