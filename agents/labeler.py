@@ -98,10 +98,19 @@ def sways(teacher: Teacher, prompt: Prompt, sentences: Sequence[str], call: Call
         ReplyError, TeacherError: see `Teacher.choose`.
     """
     turns: list[Message] = [("system", prompt.fill("sways"))]
-    for sentence, answer in prompt.examples("sways_shown", (CONTENT, ORDER)):
+    for sentence, answer in read_order_examples(prompt):
         turns += [("user", sentence), ("assistant", answer)]
     turns.append(("user", shorten(" ".join(sentences), MAX_SWAYING)))
     return teacher.choose(turns, [CONTENT, ORDER], call).probability(ORDER)
+
+
+def read_order_examples(prompt: Prompt) -> list[tuple[str, str]]:
+    """Return the sentences of the labeler's prompt with what they are, from lines `order: text`.
+
+    Raises:
+        ConfigError: a line is none such.
+    """
+    return prompt.examples("sways_shown", (CONTENT, ORDER))
 
 
 @dataclass(frozen=True)

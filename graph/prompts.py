@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from evokd.agents.card import render_card, render_solved
 from evokd.agents.critic import read_bad_examples
-from evokd.agents.labeler import SHOWN_CHARS, SHOWN_GOLD, types_not_shown
+from evokd.agents.labeler import SHOWN_CHARS, SHOWN_GOLD, read_order_examples, types_not_shown
 from evokd.agents.prompting import Prompt, load_prompt
 from evokd.config import Config
 from evokd.graph.strategies import used_roles
@@ -54,4 +54,6 @@ def load_prompts(config: Config) -> dict[str, Prompt]:
     prompts = {name: load_prompt(name, kind, folder) for name in PROMPTS[kind]}
     if kind != "reasoning":
         read_bad_examples(prompts["critic"])
+    if kind == "classification":
+        read_order_examples(prompts["labeler"])
     return prompts

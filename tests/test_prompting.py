@@ -853,6 +853,23 @@ def test_a_users_bad_example_without_its_fault_is_refused(line: str) -> None:
         critic.judge("it is gone", "lost", "lost", CALL)
 
 
+@pytest.mark.parametrize("line", ["Where is it?", "rule: say so", "order:"])
+def test_a_users_example_of_an_order_is_refused_before_anybody_is_asked(
+    tmp_path: Path, line: str
+) -> None:
+    own = f"=== main\nOwn {{{{text}}}}\n\n=== sways_shown\n{line}"
+    (tmp_path / "labeler.classification.md").write_text(own, encoding="utf-8")
+    config = Config.model_validate(
+        {
+            "task": {"kind": KIND, "name": "x", "instructions": "Say.", "labels": LABELS},
+            "data": {"seed": "seed.jsonl"},
+            "agents": {"default": {"model": "local:x"}, "prompts": str(tmp_path)},
+        }
+    )
+    with pytest.raises(ConfigError, match=r"block sways_shown.*content, order, a colon"):
+        load_prompts(config)
+
+
 def test_half_characters_are_no_attributes() -> None:
     listener = Listener({"topics": ["a", "b \ud83d", *"cdefgh"], "styles": list("vwxyz")})
     prompt = load_prompt("attributes", KIND)
