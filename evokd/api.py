@@ -12,8 +12,8 @@ from evokd.errors import DataError
 from evokd.planner import Estimate, estimate
 from evokd.records import Example, Prediction
 from evokd.runner import RunResult, read_run_config, resume_run, start_run
-from evokd.store.run_dir import find_run
-from evokd.tasks import is_unicode, kind_of
+from evokd.store.run_dir import RunDirectory, find_run
+from evokd.tasks import TaskKind, is_unicode, kind_of
 from evokd.tasks.reasoning import Reasoning, read_question
 from evokd.tools.students import open_student
 
@@ -95,7 +95,11 @@ def predict(run: str, texts: Sequence[str], *, runs_dir: str | Path = "runs") ->
     Raises:
         ResumeError: no such run. DataError: it has no student yet, or a text cannot be read.
     """
-    return list(predict_each(run, texts, runs_dir=runs_dir))
+    directory, config = _kept(run, runs_dir)
+    kind = kind_of(config)
+    inputs = _inputs(kind, enumerate(texts, 1))  # all are checked before the first is answered
+    student = open_student(kind.name, directory.student, config.student)
+    return student.predict(inputs) if inputs else []
 
 
 def predict_each(
@@ -112,26 +116,36 @@ def predict_each(
     Raises:
         ResumeError: no such run. DataError: it has no student yet, or a text cannot be read.
     """
+    directory, config = _kept(run, runs_dir)
+    kind = kind_of(config)
+    student = open_student(kind.name, directory.student, config.student)
+    at_once = EXPLAINED_AT_ONCE if isinstance(kind, Reasoning) else READ_AT_ONCE
+    numbered = enumerate(texts, 1)
+    while part := list(islice(numbered, at_once)):
+        yield from student.predict(_inputs(kind, part))
+
+
+def _kept(run: str, runs_dir: str | Path) -> tuple[RunDirectory, Config]:
+    """Return a run that has a student, and its config."""
     directory = find_run(run, Path(runs_dir))
     if not (directory.student / "config.json").exists():
         raise DataError(
             f"the run {directory.run_id} has no student yet; "
             f"`evokd resume {directory.run_id}` first"
         )
-    config = read_run_config(directory)
-    kind = kind_of(config)
-    student = open_student(kind.name, directory.student, config.student)
-    reasons = isinstance(kind, Reasoning)
-    rest = enumerate(texts, 1)
-    while part := list(islice(rest, EXPLAINED_AT_ONCE if reasons else READ_AT_ONCE)):
-        for number, text in part:
-            if not is_unicode(text):
-                raise DataError(f"text {number} holds half a surrogate pair; write it as UTF-8")
-        if reasons:
-            inputs: list[Any] = [read_question(text) for _, text in part]
-        else:
-            inputs = kind.inputs([Example(text=text, label="") for _, text in part])
-        yield from student.predict(inputs)
+    return directory, read_run_config(directory)
+
+
+def _inputs(kind: TaskKind, numbered: Iterable[tuple[int, str]]) -> list[Any]:
+    """Return texts as a student takes them, checked."""
+    texts = []
+    for number, text in numbered:
+        if not is_unicode(text):
+            raise DataError(f"text {number} holds half a surrogate pair; write it as UTF-8")
+        texts.append(text)
+    if isinstance(kind, Reasoning):
+        return [read_question(text) for text in texts]
+    return kind.inputs([Example(text=text, label="") for text in texts])
 
 
 def _ignore(event: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from fake_llm import FakeLLM
 import evokd
 from evokd import api, cli
 from evokd.config import STRATEGIES, dump_config, load_config
-from evokd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_STOPPED
+from evokd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_STOPPED, DataError
 from evokd.store.files import write_text
 from evokd.store.run_dir import RunDirectory
 from evokd.tools.pack_list import PACKS
@@ -480,6 +480,15 @@ def test_predict_answers_what_came_before_a_line_that_cannot_be_read(
     assert [line.split("\t")[2] for line in ended.out.splitlines()] == ["nile", "asia"]
     assert ended.code == EXIT_REFUSED
     assert ended.err.startswith("evokd: line 3 of the standard input is not UTF-8")
+
+
+def test_given_texts_are_all_checked_before_the_first_is_answered(
+    kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "READ_AT_ONCE", 1)
+    monkeypatch.setattr(api, "open_student", lambda *_: pytest.fail("a student was opened"))
+    with pytest.raises(DataError, match="text 2 holds half a surrogate pair"):
+        evokd.predict(kept, ["nile", "\udcf6"])
 
 
 def test_a_stream_of_texts_is_read_as_it_is_answered(
