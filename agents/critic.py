@@ -8,7 +8,7 @@ on with the same conversation, so that a local server computes it once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -152,10 +152,9 @@ class Critic:
 
     def _shown_turns(self) -> list[Message]:
         """Return the card and the examples with their verdicts, the question in the first turn."""
-        good = [(shorten(one, SHOWN_CHARS), YES) for one in self.good[:SHOWN_GOOD]]
         turns: list[Message] = [("system", self.card)]
         asked = self._question() + "\n\n"
-        for pair in zip(good, read_bad_examples(self.prompt), strict=False):
+        for pair in shown_pairs(self.prompt, self.good):
             for example, verdict in pair:
                 turns.append(("user", asked + self.prompt.fill("text", text=example)))
                 turns.append(("assistant", verdict))
@@ -180,6 +179,18 @@ def judge_explanation(
     asked = prompt.fill("main", question=question, steps="\n".join(steps), answer=answer)
     turns: list[Message] = [("system", card), ("user", asked)]
     return probability_of_yes(teacher, turns, call)
+
+
+def shown_pairs(
+    prompt: Prompt, good: Sequence[str]
+) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    """Return what the critic is shown: a good example and a bad one at a time, with their verdicts.
+
+    Raises:
+        ConfigError: as `read_bad_examples`.
+    """
+    shown = [(shorten(one, SHOWN_CHARS), YES) for one in good[:SHOWN_GOOD]]
+    return zip(shown, read_bad_examples(prompt), strict=False)
 
 
 def read_bad_examples(prompt: Prompt) -> list[tuple[str, str]]:

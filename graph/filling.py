@@ -7,8 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from evokd.agents.card import shorten
-from evokd.agents.critic import SHOWN_CHARS, SHOWN_GOOD, read_bad_examples
+from evokd.agents.critic import shown_pairs
 from evokd.agents.labeler import shown_gold
 from evokd.agents.prompting import Prompt
 from evokd.config import Config
@@ -139,8 +138,8 @@ def warn_of_slots(
     if config.task.kind == "ner":
         shown["labeler"] = [row.text + reply_of(row, as_pairs=True) for row in shown_gold(seed)]
     if prompts["critic"].has("bad"):
-        pairs = zip(seed[:SHOWN_GOOD], read_bad_examples(prompts["critic"]), strict=False)
-        shown["critic"] = [shorten(row.text, SHOWN_CHARS) + bad for row, (bad, _) in pairs]
+        pairs = shown_pairs(prompts["critic"], [row.text for row in seed])
+        shown["critic"] = [good + bad for (good, _), (bad, _) in pairs]
     told = {
         role: CALL_TOKENS + sum(map(_about_tokens, [card, *shown.get(role, ())]))
         for role in used_roles(config)
@@ -162,13 +161,18 @@ def _about_tokens(text: str) -> int:
     return plain // 4 + (size_of(text) - plain) // CHARS_PER_TOKEN
 
 
-def foreign_texts(pool: Pool, data: TaskData, student: str) -> list[str]:
+def some_texts(pool: Pool) -> list[str]:
+    """Return texts of a pool by chance, the same every time, to look at for warnings."""
+    return pool.texts(pool.draw(SAMPLED, (), random.Random(0)))  # noqa: S311
+
+
+def foreign_texts(drawn: Sequence[str], data: TaskData, student: str) -> list[str]:
     """Return a warning where the student's tokenizer knows the pool's words less than the seeds'.
 
     It cuts them finer, or, in a script that it does not know, makes one unknown piece of each.
     """
     ours, unknown_here = word_pieces(student, [row.text for row in data.seed])
-    texts = [text[:FOREIGN_CHARS] for text in _sample_of(pool)]
+    texts = [text[:FOREIGN_CHARS] for text in drawn]
     theirs, unknown = word_pieces(student, texts)
     if theirs >= FOREIGN * ours:
         told = f"a word has {theirs:.1f} word pieces, one of the seeds {ours:.1f}"
@@ -182,12 +186,12 @@ def foreign_texts(pool: Pool, data: TaskData, student: str) -> list[str]:
     ]
 
 
-def cut_texts(pool: Pool, student: str, max_length: int) -> list[str]:
+def cut_texts(drawn: Sequence[str], student: str, max_length: int) -> list[str]:
     """Return a warning where the student reads only the beginning of many of the pool's texts.
 
     The labeler reads them in full, and labels may be learnt whose reason the student never sees.
     """
-    share = cut_share(student, _sample_of(pool), max_length)
+    share = cut_share(student, drawn, max_length)
     if share < CUT:
         return []
     return [
@@ -195,7 +199,3 @@ def cut_texts(pool: Pool, student: str, max_length: int) -> list[str]:
         f"{max_length} tokens only, while the labeler reads all; give more, as far as the student "
         "goes, or shorten the texts"
     ]
-
-
-def _sample_of(pool: Pool) -> list[str]:
-    return pool.texts(pool.draw(SAMPLED, (), random.Random(0)))  # noqa: S311

@@ -29,6 +29,7 @@ from evokd.graph.filling import (
     foreign_texts,
     longest_text,
     size_of,
+    some_texts,
     warn_of_slots,
 )
 from evokd.graph.prompts import load_prompts, task_card, warn_of_types
@@ -307,8 +308,9 @@ def open_session(
                 fill(pool, config, data, can_read, emit, longest=longest_text(config, card))
                 # A causal model's pieces tell its own languages, not the task's; nor does it cut.
                 if config.task.kind != "reasoning":
-                    warnings += foreign_texts(pool, data, student_source)
-                    warnings += cut_texts(pool, student_source, config.student.max_length)
+                    drawn = some_texts(pool)
+                    warnings += foreign_texts(drawn, data, student_source)
+                    warnings += cut_texts(drawn, student_source, config.student.max_length)
         for warning in warnings:
             emit({"kind": "warning", "text": warning})
         with _timed(setup, "local server"):

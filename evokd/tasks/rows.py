@@ -73,10 +73,10 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
     """
     labels = tuple(config.task.labels)
     warnings: list[str] = []
-    read = partial(_read_split, kind=kind, labels=labels, warnings=warnings)
+    reasons = kind.name == "reasoning"
+    answers = config.task.answers if reasons else None
+    read = partial(_read_split, kind=kind, labels=labels, warnings=warnings, answers=answers)
     drop_known = partial(_drop_known, kind)
-    answers = config.task.answers if kind.name == "reasoning" else None
-    read = partial(read, answers=answers)
     seed = read(config.data.seed, "seed", has_choices=are_needed(answers, ()))
     has_choices = are_needed(answers, seed)
     validation = read(config.data.validation, "validation", has_choices=has_choices)
@@ -84,17 +84,16 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
     seed = drop_known(seed, "seed", test, "test", warnings)
     validation = drop_known(validation, "validation", test, "test", warnings)
     validation = drop_known(validation, "validation", seed, "seed", warnings)
-    if kind.name == "reasoning":
-        warnings += [f"seed: {told}" for told in unexplained(seed)]
-        for split, rows in (("validation", validation), ("test", test)):
-            warnings += [f"{split}: {told}" for told in never_right(rows, seed)]
     train: list[Example] = []
     if config.strategy.name == "fullshot":
         train = read(config.data.train, "train", has_choices=has_choices)
         train = drop_known(train, "train", test, "test", warnings)
         train = drop_known(train, "train", seed, "seed", warnings)
-    if kind.name == "reasoning":
-        warnings += [f"train: {told}" for told in unexplained(train)]
+    if reasons:
+        for split, rows in (("seed", seed), ("train", train)):
+            warnings += [f"{split}: {told}" for told in unexplained(rows)]
+        for split, rows in (("validation", validation), ("test", test)):
+            warnings += [f"{split}: {told}" for told in never_right(rows, seed)]
         _check_explained(config, {"fewshot": seed, "fullshot": train})
     shown = {label for row in seed for label in kind.labels_in(row)}
     bare = [label for label in labels if label not in shown]
