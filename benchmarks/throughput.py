@@ -48,10 +48,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--set", default="banking8")
     parser.add_argument("--tokens", type=int, default=2500)
+    parser.add_argument("--seed", type=int, default=0, help="the random seed; runs are repeats")
     arguments = parser.parse_args()
     bench = load_set(arguments.set, arguments.data)
     cell = Cell(
-        set=arguments.set, shots=1, strategy="evokd", seed=0, budget=arguments.tokens, split="dev"
+        set=arguments.set,
+        shots=1,
+        strategy="evokd",
+        seed=arguments.seed,
+        budget=arguments.tokens,
+        split="dev",
     )
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
