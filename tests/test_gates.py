@@ -83,6 +83,7 @@ def reasons(
         ("Dear bank, help", "format_placeholder"),
         ("thanks, Kind regards", "format_placeholder"),
         ("plain_2", "format_placeholder"),
+        ("Question_2: why not?", "format_placeholder"),
         ("the plain_2 card", None),
         (">> question 2: when?", "format_placeholder"),
         ("my question is: when", None),

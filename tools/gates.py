@@ -33,7 +33,7 @@ _PLACEHOLDER = re.compile(
     r"\[[^\]]{2,30}\]|<[^>]{2,30}>|\{[^}]{1,30}\}|\b(?:sincerely|best|kind) regards\b|"
     r"^\s*(?:dear\b|sincerely\b)|"
     # what the generator's lists are called
-    r"^(?:plain|hard|easy|question)_\d+$|^\W*(?:text|question)s?(?: \d+)?:",
+    r"^\W*(?:plain|hard|easy|question)_\d+\b|^\W*(?:text|question)s?(?: \d+)?:",
     re.IGNORECASE,
 )
 _NGRAM = 4
