@@ -191,6 +191,12 @@ def test_wide_holds_core_and_every_ablation() -> None:
     core, wide = (cells_of(suite, Choice()) for suite in ("core", "wide"))
     assert {one.id for one in core} < {one.id for one in wide}
     assert {one.variant for one in wide if one.variant} == set(ABLATIONS)
+    seeds = {
+        strategy: {one.seed for one in wide if (one.set, one.strategy) == ("sst2", strategy)}
+        for strategy in ("evokd", "static", "setfit", "attr", "fullshot")
+    }
+    assert seeds["evokd"] == seeds["static"] == seeds["setfit"] == {0, 1, 2}
+    assert seeds["attr"] == seeds["fullshot"] == {0, 1}
 
 
 def test_the_first_random_seed_comes_first() -> None:
