@@ -18,6 +18,7 @@ from evokd.tasks import is_unicode
 from evokd.tasks.ner import NOTHING
 
 AVOID_CHARS = 70
+NAMES = "names"  # the list's name in the reply
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,15 @@ class Order:
     """Texts of one difficulty.
 
     They are about one part of the label's meaning (`aspect`) or about all of it (''), and may be
-    given a topic, or attributes in words. Hard ones may be given an `example` that the student
-    failed on.
+    given a topic, names of entities, or attributes in words. Hard ones may be given an `example`
+    that the student failed on.
     """
 
     difficulty: Difficulty
     count: int
     aspect: str = ""
     topic: str = ""
+    names: tuple[str, ...] = ()
     attributes: str = ""
     example: str = ""
 
@@ -109,6 +111,27 @@ def generate_texts(
     return [(difficulty, text) for difficulty, text in written if text and is_unicode(text)]
 
 
+def list_names(
+    teacher: Teacher, prompt: Prompt, card: str, part: str, count: int, call: Call
+) -> list[str]:
+    """Return names of entities, as they would stand in a text; of a reply that was cut, its first.
+
+    Args:
+        part: what they are names of, in words.
+
+    Raises:
+        ReplyError, TeacherError: see `Teacher.ask`.
+    """
+    user = prompt.fill("names_listed", count=count, part=part)
+    model = _reply_model([(NAMES, Order("plain", count))])
+
+    def begun(text: str) -> _Texts:
+        return model.model_construct(None, **complete_texts(text, [NAMES]))
+
+    reply = teacher.ask([("system", card), ("user", user)], model, call, begun=begun)
+    return [name for name in reply.model_dump()[NAMES] if is_unicode(name)]
+
+
 class _Texts(BaseModel):
     """The reply: texts only, a list a difficulty."""
 
@@ -134,7 +157,7 @@ def written_order(
         quoted = "; ".join(f'"{shorten(text, AVOID_CHARS)}"' for text in task.avoid)
         avoid = "\n" + prompt.fill("avoid", texts=quoted)
     # Where each order names its part of the meaning, the whole of it stands on the card already.
-    in_parts = all(order.aspect for order in task.orders if not order.example)
+    in_parts = all(order.aspect or order.names for order in task.orders if not order.example)
     meaning = "" if in_parts or not labels[task.label] else f": {labels[task.label]}"
     main = _block(prompt, task, "main")
     about = {"label": task.label, "meaning": meaning} if main == "main" else {}
@@ -153,7 +176,9 @@ def written_order(
 
 def _order(prompt: Prompt, task: Assignment, name: str, order: Order) -> str:
     about = prompt.fill("topic", topic=order.topic) if order.topic else ""
-    if order.aspect:
+    if order.names:
+        about += prompt.fill("names", names=" and ".join(f'"{one}"' for one in order.names))
+    elif order.aspect:
         about += prompt.fill("aspect", aspect=order.aspect)
     elif order.attributes:
         about += prompt.fill("attributes", attributes=order.attributes)

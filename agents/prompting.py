@@ -20,6 +20,8 @@ INHERITED = (
     "several",
     "sways",
     "sways_shown",
+    "names",
+    "names_listed",
     *(f"{block}_none" for block in ("rules", "rules_texts", "main", "easy", "hard", "like")),
 )
 _BLOCK = re.compile(r"^=== (\w+)\n", re.MULTILINE)

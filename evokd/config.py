@@ -273,6 +273,13 @@ class StrategySection(Settings):
         "first batch is learnt; only where that is a hundred or more a label, so with two or three "
         "labels, for a tenth of the budget at most; 0: none",
     )
+    names: int = Field(
+        0,
+        ge=0,
+        le=40,
+        description="task.kind ner: names that the generator lists for each part of a type's "
+        "meaning before it writes, such as 8; evokd gives its texts some of them; 0: none",
+    )
     labeler_min_confidence: float = Field(
         0.8,
         ge=0,

@@ -21,6 +21,7 @@ from evokd.agents.prompting import Prompt
 from evokd.config import Config, role_settings
 from evokd.graph.budget import TOKENS_PER_VERDICT
 from evokd.graph.calibrating import unseen_gold
+from evokd.graph.naming import listed_parts
 from evokd.graph.planning import (
     PlannedCall,
     label_quotas,
@@ -28,6 +29,7 @@ from evokd.graph.planning import (
     plan_round,
     probe_quotas,
     with_examples,
+    with_names,
     with_topics,
 )
 from evokd.graph.prompts import load_prompts, task_card
@@ -48,6 +50,7 @@ from evokd.tools.calibration import FEWEST_GOLD
 TOKENS_PER_TEXT = 15  # of one that is written
 SAMPLED = 1000  # texts of a pool, whose mean length counts
 TOKENS_PER_LIST = 8  # its name in the reply
+TOKENS_PER_NAME = 6  # of one on a list
 TOKENS_PER_WEAKNESS = 70
 TOKENS_PER_ATTRIBUTE = 6
 TOKENS_PER_LABEL = 5
@@ -58,6 +61,8 @@ TOKENS_PER_QUESTION = 150  # with what the student wrote
 TOKENS_PER_CORRECTION = 45
 STEPS_WALKED = 3
 UNPROVEN_SHARE = 0.5  # of the revisions: code cannot recompute them
+A_NAME = "Ann Other"
+LIST_ORDER = 60  # tokens of what asks for a list of names
 TURN = 8  # tokens around every message of a conversation
 
 
@@ -254,7 +259,11 @@ def _texts(calls: list[PlannedCall]) -> int:
 def _generator(
     config: Config, data: TaskData, prompt: Prompt, card: int, planned: list[PlannedCall]
 ) -> _Calls:
-    """Return the generator's calls; gold texts stand for what hard texts are modelled on."""
+    """Return the generator's calls, those for lists of names among them.
+
+    Gold texts stand for what hard texts are modelled on, and one name for all.
+    """
+    listed: list[tuple[str, str]] = []
     targets = kind_of(config).targets(config.task.labels)
     gold: dict[str, list[str]] = {}
     for row in data.seed:
@@ -262,14 +271,17 @@ def _generator(
     calls = planned
     if strategy_of(config).teaches:
         calls = with_topics(with_examples(calls, gold), topics_of(config), config.random_seed)
-    tokens_in = tokens_out = 0
+        listed = listed_parts(config)
+        calls = with_names(calls, {label: [A_NAME] for label, _ in listed}, config.random_seed)
+    tokens_in = len(listed) * (card + TURN + LIST_ORDER)
+    tokens_out = len(listed) * config.strategy.names * TOKENS_PER_NAME
     for call in calls:
         orders = orders_of(call, targets[call.label])
         told = Assignment(call.label, orders, call.length, call.rival, call.vary)
         tokens_in += card + TURN + _tokens(written_order(prompt, targets, told, config.task.texts))
         tokens_out += TOKENS_PER_LIST * len(orders) + TOKENS_PER_TEXT * call.texts
-    number = max(1, len(calls))
-    return _Calls(len(calls), round(tokens_in / number), round(tokens_out / number))
+    number = len(calls) + len(listed)
+    return _Calls(number, round(tokens_in / max(1, number)), round(tokens_out / max(1, number)))
 
 
 def _labeler(config: Config, data: TaskData, card: int, batches: list[int]) -> _Calls:

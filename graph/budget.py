@@ -10,7 +10,8 @@ from evokd.graph.strategies import strategy_of
 from evokd.store.ledger import Ledger, union_of
 from evokd.store.run_dir import RunDirectory
 
-CALIBRATE, WORDS = "calibrate", "words"  # purposes, phases and roles of what is asked only once
+# Purposes, phases and roles of what is asked only once.
+CALIBRATE, NAMES, WORDS = "calibrate", "names", "words"
 TOKENS_PER_VERDICT = 3  # a word
 FEWEST_SHARE = 1 / 3  # of a round: fewer samples are not worth their planning and training
 
@@ -118,7 +119,7 @@ class Budget:
         """
         accepted = sum(bool(sample.accepted) for sample in self._run.read_samples())
         spent = self.spent()
-        once = [self.spent_on(purpose) for purpose in (CALIBRATE, WORDS)]
+        once = [self.spent_on(purpose) for purpose in (CALIBRATE, NAMES, WORDS)]
         for name, limit in self._config.budget.limits.items():
             if accepted and spent[name] > 0:
                 left = max(0.0, limit - spent[name])

@@ -4,6 +4,7 @@ prepare → evaluate → analyze → generate ⇉ screen → label ⇉ settle �
                         ↑         ↑________________ refill _________________↙          ↓
                         └── choose_words ←─────────── decide ← record ←────────────────┘
 
+With `strategy.names`, where entities are taught, `evaluate ⇉ list_names → analyze`: `naming.py`.
 `choose_words ⇉ label_words → keep_words` is passed once, after the first batch: `vocabulary.py`.
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START
 
-from evokd.graph import gating, learning, reading, vocabulary, writing
+from evokd.graph import gating, learning, naming, reading, vocabulary, writing
 from evokd.graph.session import new_builder
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def build_graph(
     builder = new_builder()
     builder.add_node("prepare", learning.prepare)
     builder.add_node("evaluate", learning.evaluate)
+    builder.add_node("list_names", naming.list_names)
     builder.add_node("analyze", writing.analyze_student)
     builder.add_node("generate", writing.generate)
     builder.add_node("screen", reading.screen)
@@ -45,7 +47,8 @@ def build_graph(
     builder.add_node("finish", learning.finish)
     builder.add_edge(START, "prepare")
     builder.add_edge("prepare", "evaluate")
-    builder.add_edge("evaluate", "analyze")
+    builder.add_conditional_edges("evaluate", naming.send_to_list, ["list_names", "analyze"])
+    builder.add_edge("list_names", "analyze")
     builder.add_conditional_edges("analyze", writing.send_to_generator, ["generate", "screen"])
     builder.add_edge("generate", "screen")
     builder.add_conditional_edges("screen", reading.send_to_labeler, ["label", "settle"])

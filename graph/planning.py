@@ -11,6 +11,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -44,6 +45,7 @@ class PlannedCall(BaseModel):
     examples: list[str] = Field(default_factory=list, description="hard texts are like these")
     topics: list[str] = Field(default_factory=list, description="one a text, or '' for none")
     attributes: list[str] = Field(default_factory=list, description="one entry a text, in words")
+    names: list[list[str]] = Field(default_factory=list, description="of entities, a list a text")
 
     @property
     def texts(self) -> int:
@@ -248,8 +250,19 @@ def orders_of(call: PlannedCall, meaning: str) -> list[Order]:
     """Return what a call asks for.
 
     By attributes where it has them; hard texts like its examples; all others by the parts of the
-    label's meaning.
+    label's meaning, or, text by text, by the names that they are given.
     """
+    orders = _orders_about(call, meaning)
+    if not call.names:
+        return orders
+    texts = [one for one in orders for _ in range(one.count)]
+    return [
+        replace(one, count=1, aspect="", topic="", names=tuple(names)) if names else one
+        for one, names in zip(texts, call.names, strict=True)
+    ]
+
+
+def _orders_about(call: PlannedCall, meaning: str) -> list[Order]:
     if call.attributes:
         named = Counter(call.attributes)
         return [Order("plain", count, attributes=words) for words, count in named.items()]
@@ -314,6 +327,33 @@ def with_topics(
             drawn[place // 2 % len(drawn)] if place % 2 == 0 else "" for place in range(call.texts)
         ]
         given.append(call.model_copy(update={"topics": named}))
+    return given
+
+
+def with_names(
+    calls: Sequence[PlannedCall], names: Mapping[str, Sequence[str]], random_seed: int
+) -> list[PlannedCall]:
+    """Give every text a name of the type it is to hold, drawn at random, in place of a topic.
+
+    Every second text has one of another type, too. A call has a name twice only if there are too
+    few.
+
+    Args:
+        names: type → names.
+    """
+    given = []
+    for call in calls:
+        own = names.get(call.label, ())
+        if not own:
+            given.append(call)
+            continue
+        rng = call.rng(random_seed)
+        drawn = rng.sample(own, min(call.texts, len(own)))
+        others = [one for label, listed in names.items() if label != call.label for one in listed]
+        told = [[drawn[place % len(drawn)]] for place in range(call.texts)]
+        for row in told[::2] if others else ():
+            row.append(rng.choice(others))
+        given.append(call.model_copy(update={"names": told}))
     return given
 
 

@@ -23,6 +23,13 @@ def merge_drafts(
     return {**(old or {}), **new}
 
 
+def merge_names(
+    old: dict[str, list[str]] | None, new: dict[str, list[str]]
+) -> dict[str, list[str]]:
+    """Merge lists of names by their keys. Merging twice changes nothing."""
+    return {**(old or {}), **new}
+
+
 def read_drafts(state: RunState) -> list[Sample]:
     """Return the current round's samples, by id."""
     return [Sample(**row) for _, row in sorted(state.get("drafts", {}).items())]
@@ -106,6 +113,8 @@ class RunState(TypedDict, total=False):
     """Rounds since the probe score last rose. Written by `prepare` and `decide`."""
     attributes: dict[str, dict[str, list[str]]]
     """Label → topics and styles of its texts. Written by `plan_attributes`, in `attr` only."""
+    names: Annotated[dict[str, list[str]], merge_names]
+    """Number of the list and type → names that texts may be given. Written by `list_names`."""
     labeler_bias: dict[str, float]
     """Label → how much too often the labeler says it. Written by `settle`, read by `critique`."""
     temperature: float
@@ -129,6 +138,14 @@ class WriteTask(BranchInput):
     """What `Send` hands to one `generate` branch."""
 
     assignment: dict[str, Any]
+
+
+class NameTask(BranchInput):
+    """What `Send` hands to one `list_names` branch: a type, a part of its meaning, its place."""
+
+    label: str
+    part: str
+    place: int
 
 
 class ReadTask(BranchInput):

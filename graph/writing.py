@@ -16,6 +16,7 @@ from evokd.agents.generator import Assignment, generate_texts
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph.failures import failures_of, last_answers, related_failures
+from evokd.graph.naming import names_of
 from evokd.graph.planning import (
     Aim,
     PlannedCall,
@@ -23,6 +24,7 @@ from evokd.graph.planning import (
     plan_round,
     to_plain,
     with_examples,
+    with_names,
     with_topics,
 )
 from evokd.graph.pooling import draw_from_pool
@@ -203,7 +205,8 @@ def _plan_calls(
     round, strategy = state["round"], session.config.strategy
     calls = plan_round(round, wave, strategy, wanted, probes, aims, state.get("rivals", {}))
     calls = _give_examples(session, round, calls)
-    return with_topics(calls, topics_of(session.config), session.config.random_seed)
+    calls = with_topics(calls, topics_of(session.config), session.config.random_seed)
+    return with_names(calls, names_of(session, state), session.config.random_seed)
 
 
 def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:

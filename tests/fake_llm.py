@@ -27,6 +27,7 @@ WORDS = {
     "river": "nile rhine danube thames volga amazon congo ganges loire tiber elbe oder".split(),
 }
 FILLERS = "old big new cold warm bright small long deep fine rough fresh near far".split()
+QUOTE = '"'
 RUBBISH = "Your request was handled"
 POLL = 0.02  # seconds; by default a server that is shut down goes on for half a second
 RENAME_KEYS = "openai.resources.chat.completions.completions.maybe_transform"
@@ -112,6 +113,8 @@ class FakeLLM:
         if "t1" in properties:
             texts = dict(re.findall(r'^(t\d+): "(.*)"$', asked, re.MULTILINE))
             return json.dumps({name: true_label(texts[name]) for name in properties})
+        if "names" in properties:
+            return json.dumps({"names": self._names(asked, properties["names"]["minItems"])})
         if "entities" in properties:
             return json.dumps({"entities": true_entities(asked.rsplit('Text: "', 1)[-1])})
         if "topics" in form.get("properties", {}):
@@ -149,8 +152,17 @@ class FakeLLM:
             self._asked[asked, name] += 1
             rng = random.Random(f"{asked} {name} {self._asked[asked, name]}")
         texts = [write_text(named, rng) for _ in range(count)]
-        texts[0] = f"{RUBBISH} {rng.randrange(10**6)} {texts[0]}"
+        if mentioned := re.search(rf"^{name}: .*, which mentions (.*?)[.,]", asked, re.MULTILINE):
+            texts = [f"{text} {mentioned.group(1).replace(QUOTE, '')}" for text in texts]
+        # Of a call whose texts have orders of their own, one.
+        if count > 1 or name == next(iter(form["properties"])):
+            texts[0] = f"{RUBBISH} {rng.randrange(10**6)} {texts[0]}"
         return texts
+
+    def _names(self, asked: str, count: int) -> list[str]:
+        part = asked.split("each one different: ")[1].partition(".")[0]
+        known = WORDS[part.split()[-1]]
+        return [known[place % len(known)] for place in range(count)]
 
     def _plan(self) -> dict[str, Any]:
         return {

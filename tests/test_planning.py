@@ -23,6 +23,7 @@ from evokd.graph.planning import (
     split_evenly,
     texts_for,
     with_examples,
+    with_names,
     with_topics,
 )
 from evokd.records import Difficulty, Weakness
@@ -349,4 +350,38 @@ def test_a_text_has_its_topic_beside_its_example_or_its_part() -> None:
         Order("hard", 1, topic="3", example="y"),
         Order("easy", 1, "is late"),
         Order("easy", 1, "is lost", topic="5"),
+    ]
+
+
+def test_every_text_gets_a_name_of_its_type_and_every_second_one_another() -> None:
+    names = {"a": ["Ann", "Al", "Abe", "Ada"], "b": ["Bonn", "Bern"]}
+    calls = with_names(plan({"a": 3, "none": 3}, round=0), names, random_seed=0)
+    (about_a, about_nothing) = calls
+    firsts = [row[0] for row in about_a.names]
+    assert len(about_a.names) == about_a.texts == 4
+    assert sorted(firsts) == sorted(names["a"])
+    assert [row[1:] != [] for row in about_a.names] == [True, False, True, False]
+    assert {name for row in about_a.names for name in row[1:]} <= set(names["b"])
+    assert about_nothing.names == []
+
+
+def test_a_list_that_is_too_short_takes_turns_and_one_type_has_no_second_name() -> None:
+    (call,) = with_names(plan({"a": 3}, round=0), {"a": ["Ann"]}, random_seed=0)
+    assert call.names == [["Ann"]] * 4
+
+
+def test_a_text_has_its_names_in_place_of_a_part_or_a_topic() -> None:
+    call = PlannedCall(
+        id="x",
+        label="a",
+        counts={"hard": 1, "easy": 2},
+        length="",
+        examples=["like this"],
+        topics=["jazz", "", "tea"],
+        names=[["Ann", "Bonn"], ["Al"], []],
+    )
+    assert orders_of(call, "one part; another") == [
+        Order("hard", 1, example="like this", names=("Ann", "Bonn")),
+        Order("easy", 1, names=("Al",)),
+        Order("easy", 1, aspect="another", topic="tea"),
     ]
