@@ -99,12 +99,7 @@ def generate_texts(
     user = written_order(prompt, labels, assignment, texts)
     messages: list[Message] = [("system", card), ("user", user)]
     named = assignment.named_orders()
-    model = _reply_model(named)
-
-    def begun(text: str) -> _Texts:
-        return model.model_construct(None, **complete_texts(text, [name for name, _ in named]))
-
-    reply = teacher.ask(messages, model, call, begun=begun).model_dump()
+    reply = _ask_for_lists(teacher, messages, named, call)
     written = [
         (order.difficulty, shorten(text, 2000)) for name, order in named for text in reply[name]
     ]
@@ -123,13 +118,21 @@ def list_names(
         ReplyError, TeacherError: see `Teacher.ask`.
     """
     user = prompt.fill("names_listed", count=count, part=part)
-    model = _reply_model([(NAMES, Order("plain", count))])
+    messages: list[Message] = [("system", card), ("user", user)]
+    reply = _ask_for_lists(teacher, messages, [(NAMES, Order("plain", count))], call)
+    return [name for name in reply[NAMES] if is_unicode(name)]
+
+
+def _ask_for_lists(
+    teacher: Teacher, messages: list[Message], named: Sequence[tuple[str, Order]], call: Call
+) -> dict[str, list[str]]:
+    """Return a list an order, by its name; of a reply that was cut off, what ended."""
+    model = _reply_model(named)
 
     def begun(text: str) -> _Texts:
-        return model.model_construct(None, **complete_texts(text, [NAMES]))
+        return model.model_construct(None, **complete_texts(text, [name for name, _ in named]))
 
-    reply = teacher.ask([("system", card), ("user", user)], model, call, begun=begun)
-    return [name for name in reply.model_dump()[NAMES] if is_unicode(name)]
+    return teacher.ask(messages, model, call, begun=begun).model_dump()
 
 
 class _Texts(BaseModel):
