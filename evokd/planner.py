@@ -263,15 +263,15 @@ def _generator(
 
     Gold texts stand for what hard texts are modelled on, and one name for all.
     """
-    listed: list[tuple[str, str]] = []
+    teaches = strategy_of(config).teaches
+    listed = listed_parts(config) if teaches else []
     targets = kind_of(config).targets(config.task.labels)
     gold: dict[str, list[str]] = {}
     for row in data.seed:
         gold.setdefault(row.label or "", []).append(row.text)
     calls = planned
-    if strategy_of(config).teaches:
+    if teaches:
         calls = with_topics(with_examples(calls, gold), topics_of(config), config.random_seed)
-        listed = listed_parts(config)
         calls = with_names(calls, {label: [A_NAME] for label, _ in listed}, config.random_seed)
     tokens_in = len(listed) * (card + TURN + LIST_ORDER)
     tokens_out = len(listed) * config.strategy.names * TOKENS_PER_NAME

@@ -39,17 +39,15 @@ def send_to_list(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | 
     """One branch a part of a type's meaning; where names are no matter, nobody is asked."""
     session = session_of(state, runtime)
     branch = branch_of(state)
-    wanted = listed_parts(session.config)
-    return [
-        Send("list_names", NameTask(label=label, part=part, place=place, **branch))
-        for place, (label, part) in enumerate(wanted)
-    ] or "analyze"
+    places = range(len(listed_parts(session.config)))
+    return [Send("list_names", NameTask(place=place, **branch)) for place in places] or "analyze"
 
 
 def list_names(state: NameTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Have names of one part of a type's meaning listed."""
     session = session_of(state, runtime)
-    label, place = state["label"], state["place"]
+    place = state["place"]
+    _, part = listed_parts(session.config)[place]
     call = Call(state["round"], f"{NAMES}:{place:02d}")
     with session.phase(NAMES, state["round"]):
         if not session.budget.pays_for("generator", call):
@@ -59,14 +57,14 @@ def list_names(state: NameTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
                 session.teachers["generator"],
                 session.prompts["generator"],
                 session.card,
-                state["part"],
+                part,
                 session.config.strategy.names,
                 call,
             )
         except ReplyError as error:
             session.emit({"kind": "note", "text": str(error)})
             found = []
-    return {"names": {f"{place:02d} {label}": found}}
+    return {"names": {str(place): found}}
 
 
 def listed_parts(config: Config) -> list[tuple[str, str]]:
@@ -82,9 +80,11 @@ def listed_parts(config: Config) -> list[tuple[str, str]]:
 
 def names_of(session: Session, state: RunState) -> dict[str, list[str]]:
     """Return type → the names that texts may be given."""
-    listed = [
-        (key.split(" ", 1)[1], names) for key, names in sorted(state.get("names", {}).items())
-    ]
+    found = state.get("names", {})
+    if not found:
+        return {}
+    parts = enumerate(listed_parts(session.config))
+    listed = [(label, found.get(str(place), [])) for place, (label, _) in parts]
     return usable_names(listed, session.targets, name_types(session.data.seed))
 
 

@@ -255,9 +255,9 @@ def orders_of(call: PlannedCall, meaning: str) -> list[Order]:
     orders = _orders_about(call, meaning)
     if not call.names:
         return orders
-    texts = [one for one in orders for _ in range(one.count)]
+    texts = [replace(one, count=1) for one in orders for _ in range(one.count)]
     return [
-        replace(one, count=1, aspect="", topic="", names=tuple(names)) if names else one
+        replace(one, aspect="", topic="", names=tuple(names)) if names else one
         for one, names in zip(texts, call.names, strict=True)
     ]
 

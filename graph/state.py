@@ -7,26 +7,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from typing_extensions import TypedDict  # the one of Python 3.11 gives Studio no input form
 
 from evokd.records import Sample
 
+V = TypeVar("V")
 
-def merge_drafts(
-    old: dict[str, dict[str, Any]] | None, new: dict[str, dict[str, Any]] | None
-) -> dict[str, dict[str, Any]]:
-    """Merge samples by id, the newer one wins; None clears all. Merging twice changes nothing."""
+
+def merge_by_key(old: dict[str, V] | None, new: dict[str, V] | None) -> dict[str, V]:
+    """Merge what branches return, the newer one wins; None clears all.
+
+    Merging twice changes nothing.
+    """
     if new is None:
         return {}
-    return {**(old or {}), **new}
-
-
-def merge_names(
-    old: dict[str, list[str]] | None, new: dict[str, list[str]]
-) -> dict[str, list[str]]:
-    """Merge lists of names by their keys. Merging twice changes nothing."""
     return {**(old or {}), **new}
 
 
@@ -90,7 +86,7 @@ class RunState(TypedDict, total=False):
     """Weaknesses named this round. Written by `analyze`."""
     assignments: list[dict[str, Any]]
     """Generator calls of this wave. Written by `analyze`, `refill` and `plan_texts`."""
-    drafts: Annotated[dict[str, dict[str, Any]], merge_drafts]
+    drafts: Annotated[dict[str, dict[str, Any]], merge_by_key]
     """This round's samples by id. Written from `generate` to `train`, cleared by `record`; before
     them words of the student's vocabulary, written by `choose_words`, cleared by `keep_words`."""
     candidates: list[dict[str, Any]]
@@ -113,8 +109,8 @@ class RunState(TypedDict, total=False):
     """Rounds since the probe score last rose. Written by `prepare` and `decide`."""
     attributes: dict[str, dict[str, list[str]]]
     """Label → topics and styles of its texts. Written by `plan_attributes`, in `attr` only."""
-    names: Annotated[dict[str, list[str]], merge_names]
-    """Number of the list and type → names that texts may be given. Written by `list_names`."""
+    names: Annotated[dict[str, list[str]], merge_by_key]
+    """Place among the listed parts → names that texts may be given. Written by `list_names`."""
     labeler_bias: dict[str, float]
     """Label → how much too often the labeler says it. Written by `settle`, read by `critique`."""
     temperature: float
@@ -141,10 +137,8 @@ class WriteTask(BranchInput):
 
 
 class NameTask(BranchInput):
-    """What `Send` hands to one `list_names` branch: a type, a part of its meaning, its place."""
+    """What `Send` hands to one `list_names` branch: the place of its part among the listed ones."""
 
-    label: str
-    part: str
     place: int
 
 

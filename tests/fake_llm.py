@@ -27,7 +27,6 @@ WORDS = {
     "river": "nile rhine danube thames volga amazon congo ganges loire tiber elbe oder".split(),
 }
 FILLERS = "old big new cold warm bright small long deep fine rough fresh near far".split()
-QUOTE = '"'
 RUBBISH = "Your request was handled"
 POLL = 0.02  # seconds; by default a server that is shut down goes on for half a second
 RENAME_KEYS = "openai.resources.chat.completions.completions.maybe_transform"
@@ -153,7 +152,8 @@ class FakeLLM:
             rng = random.Random(f"{asked} {name} {self._asked[asked, name]}")
         texts = [write_text(named, rng) for _ in range(count)]
         if mentioned := re.search(rf"^{name}: .*, which mentions (.*?)[.,]", asked, re.MULTILINE):
-            texts = [f"{text} {mentioned.group(1).replace(QUOTE, '')}" for text in texts]
+            names = mentioned.group(1).replace('"', "")
+            texts = [f"{text} {names}" for text in texts]
         # Of a call whose texts have orders of their own, one.
         if count > 1 or name == next(iter(form["properties"])):
             texts[0] = f"{RUBBISH} {rng.randrange(10**6)} {texts[0]}"

@@ -14,7 +14,7 @@ from evokd.graph.choosing import choose_best, is_clearly_better
 from evokd.graph.fitting import BASELINE
 from evokd.graph.learning import find_rivals, route_after_decide
 from evokd.graph.remembering import shows
-from evokd.graph.state import merge_drafts
+from evokd.graph.state import merge_by_key
 from evokd.records import Weakness
 from evokd.tasks import Mistake
 
@@ -87,26 +87,26 @@ TWO: dict[str, dict[str, Any]] = {"a": {"text": "new"}, "c": {"text": "c"}}
 
 
 def test_merging_drafts_takes_the_newer_of_one_id_and_changes_no_argument() -> None:
-    assert merge_drafts(ONE, TWO) == {"a": {"text": "new"}, "b": {"text": "b"}, "c": {"text": "c"}}
+    assert merge_by_key(ONE, TWO) == {"a": {"text": "new"}, "b": {"text": "b"}, "c": {"text": "c"}}
     assert ONE["a"] == {"text": "old"}
 
 
 def test_merging_drafts_twice_changes_nothing() -> None:
-    once = merge_drafts(ONE, TWO)
-    assert merge_drafts(once, TWO) == once
+    once = merge_by_key(ONE, TWO)
+    assert merge_by_key(once, TWO) == once
 
 
 def test_branches_over_different_ids_may_come_in_any_order() -> None:
     left, right = {"x": {"text": "x"}}, {"y": {"text": "y"}}
-    assert merge_drafts(merge_drafts(ONE, left), right) == merge_drafts(
-        merge_drafts(ONE, right), left
+    assert merge_by_key(merge_by_key(ONE, left), right) == merge_by_key(
+        merge_by_key(ONE, right), left
     )
 
 
 def test_none_clears_the_drafts_and_an_empty_branch_keeps_them() -> None:
-    assert merge_drafts(ONE, None) == {}
-    assert merge_drafts(ONE, {}) == ONE
-    assert merge_drafts(None, TWO) == TWO
+    assert merge_by_key(ONE, None) == {}
+    assert merge_by_key(ONE, {}) == ONE
+    assert merge_by_key(None, TWO) == TWO
 
 
 @pytest.mark.parametrize(
