@@ -186,16 +186,35 @@ def foreign_texts(drawn: Sequence[str], data: TaskData, student: str) -> list[st
     ]
 
 
-def cut_texts(drawn: Sequence[str], student: str, max_length: int) -> list[str]:
+def cut_gold(config: Config, data: TaskData, student: str) -> list[str]:
+    """Return a warning where the student reads only the beginning of many gold texts.
+
+    Texts with entities are read in windows, questions are refused where they are too long.
+    """
+    if config.task.kind != "classification":
+        return []
+    rows = [row for part in (*data.gold.values(), data.train) for row in part]
+    some = random.Random(0).sample(rows, min(SAMPLED, len(rows)))  # noqa: S311
+    cut = _of_cut("the gold", [row.text for row in some], student, config.student.max_length)
+    return [f"{cut}; give more, as far as the student goes"] if cut else []
+
+
+def cut_pool(config: Config, drawn: Sequence[str], student: str) -> list[str]:
     """Return a warning where the student reads only the beginning of many of the pool's texts.
 
     The labeler reads them in full, and labels may be learnt whose reason the student never sees.
     """
-    share = cut_share(student, drawn, max_length)
+    cut = _of_cut("the pool's", drawn, student, config.student.max_length)
+    more = "while the labeler reads all; give more, as far as the student goes, or shorten the texts"
+    return [f"{cut}, {more}"] if cut else []
+
+
+def _of_cut(whose: str, texts: Sequence[str], student: str, max_length: int) -> str:
+    """Say how many texts are cut; empty: only a few."""
+    share = cut_share(student, texts, max_length)
     if share < CUT:
-        return []
-    return [
-        f"student.max_length: of {share:.0%} of the pool's texts the student reads the first "
-        f"{max_length} tokens only, while the labeler reads all; give more, as far as the student "
-        "goes, or shorten the texts"
-    ]
+        return ""
+    return (
+        f"student.max_length: of {share:.0%} of {whose} texts the student reads the first "
+        f"{max_length} tokens only"
+    )

@@ -24,7 +24,8 @@ from evokd.graph.filling import (
     answers_of,
     check_lengths,
     check_of_questions,
-    cut_texts,
+    cut_gold,
+    cut_pool,
     fill,
     foreign_texts,
     longest_text,
@@ -301,6 +302,7 @@ def open_session(
         card = task_card(config, prompts["card"], data.seed)
         pool, warnings = None, warn_of_types(config, data.seed)
         warnings += warn_of_slots(config, card, prompts, data.seed)
+        warnings += cut_gold(config, data, student_source)
         if config.uses_pool:
             pool = Pool(run.pool)
             stack.callback(pool.close)
@@ -310,7 +312,7 @@ def open_session(
                 if config.task.kind != "reasoning":
                     drawn = some_texts(pool)
                     warnings += foreign_texts(drawn, data, student_source)
-                    warnings += cut_texts(drawn, student_source, config.student.max_length)
+                    warnings += cut_pool(config, drawn, student_source)
         for warning in warnings:
             emit({"kind": "warning", "text": warning})
         with _timed(setup, "local server"):

@@ -368,6 +368,21 @@ def test_a_pool_of_which_the_student_reads_only_the_beginning_is_warned_of(
     assert any("student.max_length" in line for line in told) is warned
 
 
+@pytest.mark.parametrize(("long", "warned"), [(3, True), (2, False)])
+def test_gold_texts_of_which_the_student_reads_only_the_beginning_are_warned_of(
+    toy_task: Path, long: int, warned: bool
+) -> None:
+    path = toy_task.parent / "test.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows[:long]:
+        row["text"] += " apple" * 70
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = list(check_task(load_config(toy_task)))
+    words = "student.max_length: of 11% of the gold texts the student reads the first 64 tokens only"
+    assert any(words in line for line in told) is warned
+    assert any("student.max_length" in line for line in told) is warned
+
+
 def test_the_example_of_a_pool_loads_and_its_texts_are_read(tmp_path: Path) -> None:
     config = load_config(Path(__file__).parent.parent / "examples" / "pool" / "task.yaml")
     data = load_task_data(config)
