@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,9 +102,20 @@ def generate_texts(
     named = assignment.named_orders()
     reply = _ask_for_lists(teacher, messages, named, call)
     written = [
-        (order.difficulty, shorten(text, 2000)) for name, order in named for text in reply[name]
+        (order.difficulty, shorten(without_labels(text, labels), 2000))
+        for name, order in named
+        for text in reply[name]
     ]
     return [(difficulty, text) for difficulty, text in written if text and is_unicode(text)]
+
+
+def without_labels(text: str, labels: Iterable[str]) -> str:
+    """Return a text without labels in brackets, as in "Ann (PER) sang."; the text itself has none.
+
+    A small generator comments on what it writes, and a student would learn the comment.
+    """
+    named = "|".join(map(re.escape, labels))
+    return re.sub(rf"\s*(?:\((?:{named})\)|\[(?:{named})\]|<(?:{named})>)", "", text).strip()
 
 
 def list_names(

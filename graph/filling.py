@@ -205,7 +205,9 @@ def cut_pool(config: Config, drawn: Sequence[str], student: str) -> list[str]:
     The labeler reads them in full, and labels may be learnt whose reason the student never sees.
     """
     cut = _of_cut("the pool's", drawn, student, config.student.max_length)
-    more = "while the labeler reads all; give more, as far as the student goes, or shorten the texts"
+    more = (
+        "while the labeler reads all; give more, as far as the student goes, or shorten the texts"
+    )
     return [f"{cut}, {more}"] if cut else []
 
 

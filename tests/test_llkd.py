@@ -378,7 +378,9 @@ def test_gold_texts_of_which_the_student_reads_only_the_beginning_are_warned_of(
         row["text"] += " apple" * 70
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     told = list(check_task(load_config(toy_task)))
-    words = "student.max_length: of 11% of the gold texts the student reads the first 64 tokens only"
+    words = (
+        "student.max_length: of 11% of the gold texts the student reads the first 64 tokens only"
+    )
     assert any(words in line for line in told) is warned
     assert any("student.max_length" in line for line in told) is warned
 

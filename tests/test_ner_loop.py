@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import write_task
-from fake_llm import FILLERS, WORDS, FakeLLM, running_llm, true_entities
+from fake_llm import FILLERS, WORDS, FakeLLM, running_llm, true_entities, write_text
 
 from evokd import distill
 from evokd.api import plan, predict
@@ -176,6 +176,19 @@ def test_a_rejected_text_keeps_what_was_named_that_is_not_in_it(
     assert rejected and all(one.lost == ["Styx"] for one in rejected)
     assert not any(one.lost for one in rows if one.accepted)
     assert "it named <bdi>Styx</bdi>" in (result.path / "report.html").read_text("utf-8")
+
+
+def test_a_type_in_brackets_behind_a_name_is_no_part_of_a_text(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "fake_llm.write_text", lambda label, rng: f"{write_text(label, rng)} (river)"
+    )
+    task = ner_task(tmp_path, llm, tiny_student, strategy={"name": "static", "rounds": 1})
+    result = distill(task, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
+    rows = RunDirectory(result.path).read_samples()
+    assert any(one.accepted for one in rows)
+    assert [one.text for one in rows if "(" in one.text] == []
 
 
 @pytest.mark.parametrize("strategy", ["fewshot", "fullshot"])

@@ -13,7 +13,7 @@ from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
 from evokd.agents.attributes import find_attributes
 from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
 from evokd.agents.critic import ACCEPT, FAULTS, WRONG_LABEL, Critic, Repaired, Verdict
-from evokd.agents.generator import Assignment, Order, generate_texts, written_order
+from evokd.agents.generator import Assignment, Order, generate_texts, without_labels, written_order
 from evokd.agents.labeler import SHOWN_GOLD, label_text, name_entities, shown_gold
 from evokd.agents.parsing import complete_texts, validated
 from evokd.agents.prompting import Prompt, load_prompt
@@ -877,3 +877,17 @@ def test_half_characters_are_no_attributes() -> None:
     found = find_attributes(as_teacher(listener), prompt, "card", "lost", CALL)
     assert found.topics == list("acdefgh")
     assert found.styles == list("vwxyz")
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("Ann (PER) sang in Rome [LOC].", "Ann sang in Rome."),
+        ("<PER> Ann sang.", "Ann sang."),
+        ("Ann (per) sang (PERSON).", "Ann (per) sang (PERSON)."),
+        ("Ann (PER] sang.", "Ann (PER] sang."),
+        ("All of C++ (C++) is fun.", "All of C++ is fun."),
+    ],
+)
+def test_labels_in_brackets_are_no_part_of_a_text(written: str, text: str) -> None:
+    assert without_labels(written, ["PER", "LOC", "C++"]) == text
