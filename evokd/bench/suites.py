@@ -38,6 +38,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     },
     "no words": {"words": 0},
 }
+# What of `evokd` is tried on named entities: name in the table → settings of the strategy.
+NER_VARIANTS: dict[str, dict[str, Any]] = {"names first": {"names": 8}}
 # What `llkd` is compared with: name in the table → settings of the strategy.
 WHOLE_POOL = "paper, whole pool"
 POOL_VARIANTS: dict[str, dict[str, str]] = {
@@ -65,7 +67,7 @@ ELAD_VARIANTS: dict[str, dict[str, Any]] = {
     "whole": {"annotation": "whole"},
 }
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    "evokd": {"": {}, **ABLATIONS},
+    "evokd": {"": {}, **ABLATIONS, **NER_VARIANTS},
     POOL: POOL_VARIANTS,
     ELAD: ELAD_VARIANTS,
 }
@@ -168,7 +170,13 @@ def _wide() -> list[Cell]:
 
 def _ner() -> list[Cell]:
     learned = ("fewshot", "static", "evokd", "fullshot", TEACHER_ONE)
-    return _grid(ENTITY_SETS, 1, learned, range(2))
+    return [
+        *_grid(ENTITY_SETS, 1, learned, range(2)),
+        *(
+            _cell("wikigold", 1, "evokd", seed, variant)
+            for seed, variant in product(range(2), NER_VARIANTS)
+        ),
+    ]
 
 
 def _pool() -> list[Cell]:
