@@ -15,6 +15,12 @@ import typer
 
 from evokd.errors import EXIT_INTERRUPTED, EXIT_STOPPED, EvokdError
 
+# What goes on after Ctrl-C, by command; the others have nothing to lose.
+ON_INTERRUPT = {
+    **dict.fromkeys(("run", "resume"), "`evokd resume RUN` goes on"),
+    "bench": "the same command goes on",
+}
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -353,7 +359,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as end:  # typer turns Ctrl-C into this
         if end.code == EXIT_INTERRUPTED:
-            print("evokd: interrupted; `evokd resume RUN` goes on", file=sys.stderr)
+            goes_on = ON_INTERRUPT.get(sys.argv[1] if sys.argv[1:] else "")
+            print(f"evokd: interrupted{'; ' + goes_on if goes_on else ''}", file=sys.stderr)
         raise
 
 

@@ -401,14 +401,28 @@ def test_a_failed_cell_says_why_and_the_others_go_on(toy_set: Path, llm: FakeLLM
     assert not failed
 
 
-def test_a_broken_result_file_is_told_and_left_alone(toy_set: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (None, "it cannot be read"),
+        ({"correct": "1x"}, "it cannot be read"),
+        ({"score": 9.65}, "it cannot be read"),
+        ({"score": 0.123}, "its score 0.123 is not that of its rows"),
+        ({"cell": {"set": "toy", "shots": 1, "strategy": "fewshot", "seed": 7, "budget": 0}}, ""),
+    ],
+)
+def test_a_broken_result_file_is_told_and_left_alone(
+    toy_set: Path, changes: dict[str, Any] | None, why: str
+) -> None:
     bench(toy_set, strategies=["fewshot"])
     path = cell_file(toy_set.parent / "results", toy_cell("fewshot"))
-    path.write_text("{half")
+    damaged = "{half" if changes is None else json.dumps(json.loads(path.read_text()) | changes)
+    path.write_text(damaged)
     failed, said = bench(toy_set, strategies=["fewshot", "static"], budget=SMALL)
     assert failed
-    assert any("is broken" in text for text in said)
-    assert path.read_text() == "{half"
+    why = why or "it is that of toy-1shot-fewshot-seed7"
+    assert any(f"is broken: {why}; restore it" in text for text in said)
+    assert path.read_text() == damaged
     rows = {row["strategy"]: row for row in read_suite(toy_set, SMALL_FILE)["rows"]}
     assert "is broken" in rows["fewshot"]["errors"][0]
     assert rows["static"]["mean"] is not None

@@ -401,7 +401,8 @@ def test_all_commits_of_a_row_are_named() -> None:
         for cell, (commit, date, command, packs) in zip(wanted, origins, strict=True)
     ]
     (row,) = build_rows(results, wanted)
-    assert (row.commit, row.date, row.command) == ("aaaaaaa, ccccccc", "2026-11-26", "new")
+    assert (row.commit, row.since, row.date) == ("aaaaaaa, ccccccc", "2026-11-24", "2026-11-26")
+    assert row.command == "old; middle; new"
     assert row.packs == {"student": "2", "teacher": "9"}
 
 

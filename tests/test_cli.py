@@ -260,16 +260,29 @@ def test_a_full_disk_stops_with_one_message(
     assert re.fullmatch("evokd: cannot write .*: No space left on device; .*\n", ended.err)
 
 
+@pytest.mark.parametrize(
+    ("command", "called", "goes_on"),
+    [
+        ("run", "evokd.api.distill", "; `evokd resume RUN` goes on"),
+        ("bench", "evokd.bench.command.run_bench", "; the same command goes on"),
+        ("doctor", "evokd.doctor.check_task", ""),
+    ],
+)
 def test_ctrl_c_says_how_to_go_on(
-    run_cli: Cli, task: Path, monkeypatch: pytest.MonkeyPatch
+    run_cli: Cli,
+    task: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    called: str,
+    goes_on: str,
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, "distill", interrupt)
-    ended = run_cli("run", task)
+    monkeypatch.setattr(called, interrupt)
+    ended = run_cli(command, "core" if command == "bench" else task)
     assert ended.code == EXIT_INTERRUPTED
-    assert ended.err == "evokd: interrupted; `evokd resume RUN` goes on\n"
+    assert ended.err == f"evokd: interrupted{goes_on}\n"
 
 
 # What works

@@ -13,13 +13,14 @@ from evokd.bench import archive, peers, table
 from evokd.bench.cell import Places, run_cell, stamped
 from evokd.bench.records import Cell, CellResult, SuiteResult
 from evokd.bench.sets import kind_of_set, load_set
-from evokd.bench.statistics import build_rows, equal_total_rows, mean_curve
+from evokd.bench.statistics import build_rows, equal_total_rows, mean_curve, score_of
 from evokd.bench.suites import ASKING, PEERS, SETFIT
 from evokd.errors import DataError, EvokdError, RunInUseError
 from evokd.records import Emit
 from evokd.store.files import write_text
 
 Say = Callable[[str], None]
+ROUNDED = 1e-6  # a score may differ by so much from that of its rows
 
 
 def run_grid(
@@ -129,14 +130,21 @@ def read_cell(results: Path, cell: Cell) -> CellResult | None:
     if not path.exists():
         return None
     try:
-        return CellResult.model_validate_json(path.read_text(encoding="utf-8"))
+        found = CellResult.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError):
-        return failure(
-            cell,
-            f"the result file {path.name} is broken; restore it, or delete it to run the cell "
-            "again",
-            broken=True,
-        )
+        return _broken(cell, path, "it cannot be read")
+    if found.cell.id != cell.id:
+        return _broken(cell, path, f"it is that of {found.cell.id}")
+    if found.score is not None and abs(found.score - score_of(found.marks)) > ROUNDED:
+        return _broken(cell, path, f"its score {found.score} is not that of its rows")
+    return found
+
+
+def _broken(cell: Cell, path: Path, why: str) -> CellResult:
+    """Return what stands for a result that nobody may take for the cell's."""
+    told = f"the result file {path.name} is broken: {why}"
+    advice = "restore it, or delete it to run the cell again"
+    return failure(cell, f"{told}; {advice}", broken=True)
 
 
 def failure(cell: Cell, error: str, *, broken: bool = False) -> CellResult:

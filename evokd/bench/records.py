@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evokd.config import DEFAULT_TEACHER
 
 Kind = Literal["classification", "ner", "reasoning"]
+MARKS, COUNTS = r"^[01]*$", r"^(\d+/\d+/\d+( \d+/\d+/\d+)*)?$"
 
 
 def file_name(words: str) -> str:
@@ -82,13 +83,19 @@ class CellResult(BenchRecord):
     metric: str = "accuracy"
     error: str | None = None
     broken: bool = Field(False, description="the kept file cannot be read; nobody overwrites it")
-    score: float | None = Field(None, description="in [0, 1], of the student the run kept")
-    correct: str = Field("", description="one character a row of the split: 1 right, 0 wrong")
+    score: float | None = Field(None, ge=0, le=1, description="of the student the run kept")
+    correct: str = Field(
+        "", pattern=MARKS, description="one character a row of the split: 1 right, 0 wrong"
+    )
     counts: str = Field(
-        "", description="for entities, a row of the split: right/found/gold, rows parted by spaces"
+        "",
+        pattern=COUNTS,
+        description="for entities, a row of the split: right/found/gold, rows parted by spaces",
     )
     before: str = Field(
-        "", description="the same of the untrained student, over the same rows; questions only"
+        "",
+        pattern=MARKS,
+        description="the same of the untrained student, over the same rows; questions only",
     )
     kept_round: int | None = None
     curve: list[CurvePoint] = Field(default_factory=list)
@@ -184,10 +191,15 @@ class Row(BenchRecord):
         default_factory=dict, description="see `CellResult`; sums over the seeds"
     )
     seconds: float | None
+    overhead: float | None = Field(
+        None, description="share of the seconds that is neither teacher nor training, in [0, 1]"
+    )
     commit: str
-    date: str
+    since: str = Field("", description="when the oldest cell ended")
+    date: str = Field(description="when the newest cell ended")
     packs: dict[str, str]
-    command: str
+    command: str = Field(description="all commands that ran its cells, parted by '; '")
+    machines: list[str] = Field(default_factory=list, description="that cells ran on")
     errors: list[str] = Field(default_factory=list, description="why cells failed, 'seed N: …'")
 
 

@@ -361,7 +361,22 @@ def _costs(scored: Sequence[CellResult]) -> dict[str, Any]:
     revisions: Counter[str] = Counter()
     for one in scored:
         revisions.update(one.revisions)
-    return {**means, "tokens_by_role": _tokens_by_role(scored), "revisions": dict(revisions)}
+    return {
+        **means,
+        "overhead": _overhead(scored),
+        "tokens_by_role": _tokens_by_role(scored),
+        "revisions": dict(revisions),
+    }
+
+
+def _overhead(scored: Sequence[CellResult]) -> float | None:
+    """Return the share of time that is neither teacher nor training; None: no teacher was asked.
+
+    A cell whose replies all came from the cache tells nothing of it.
+    """
+    timed = [one.seconds for one in scored if one.seconds.get("teacher")]
+    whole = sum(sum(one.values()) for one in timed)
+    return sum(one.get("other", 0.0) for one in timed) / whole if whole else None
 
 
 def _tokens_by_role(scored: Sequence[CellResult]) -> dict[str, dict[str, float]]:
@@ -380,14 +395,16 @@ def _tokens_by_role(scored: Sequence[CellResult]) -> dict[str, dict[str, float]]
 
 
 def _origin(results: Sequence[CellResult]) -> dict[str, Any]:
-    """Return the fields on where the numbers come from, command and date of the newest cell."""
+    """Return the fields on where the numbers come from, the oldest cell first."""
     by_date = sorted(results, key=lambda one: one.date)
     commits = dict.fromkeys(one.commit for one in by_date if one.commit)
     return {
         "commit": ", ".join(commits),
+        "since": by_date[0].date,
         "date": by_date[-1].date,
-        "command": by_date[-1].command,
+        "command": "; ".join(dict.fromkeys(one.command for one in by_date if one.command)),
         "packs": {name: digest for one in by_date for name, digest in one.packs.items()},
+        "machines": list(dict.fromkeys(one.machine for one in by_date if one.machine)),
     }
 
 

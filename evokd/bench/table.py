@@ -26,8 +26,8 @@ MARK = "*"
 LEGEND = (
     "Score: mean ± standard deviation over the random seeds. Intervals: 95% bootstrap, over the "
     "scored rows; for the difference in points over rows and random seeds, paired. Tokens, "
-    "accepted samples and minutes are means over the seeds. Replies from the cache count with "
-    "their tokens, but take no time."
+    "written and read (prompts), accepted samples and minutes are means over the seeds. Replies "
+    "from the cache count with their tokens, but take no time."
 )
 INCOMPLETE = "not every random seed of the suite has a score; the row is over those that have."
 EQUAL_TOTAL = (
@@ -196,22 +196,32 @@ def _set_line(row: Row, has_untrained: bool) -> tuple[str, ...]:
         accepted_text(row),
         DASH if row.seconds is None else f"{row.seconds / 60:.1f}",
         _seeds(row.seeds),
-        row.date[:10] or DASH,
+        _days(row),
         row.commit or DASH,
     )
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    """Say what a mark means, and which command and model packs are behind the rows."""
+    """Say what a mark means, and which commands, packs and machines are behind the rows."""
     notes = [] if all(row.complete for row in rows) else [f"{MARK} {INCOMPLETE}"]
-    commands = dict.fromkeys(row.command for row in rows if row.command)
+    commands = dict.fromkeys(one for row in rows for one in row.command.split("; ") if one)
+    machines = dict.fromkeys(one for row in rows for one in row.machines)
+    overheads = [
+        f"{row_name(row)} {100 * row.overhead:.1f}%"
+        for row in rows
+        if row.overhead is not None and row.strategy in ASKING
+    ]
     packs = {name: digest for row in rows for name, digest in row.packs.items()}
     notes += [f"{row_name(row)}: {_revised(row.revisions)}" for row in rows if row.revisions]
     notes += [
         f"Teacher tokens saved: {_saved(row.tokens_saved)}" for row in rows if row.tokens_saved
     ]
+    if overheads:
+        notes.append("Of the minutes neither teacher nor training: " + ", ".join(overheads))
     if commands:
         notes.append("Command: " + "; ".join(commands))
+    if machines:
+        notes.append("Machines: " + "; ".join(machines))
     if packs:
         named = (f"{name} ({digest[:12]})" for name, digest in sorted(packs.items()))
         notes.append("Model packs (sha256): " + ", ".join(named))
@@ -294,6 +304,11 @@ def difference_text(difference: Difference | None) -> str:
 
 def _name(strategy: str, variant: str) -> str:
     return f"{words(strategy)}, {variant}" if variant else words(strategy)
+
+
+def _days(row: Row) -> str:
+    """Write when a row's cells ended: '2026-11-24', or '2026-11-24 to 2026-11-29'."""
+    return " to ".join(dict.fromkeys(one[:10] for one in (row.since, row.date) if one)) or DASH
 
 
 def _seeds(seeds: Iterable[int]) -> str:
