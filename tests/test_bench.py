@@ -428,6 +428,12 @@ def test_a_broken_result_file_is_told_and_left_alone(
     assert rows["static"]["mean"] is not None
 
 
+def test_tables_of_nothing_are_refused_and_not_written(toy_set: Path) -> None:
+    with pytest.raises(DataError, match="no finished cell in .*; run `evokd bench core"):
+        bench(toy_set, table_only=True)
+    assert not (toy_set.parent / "results").exists()
+
+
 @pytest.mark.parametrize("only", [{}, {"table_only": True}])
 def test_the_exit_code_is_about_the_cells_that_were_asked_for(
     toy_set: Path, only: dict[str, bool]

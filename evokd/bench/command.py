@@ -106,6 +106,7 @@ def _do(
         cache=options.cache,
     )
     if options.table_only:
+        grid.check_finished(shown, places, command)
         suite = grid.write_tables(name, shown, places, command)
         return suite, grid.name_failures(cells, places, say)
     places = replace(places, data=data_folder(options.data))

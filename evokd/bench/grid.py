@@ -96,8 +96,22 @@ def recompute_grid(
             failed = failed or was != now
             say(f"{cell.id}: kept {was}, recomputed {now}{'' if was == now else '  differs'}")
     if not results:
-        raise DataError(f"no finished cell in {places.results}; run `{command}` first")
+        raise _nothing_finished(places, command)
     return _suite(name, cells, results, command), failed
+
+
+def _nothing_finished(places: Places, command: str) -> DataError:
+    return DataError(f"no finished cell in {places.results}; run `{command}` first")
+
+
+def check_finished(cells: Sequence[Cell], places: Places, command: str) -> None:
+    """Check that there is something to show.
+
+    Raises:
+        DataError: no cell has a result file.
+    """
+    if not any(cell_file(places.results, cell).exists() for cell in cells):
+        raise _nothing_finished(places, command)
 
 
 def name_failures(cells: Sequence[Cell], places: Places, say: Say) -> bool:

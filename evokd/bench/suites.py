@@ -117,8 +117,11 @@ def cells_of(suite: str, choice: Choice) -> list[Cell]:
     cells = (QUICK_GRIDS if choice.quick else GRIDS)[suite]()
     wanted = [_changed(cell, choice) for cell in cells if _is_wanted(cell, choice)]
     if not wanted:
+        sets = ", ".join(dict.fromkeys(cell.set for cell in cells))
+        others = ", ".join(one for one in SUITES if one != suite)
         raise ConfigError(
-            f"the suite {suite} has no cell with these sets, strategies, variants and seeds"
+            f"the suite {suite} has no cell with these sets, strategies, variants and seeds; its "
+            f"sets: {sets}; other suites: {others}"
         )
     if choice.budget and not any(cell.budget for cell in cells):
         raise ConfigError(f"--budget: no cell of the suite {suite} has a budget")
@@ -268,7 +271,7 @@ def _check(choice: Choice) -> None:
 def _check_names(what: str, names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            shown = ", ".join(filter(None, known))
+            shown = "; ".join(filter(None, known))
             raise ConfigError(f"unknown {what} {name!r}{nearest(name, known)}; known: {shown}")
 
 
