@@ -6,6 +6,7 @@ This module knows nothing of files, models or graphs. Everything here turns into
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -162,7 +163,9 @@ class Sample(Record):
         """The text without what orders its reader about; where that is all of it, the text."""
         content = self.text
         for one in self.orders:
-            content = content.replace(one, "")
+            before = r"(?<!\w)" if _has_case(one[:1]) else ""
+            after = r"(?!\w)" if _has_case(one[-1:]) else ""
+            content = re.sub(before + re.escape(one) + after, "", content, count=1)
         return content.strip() or self.text
 
     def rejected(self, reason: str) -> Sample:
@@ -253,3 +256,8 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one L2-normalised vector of length `dimension` per text."""
         ...
+
+
+def _has_case(character: str) -> bool:
+    """Whether a character is of an alphabet that writes words apart."""
+    return character.lower() != character.upper()

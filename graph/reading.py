@@ -115,7 +115,7 @@ def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def send_to_critic(state: RunState, runtime: Runtime[RunContext]) -> list[Send] | Literal["gate"]:
     """A few texts a branch; without a critic all go to the gate."""
     session = session_of(state, runtime)
-    if not session.config.strategy.critic:
+    if "critic" not in session.teachers:
         return "gate"
     waiting = [
         one

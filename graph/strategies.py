@@ -80,7 +80,7 @@ def used_roles(config: Config) -> list[str]:
         return [*strategy.roles, *(["labeler"] if names_entities else [])]
     switches = {
         "analyst": config.strategy.analyst,
-        "critic": config.strategy.critic,
+        "critic": config.strategy.critic and not selects_in_steps(config),
         "labeler": config.strategy.separation,
     }
     return [role for role in strategy.roles if switches.get(role, True)]

@@ -64,7 +64,8 @@ def overconfident(rows: int = 100) -> tuple[list[dict[str, float]], list[str]]:
 def test_a_temperature_makes_an_overconfident_labeler_as_sure_as_it_is_right() -> None:
     rows, gold = overconfident()
     temperature = fit_temperature(rows, gold)
-    assert with_temperature(rows[0], temperature)["thing"] == pytest.approx(0.7, abs=1e-6)
+    # A gold label counts 101 / 102, the other one 1 / 102: 0.7 · 101 / 102 + 0.3 / 102.
+    assert with_temperature(rows[0], temperature)["thing"] == pytest.approx(71 / 102, abs=1e-6)
     assert temperature > 1
     assert calibrated_apart(rows, gold, ["thing"] * 100) == pytest.approx([0.7] * 100, abs=0.03)
     assert calibrated_apart(rows, gold, ["person"] * 100) == pytest.approx([0.3] * 100, abs=0.03)
@@ -93,8 +94,10 @@ def test_a_temperature_of_one_changes_nothing_and_none_changes_the_answer() -> N
         assert sum(scaled.values()) == pytest.approx(1.0)
 
 
-def test_a_labeler_that_is_never_wrong_ends_at_the_coldest() -> None:
-    assert fit_temperature([{"thing": 0.6, "person": 0.4}] * 60, ["thing"] * 60) < 0.06
+def test_a_labeler_that_is_never_wrong_becomes_as_sure_as_its_rows_are_many() -> None:
+    row = {"thing": 0.6, "person": 0.4}
+    sure = with_temperature(row, fit_temperature([row] * 60, ["thing"] * 60))
+    assert sure["thing"] == pytest.approx(61 / 62)
 
 
 def test_reliability_by_hand() -> None:

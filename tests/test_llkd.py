@@ -37,6 +37,7 @@ from evokd.graph.pooling import (
 )
 from evokd.graph.quotas import still_wanted
 from evokd.graph.session import Session
+from evokd.graph.strategies import used_roles
 from evokd.memory.chroma import ChromaRecords
 from evokd.memory.embeddings import HashEmbedder
 from evokd.memory.weakness import InMemoryWeaknesses, MemoryRows
@@ -294,7 +295,7 @@ def test_plan_says_what_it_will_take(pool_task: Path) -> None:
     calls = {one.role: one.calls for one in estimate.roles}
     assert calls == {"labeler": 20, "critic": 1}
     paper = api.plan(pool_task, overrides=["strategy.mode=paper"])
-    assert {one.role: one.calls for one in paper.roles} == {"labeler": 40, "critic": 2}
+    assert {one.role: one.calls for one in paper.roles} == {"labeler": 40}
 
 
 def test_plan_asks_about_no_more_texts_than_the_pool_has(pool_task: Path) -> None:
@@ -383,6 +384,11 @@ def test_gold_texts_of_which_the_student_reads_only_the_beginning_are_warned_of(
     )
     assert any(words in line for line in told) is warned
     assert any("student.max_length" in line for line in told) is warned
+
+
+def test_nothing_is_contested_where_the_whole_pool_is_labelled(pool_task: Path) -> None:
+    assert used_roles(load_config(pool_task)) == ["labeler", "critic"]
+    assert used_roles(load_config(pool_task, ["strategy.mode=paper"])) == ["labeler"]
 
 
 def test_the_example_of_a_pool_loads_and_its_texts_are_read(tmp_path: Path) -> None:

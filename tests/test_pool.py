@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from evokd.errors import ConfigError, DataError, StorageError
 from evokd.store.pool import Pool, Scored
 from evokd.tasks.pool import (
-    MOST_LINES,
+    MOST_CHARS,
     QUESTION,
     BrokenRow,
     PoolRow,
@@ -156,12 +156,26 @@ def test_a_csv_row_with_too_many_or_too_few_fields_is_broken(tmp_path: Path) -> 
     ]
 
 
+def test_a_csv_record_of_many_lines_is_one_text(tmp_path: Path) -> None:
+    long = "\n".join(f"line {place}" for place in range(3000))
+    path = tmp_path / "pool.csv"
+    path.write_text(f'text\nfirst\n"{long}"\nlast\n"{"x" * 2 * MOST_CHARS}"\nbehind\n')
+    assert texts(path) == ["first", long, "last", "x" * 2 * MOST_CHARS, "behind"]
+
+
+def test_a_csv_record_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "pool.csv"
+    path.write_bytes("text\nfine\ncafé\nlast\n".encode("latin-1"))
+    assert texts(path) == ["fine", "last"]
+    assert broken(path) == [("pool.csv:3", "not UTF-8")]
+
+
 @pytest.mark.parametrize(
     "rest",
     [
         'after it\n"two\nlines"\n"a ""quote"""\n',
         'he said "yes"\nafter it\n',
-        "".join(f"row {place}\n" for place in range(MOST_LINES + 5)),
+        "".join(f"row {place} {'x' * 1000}\n" for place in range(MOST_CHARS // 1000 + 5)),
         "",
     ],
 )
@@ -389,6 +403,17 @@ def test_the_most_uncertain_come_first_and_labels_and_asked_ones_are_told_apart(
     assert [one.uncertainty for one in pool.scores([4, 1])] == [0.7, 0.2]
     pool.write_scores([[Scored(id=1, label="y", uncertainty=0.1)]])
     assert Counter(one.label for one in pool.most_uncertain(9, [])) == {"y": 1}
+
+
+def test_draws_of_a_label_are_by_chance_and_repeat_with_the_random_seed(pool: Pool) -> None:
+    pool.write_scores([[Scored(id=i, label="xy"[i % 2], uncertainty=0.5) for i in range(1, 401)]])
+    draws = [pool.draw_of("x", 3, [2, 4], random.Random(seed)) for seed in range(60)]
+    assert draws[0] == pool.draw_of("x", 3, [2, 4], random.Random(0))
+    assert all(one % 2 == 0 and one > 4 for drawn in draws for one in drawn)
+    assert all(len(set(drawn)) == 3 for drawn in draws)
+    in_steps = sum(drawn[1] - drawn[0] == drawn[2] - drawn[1] for drawn in draws)
+    assert in_steps < 5
+    assert len({one for drawn in draws for one in drawn}) > 100
 
 
 def test_draws_are_of_all_that_is_left_and_repeat_with_the_random_seed(pool: Pool) -> None:

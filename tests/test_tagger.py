@@ -219,7 +219,6 @@ def test_a_batch_of_which_nothing_is_left_teaches_nothing(
     tiny_student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evokd.tools.tagger.noisy_rows", lambda losses: range(len(losses)))
-    monkeypatch.setattr("evokd.tools.tagger.HALF", -1.0)
     lesson, planted, others = lesson_with_planted_tags(tiny_student, "mixture")
     generated = {one for one in planted | others if one[0] >= 20}
     assert lesson.ignored == generated

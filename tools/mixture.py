@@ -7,6 +7,7 @@ al., 2023, keeps what is clean with a probability above 0.7).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,16 @@ CLEAN = 0.7
 FEWEST = 20  # rows that say anything about two modes
 PASSES = 100
 LEAST_SPREAD = 1e-3  # of a mode, losses in [0, 1]
+LEAST_SPAN = 0.05  # nats between the smallest and the largest loss; less says nothing
+HALF = math.log(2)  # the loss of a label that is given half of the probability
 
 
 def clean_probabilities(losses: Sequence[float]) -> NDArray[np.float64]:
     """Return the probability that each row belongs to the mode of small losses.
 
     Fitted by expectation-maximisation to the losses scaled to [0, 1], from the lowest and the
-    highest; the same for the same losses. All ones for fewer than 20 rows, or equal losses.
+    highest; the same for the same losses. All ones for fewer than 20 rows, losses that are nearly
+    equal, or such as have one mode only: two are no likelier by the Bayesian information criterion.
 
     Args:
         losses: shape (rows,), nats.
@@ -33,7 +37,7 @@ def clean_probabilities(losses: Sequence[float]) -> NDArray[np.float64]:
 
     values = np.asarray(losses, dtype=np.float64)
     span = float(np.ptp(values)) if len(values) else 0.0
-    if len(values) < FEWEST or span == 0.0:
+    if len(values) < FEWEST or span < LEAST_SPAN:
         return np.ones(len(values))
     scaled = (values - values.min()) / span
     means = np.asarray([0.0, 1.0])
@@ -50,13 +54,33 @@ def clean_probabilities(losses: Sequence[float]) -> NDArray[np.float64]:
         variance = (belongs * (scaled[:, None] - means) ** 2).sum(axis=0) / mass
         spreads = np.maximum(np.sqrt(variance), LEAST_SPREAD)
         shares = mass / mass.sum()
+    if not _are_likelier(scaled, means, spreads, shares):
+        return np.ones(len(values))
     # Below the lower mean a wide upper mode would win again.
     clean: NDArray[np.float64] = np.where(scaled <= means[0], 1.0, belongs[:, 0])
     return clean
 
 
+def _are_likelier(
+    values: NDArray[np.float64],
+    means: NDArray[np.float64],
+    spreads: NDArray[np.float64],
+    shares: NDArray[np.float64],
+) -> bool:
+    """Whether two modes, five numbers, say more of the values than one, two numbers."""
+    import numpy as np
+
+    logs = np.log(shares) - np.log(spreads) - ((values[:, None] - means) / spreads) ** 2 / 2
+    two = float(np.logaddexp(logs[:, 0], logs[:, 1]).sum())
+    one = -len(values) * (math.log(float(values.std())) + 0.5)
+    return two - one > 1.5 * math.log(len(values))
+
+
 def noisy_rows(losses: Sequence[float]) -> list[int]:
-    """Return the places of rows that are likely mislabelled."""
-    return [
-        place for place, clean in enumerate(clean_probabilities(losses).tolist()) if clean <= CLEAN
-    ]
+    """Return the places of rows, or tokens, that are likely mislabelled.
+
+    The student has to contradict, too: one mode with a long tail is easily taken for two, and where
+    most is learnt to nearly nothing, all that is a little harder is an upper mode.
+    """
+    clean = clean_probabilities(losses).tolist()
+    return [place for place, loss in enumerate(losses) if clean[place] <= CLEAN and loss > HALF]

@@ -20,6 +20,8 @@ SENTENCE = re.compile(r"[^.!?。！？؟।۔\n]+[.!?。！？؟।۔]*\s*|[.!?�
 # not choose how long it takes to be read.
 BETWEEN = 200
 HAS_WORDS = re.compile(r"\w{2,}")
+LOOSE = " \n\t,;:-–—\"'(["  # what an order leaves at the end of what stood before it
+STOPS = re.compile(r"[.!?。！？؟।۔]*\s*$")
 SPACE = r"[\s:\"'“”„«»‘’`*(\[]{1,9}"  # between two words
 QUOTE = r"[\"'“”„«»‘’`*(\[]"
 # Where an order may begin within a sentence.
@@ -36,7 +38,8 @@ END = (
 )
 # The reader's task, set aside: not by "I forget", nor as what is not to be done.
 SET_ASIDE = (
-    r"(?<!\bi\s)(?<!\bwe\s)(?<!\bnot\s)(?<!n't\s)(?<!\bnever\s)(?<!\balways\s)"
+    r"(?<!\bi\s)(?<!\bwe\s)(?<!\bhe\s)(?<!\bshe\s)(?<!\bthey\s)(?<!\bit\s)(?<!\bnot\s)(?<!n't\s)"
+    r"(?<!\bnever\s)(?<!\balways\s)(?<!\bmakes\syou\s)(?<!\bmake\syou\s)(?<!\bmade\syou\s)"
     r"\b(?:(?:ignore|disregard|forget|override|overrule|bypass)\s+(?:"
     r"(?:(?:all|any|every|of|the|your|these|those|previous|prior|above|earlier|preceding|given"
     r"|system|original|other)\s+){1,5}(?:instructions?|prompts?|guidelines?)\b"
@@ -123,19 +126,27 @@ def part_orders(text: str, labels: Sequence[str]) -> tuple[str, list[str]]:
         labels: naming one where an answer is ordered makes an order.
     """
     kept, orders = [], []
+    stop = ""  # of a sentence whose end was an order
     patterns = order_patterns(tuple(labels))
     for match in SENTENCE.finditer(text):
         sentence = match.group()
         found = next(filter(None, (one.search(sentence) for one in patterns)), None)
-        if found is None:
-            kept.append(sentence)
-            continue
-        kept.append(sentence[: found.start()])
-        orders.append(sentence[found.start() :].strip())
+        rest = sentence if found is None else sentence[: found.start()].rstrip(LOOSE)
+        if rest:
+            kept.append(stop + rest)
+            stop = ""
+        if found is not None:
+            orders.append(sentence[found.start() :].strip())
+            stop = _stop_of(sentence) if rest else stop
     if not orders:
         return text, []
-    content = "".join(kept).strip(" \n\t,;:-–—\"'([")
+    content = "".join(kept).strip(LOOSE)
     return (content if HAS_WORDS.search(content) else text), orders
+
+
+def _stop_of(sentence: str) -> str:
+    found = STOPS.search(sentence)
+    return (found.group() if found else "") or " "
 
 
 def part_named(text: str, label: str) -> tuple[str, list[str]]:

@@ -9,7 +9,6 @@ have to give the token types.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -35,7 +34,6 @@ LEARNING_RATE = 3e-4  # higher than a text classifier's: the head begins at rand
 CASES = 4
 OVERLAP = 4  # a window begins again with a quarter of the last one's words
 IGNORED = -100  # what cross-entropy leaves out
-HALF = math.log(2)  # the loss of a tag that is given half of the probability
 
 
 @dataclass(frozen=True)
@@ -234,10 +232,7 @@ def read_rows(
             for head in windows[index].heads
         ]
         places = [(index, at) for index in open_windows for at in range(len(windows[index].heads))]
-        # Most tokens are none of an entity and learnt to nearly nothing, beside which all that are
-        # a little harder are an upper mode: so the student has to contradict, too.
-        contradicted = (place for place in noisy_rows(found) if found[place] > HALF)
-        for index, at in map(places.__getitem__, contradicted):
+        for index, at in map(places.__getitem__, noisy_rows(found)):
             targets[index][windows[index].heads[at]] = IGNORED
             ignored.add((index, windows[index].words[at]))
 

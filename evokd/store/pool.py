@@ -7,6 +7,7 @@ be computed anew at any time, so that a killed run loses nothing.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import random
 from collections import Counter
@@ -218,12 +219,12 @@ class Pool:
         """Return that many numbers by chance, of those that the last student gives a label."""
         query = (
             "SELECT id FROM scores WHERE label = ? AND id NOT IN (SELECT value FROM json_each(?)) "
-            "ORDER BY (id * ?) % 2147483647, id LIMIT ?"
+            "ORDER BY id"
         )
-        factor = rng.randrange(1, 1 << 30)
         with storage_errors(self.path):
-            rows = self._db.execute(query, (label, _as_json(without), factor, count)).fetchall()
-        return [row[0] for row in rows]
+            ids = self._db.execute(query, (label, _as_json(without)))
+            drawn = heapq.nsmallest(count, ((rng.random(), one) for (one,) in ids))
+        return [one for _, one in drawn]
 
     def draw(self, count: int, without: Iterable[int], rng: random.Random) -> list[int]:
         """Return that many numbers by chance, or all that are left where there are fewer."""

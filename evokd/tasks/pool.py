@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,11 +40,12 @@ FORMS = (
 )
 NAMED_FORMS = 6  # of a folder's
 NOT_UTF8 = "not UTF-8"
+UNDECODED = re.compile("[\udc80-\udcff]")  # a byte that `surrogateescape` let pass
 NOT_GZIP = "not a complete gzip file"
 BATCH = 1000  # rows of Parquet
 Row = dict[Any, Any] | str  # its columns, or why there are none
 LARGEST_FIELD = 1 << 27  # csv's own limit makes an error of a text of 130,000 characters
-MOST_LINES = 1000  # of a CSV record; a quote that swallows more was not meant to
+MOST_CHARS, MOST_LINES = 400_000, 5_000  # of a CSV record; an unclosed quote swallows more
 
 
 @dataclass(frozen=True)
@@ -278,7 +280,7 @@ def _columns_of(path: Path, found: Sequence[str], columns: Sequence[str]) -> lis
 
 
 def _csv_rows(path: Path, file: IO[bytes], columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    # What is no UTF-8 becomes half surrogates, which `_checked` refuses row by row.
+    # What is no UTF-8 becomes half surrogates, by which its record is known.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     records = _csv_records(text)
     _, header = next(records, (1, []))
@@ -287,6 +289,8 @@ def _csv_rows(path: Path, file: IO[bytes], columns: Sequence[str]) -> Iterator[t
     for number, fields in records:
         if isinstance(fields, str):
             yield number, fields
+        elif UNDECODED.search("".join(fields)):
+            yield number, NOT_UTF8
         elif len(fields) != len(header):
             yield number, f"{len(fields)} fields where the header has {len(header)}"
         else:
@@ -320,11 +324,15 @@ def _csv_records(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | str]]:
 
 
 def _put_down(waiting: deque[str], lines: Iterator[str], record: list[str]) -> Iterator[str]:
-    """Yield waiting lines, then others, and put them down in `record` until it has too many."""
-    while len(record) < MOST_LINES:
+    """Yield waiting lines, then others, and put them down in `record` until it is too long."""
+    held = 0
+    while not record or (held < MOST_CHARS and len(record) < MOST_LINES):
         line = waiting.popleft() if waiting else next(lines, None)
         if line is None:
             return
+        if not record:  # the last one was read to its end
+            held = 0
+        held += len(line)
         record.append(line)
         yield line
 
