@@ -228,8 +228,15 @@ def grounded(text: str, *named: tuple[str, str]) -> list[tuple[str, str]]:
         ("Rome, Rome-based and Rome's", "Rome", ["Rome", "Rome", "Rome"]),
         ("the Paris-Nice race", "Paris", ["Paris"]),
         ("Ann is non-Jordan-like, Ann", "Jordan", ["Jordan"]),
+        ("ROME'S MAYOR LEFT ROME", "ROME", ["ROME", "ROME"]),
+        ("O'SHEA and O", "O", ["O"]),
+        ("L'Espagne bat l’Espagne", "Espagne", ["Espagne", "Espagne"]),
+        ("Anti-Trump crowds met Trump.", "Trump", ["Trump", "Trump"]),
+        ("D-Day is a Day", "Day", ["Day"]),
         ("او علی\u200cرضا است، نه علی", "علی", ["علی"]),
         ("AT & T is big", "AT&T", ["AT & T"]),
+        ("Yahoo ! and Yahoo!", "Yahoo!", ["Yahoo !", "Yahoo!"]),
+        ("AT & T, AT&T and at&t", "AT & T", ["AT & T", "AT&T"]),
         ("in Yahoo ! News, yahoo ! news", "Yahoo! News", ["Yahoo ! News", "yahoo ! news"]),
         ("see Rudy Vallee 's son", "Rudy Vallee's", ["Rudy Vallee 's"]),
         ("George W.Bush", "George W. Bush", ["George W.Bush"]),
@@ -252,6 +259,17 @@ def test_a_string_with_two_types_has_them_in_the_order_of_its_places() -> None:
         ("Washington", "place"),
         ("Washington", "place"),
     ]
+
+
+def test_a_place_within_a_longer_name_takes_no_type_from_the_others() -> None:
+    text = "The Washington Post praised Washington."
+    named = [
+        Mention("Washington", "person", 0.9),
+        Mention("Washington", "place", 0.2),
+        Mention("Washington Post", "paper", 0.9),
+    ]
+    found = ground(text, named).entities
+    assert [(one.start, one.label) for one in found] == [(4, "paper"), (28, "person")]
 
 
 def test_of_two_that_overlap_the_longer_one_stays() -> None:

@@ -51,9 +51,9 @@ def ground(
     to begin and end where a word does, and not within another name where it stands alone, too. All
     its places count, also those where it is spelled otherwise and nothing else that was named
     stands, but for case: small letters are another word than capitals. A string named with several
-    types has them in the order of its places, the surest ones where there are too few. Where two
-    entities overlap, the longer one stays, then the surer one, then the one that stands there as
-    named.
+    types has them in the order of its places, without those in longer entities, and the surest ones
+    where there are too few. Where two entities overlap, the longer one stays, then the surer one,
+    then the one that stands there as named.
 
     Args:
         names: types of which what stands there in small letters is no entity, see
@@ -76,11 +76,14 @@ def ground(
             respelled[folded(string)] += same
     placed += [(hay.tolerant(same[0].text), same) for same in respelled.values()]
     kept: list[tuple[Span, Mention]] = []
-    for span, one in sorted(_with_types(placed), key=_longest_first):
-        if one.label in names and is_lowered(text[span[0] : span[1]]):
-            continue
-        if _is_free(span, [other for other, _ in kept]):
-            kept.append((span, one))
+    for spans, same in sorted(placed, key=_longest_first):
+        taken = [span for span, _ in kept]
+        free = [span for span in spans if _is_free(span, taken)]
+        kept += [
+            ((start, end), one)
+            for (start, end), one in _with_types(free, same)
+            if one.label not in names or not is_lowered(text[start:end])
+        ]
     lost = {one for spans, same in placed if not spans for one in same}
     return Grounded(
         tuple(
@@ -105,10 +108,11 @@ class _Hay:
 
     def respelled(self, string: str, taken: Sequence[Span]) -> list[Span]:
         """Return where else it stands, spelled otherwise, in a place that nothing has taken."""
-        found = self._search(self.plain, self.origin, folded(string), is_edge)
+        tight, origin = tighten(self.plain, self.origin)
+        needle, _ = tighten(*fold(string))
         return [
             (start, end)
-            for start, end in found
+            for start, end in self._search(tight, origin, needle, is_edge)
             if _is_free((start, end), taken)
             and self._is_word(string, start, end)
             and not is_part_of_name(self.text, start, end)
@@ -162,21 +166,19 @@ class _Hay:
             place = hay.find(needle, last if fits else place + 1)
 
 
-def _with_types(
-    placed: Sequence[tuple[list[Span], list[Mention]]],
-) -> Iterator[tuple[Span, Mention]]:
-    """Yield every place with the mention whose type it has."""
-    for spans, same in placed:
-        surest = sorted(same, key=lambda one: -one.confidence)[: len(spans)]
-        chosen = [one for one in same if one in surest]
-        for place, span in enumerate(spans):
-            yield span, chosen[min(place, len(chosen) - 1)]
+def _with_types(spans: Sequence[Span], same: Sequence[Mention]) -> Iterator[tuple[Span, Mention]]:
+    """Yield every place of a string with the mention whose type it has."""
+    surest = sorted(same, key=lambda one: -one.confidence)[: len(spans)]
+    chosen = [one for one in same if one in surest]
+    for place, span in enumerate(spans):
+        yield span, chosen[min(place, len(chosen) - 1)]
 
 
 def _is_free(span: Span, taken: Sequence[Span]) -> bool:
     return all(span[1] <= start or end <= span[0] for start, end in taken)
 
 
-def _longest_first(found: tuple[Span, Mention]) -> tuple[int, float, int]:
-    (start, end), one = found
-    return start - end, -one.confidence, start
+def _longest_first(placed: tuple[list[Span], list[Mention]]) -> tuple[int, float]:
+    spans, same = placed
+    longest = max((end - start for start, end in spans), default=0)
+    return -longest, -max(one.confidence for one in same)

@@ -23,6 +23,9 @@ _SPACELESS = (
 )
 _HYPHENS = "-\u2010\u2011"
 _APOSTROPHES = "'\u2019"
+# What is written onto a name with an apostrophe or a hyphen and is no part of it.
+_ELISIONS = frozenset({"l", "d", "qu", "dell", "all", "nell"})
+_PREFIXES = frozenset({"anti", "pro", "non", "ex"})
 # LLMs straighten quotes and dashes.
 _STRAIGHT = str.maketrans("‘’ʼ‛“”„‟«»‐‑‒–—−", '\'\'\'\'""""""------')
 _CLOSING = "\"'`“”‘’«»)]"
@@ -75,17 +78,20 @@ def is_loose_edge(text: str, place: int) -> bool:
 def is_part_of_name(text: str, start: int, end: int) -> bool:
     """Whether a part of a text is joined to another name, as "Al" in "Al-Qaeda".
 
-    What is joined begins with a capital letter: "Rome" in "Rome-based" and "Ann's" stands alone.
+    What is joined begins with a capital letter: "Rome" in "Rome-based" and "Ann's" stands alone,
+    and so it does in "ROME'S", "L'Espagne" and "Anti-Trump".
     """
     signs = _HYPHENS + _APOSTROPHES
     if end + 1 < len(text) and text[end] in signs and text[end + 1].isupper():
-        return True
+        possessive = text[end] in _APOSTROPHES and text[end + 1] == "S" and is_edge(text, end + 2)
+        return not possessive
     if start < 2 or text[start - 1] not in signs:
         return False
     first = start - 1
     while first and _is_word(_base(text, first - 1)):
         first -= 1
-    return text[first].isupper()
+    unnamed = _ELISIONS if text[start - 1] in _APOSTROPHES else _PREFIXES
+    return text[first].isupper() and text[first : start - 1].casefold() not in unnamed
 
 
 def is_lowered(string: str) -> bool:
