@@ -146,7 +146,14 @@ def test_a_file_that_is_not_utf8_is_refused_with_the_place(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("line", "said"), [("{not json", "not valid JSON"), ('["x"]', "expected an object")]
+    ("line", "said"),
+    [
+        ("{not json", "not valid JSON (Expecting property name"),
+        ('["x"]', "expected an object"),
+        ("[" * 100_000, "not valid JSON ("),
+        ('{"end": ' + "1" * 5000 + "}", "not valid JSON (Exceeds the limit"),
+    ],
+    ids=["no JSON", "a list", "brackets", "digits"],
 )
 def test_a_line_that_is_no_object_is_refused(tmp_path: Path, line: str, said: str) -> None:
     config = config_over(tmp_path, seed=jsonl(SEED) + line)

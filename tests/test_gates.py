@@ -448,6 +448,12 @@ def test_a_text_that_names_nothing_but_worn_entities_is_rejected() -> None:
     assert [one.reason for one in screened] == ["entity_worn", None, None, "entity_worn", None]
 
 
+@pytest.mark.parametrize(("name", "other"), [("Yahoo !", "Yahoo!"), ("O'Neal", "O’Neal")])
+def test_an_entity_spelled_otherwise_is_worn_as_well(name: str, other: str) -> None:
+    (screened,) = balanced([naming(other)], {"lost": 9}, [naming(name), naming(name)])
+    assert screened.reason == "entity_worn"
+
+
 def test_accepted_drafts_are_never_rejected_for_their_entities() -> None:
     drafts = [naming("Ann", accepted=True), naming("Ann", accepted=True), naming("Ann")]
     screened = balanced(drafts, {"lost": 9}, drafts[:2])

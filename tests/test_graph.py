@@ -405,6 +405,25 @@ def test_a_verdict_that_a_killed_run_has_paid_for_is_kept(monkeypatch: pytest.Mo
     assert (other.critic_verdict, other.reason) == (None, "budget")
 
 
+@pytest.mark.parametrize(
+    ("repair", "text"), [("Ann (PER) sang.", "Ann sang."), ("(PER)", "Ann sing.")]
+)
+def test_labels_in_brackets_are_no_part_of_a_repaired_text(
+    monkeypatch: pytest.MonkeyPatch, repair: str, text: str
+) -> None:
+    verdicts = iter([Verdict("unclear", 0.35, repairable=True), Verdict("accept", 0.9)])
+    critic = SimpleNamespace(judge=lambda *asked: next(verdicts), repair=lambda *asked: repair)
+    monkeypatch.setattr("evokd.graph.reading._critic", lambda session: critic)
+    session: Any = SimpleNamespace(
+        kind=SimpleNamespace(exclusive=False),
+        budget=SimpleNamespace(pays_for=lambda role, call: True),
+        config=SimpleNamespace(strategy=SimpleNamespace(separation=False)),
+        targets={"PER": "a person"},
+    )
+    draft = Sample(id="a", text="Ann sing.", round=1, call="c", intended_label="PER")
+    assert _judge(session, draft, 1, {}).text == text
+
+
 def test_labeler_and_neighbours_outvote_the_intention_and_the_critic_reads_the_text(
     toy_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

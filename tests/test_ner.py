@@ -124,11 +124,15 @@ def test_tokens_are_words_and_signs(text: str, tokens: list[str]) -> None:
         ({"tokens": ["a"], "tags": ["person"]}, "expected O, B-<type> or I-<type>"),
         ({"tokens": ["a"], "tags": ["B-"]}, "expected O, B-<type> or I-<type>"),
         ({"tokens": ["a"], "tags": ["B-persn"]}, "did you mean 'person'"),
-        ({"tokens": "a", "tags": "O"}, "two lists of strings"),
+        ({"tokens": "a", "tags": "O"}, "tokens is 'a'; expected a list of strings such as Rome"),
+        ({"tokens": ["a"], "tags": [0]}, "tags[0] is 0; expected a string such as B-PER"),
+        ({"tokens": ["a", None], "tags": ["O", "O"]}, "tokens[1] is None; expected a string"),
         ({"tokens": ["a"], "ner_tags": ["O"]}, "found tokens, ner_tags"),
         ({"tokens": ["a"], "tags": ["O"], "text": "b"}, "not both; found tokens, tags, text"),
         ({"tokens": ["a"], "tags": ["S-person"]}, "(IOB2)"),
         ({"text": "a", "label": "b"}, "found text, label"),
+        ({"text": "a", "entities": None}, "entities is None; expected a list, [] where"),
+        ({"text": 1, "entities": []}, "text is 1; expected a string"),
         ({"text": " ", "entities": []}, "the text is empty"),
         ({"text": "a b", "entities": [{"start": 0, "end": 4, "label": "place"}]}, "not in a text"),
         ({"text": "a b", "entities": [{"start": 1, "end": 1, "label": "place"}]}, "has to end"),
@@ -399,6 +403,15 @@ def test_every_mistake_is_told_with_its_kind_and_the_part_it_is_about() -> None:
         KIND.mistakes(row, answer(text, *[(text[e.start : e.end], e.label) for e in row.entities]))
         == []
     )
+
+
+def test_an_entity_found_stands_for_the_one_it_fits_best() -> None:
+    text = "Ann Rome"
+    row = example(text, ("Ann", "person"), ("Rome", "place"))
+    assert KIND.mistakes(row, answer(text, (text, "place"))) == [
+        Mistake("person", "none", "missed", "Ann"),
+        Mistake("place", "place", "wrong boundary", "Rome"),
+    ]
 
 
 def test_a_student_is_not_told_where_the_entities_of_a_row_are() -> None:

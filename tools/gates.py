@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from evokd.config import GatesSection
 from evokd.records import Embedder, Example, Sample
 from evokd.tasks import normalize
-from evokd.tasks.words import count_words
+from evokd.tasks.words import count_words, folded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -287,8 +287,8 @@ class EntityUses:
 
 
 def entity_names(row: Example | Sample) -> set[str]:
-    """Return the strings of a row's entities, normalized."""
-    return {normalize(row.text[one.start : one.end]) for one in row.entities}
+    """Return the strings of a row's entities, folded and without spaces: "Yahoo !" is "Yahoo!"."""
+    return {folded(row.text[one.start : one.end]).replace(" ", "") for one in row.entities}
 
 
 def is_outvoted(sample: Sample) -> bool:

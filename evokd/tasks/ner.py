@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 
@@ -24,6 +24,8 @@ from evokd.tasks.kind import Mistake, Row
 from evokd.tasks.pool import TEXT
 from evokd.tasks.texts import is_unicode
 from evokd.tasks.words import is_capitalized, is_edge, is_lowered, split_tokens
+
+Key = tuple[int, int, str]  # start, end, type
 
 OUTSIDE, BEGIN, INSIDE = "O", "B-", "I-"
 
@@ -258,21 +260,19 @@ class NamedEntities:
         """Return what was missed, wrongly found, or found with another type or boundary."""
         gold = {_key(one) for one in row.entities}
         found = {_key(one) for one in said.entities or ()}
-        left = sorted(found - gold)
+        instead = _found_instead(sorted(gold - found), sorted(found - gold))
         mistakes = []
         for start, end, label in sorted(gold - found):
-            near = [one for one in left if one[0] < end and start < one[1]]
-            # The one with the same ends, else with the same type, else any that overlaps.
-            near.sort(key=lambda one: (one[:2] != (start, end), one[2] != label))
             part = row.text[start:end]
-            if not near:
+            other = instead.get((start, end, label))
+            if other is None:
                 mistakes.append(Mistake(label, NOTHING, MISSED, part))
                 continue
-            left.remove(near[0])
-            error = BOUNDARY if near[0][2] == label else WRONG_TYPE
-            mistakes.append(Mistake(label, near[0][2], error, part))
+            error = BOUNDARY if other[2] == label else WRONG_TYPE
+            mistakes.append(Mistake(label, other[2], error, part))
         mistakes += [
-            Mistake(NOTHING, label, SPURIOUS, row.text[start:end]) for start, end, label in left
+            Mistake(NOTHING, label, SPURIOUS, row.text[start:end])
+            for start, end, label in sorted(found - gold - set(instead.values()))
         ]
         return mistakes
 
@@ -375,8 +375,27 @@ def _plain(entities: Iterable[Entity]) -> list[Entity]:
     return [Entity(start=one.start, end=one.end, label=one.label) for one in entities]
 
 
-def _key(one: Entity) -> tuple[int, int, str]:
+def _key(one: Entity) -> Key:
     return one.start, one.end, one.label
+
+
+def _found_instead(missing: Sequence[Key], wrong: Sequence[Key]) -> dict[Key, Key]:
+    """Return by gold entity the one that was found in its place, each only once.
+
+    First those with the same ends, then those of the same type, then any that overlap.
+    """
+    pairs = [
+        (one, other)
+        for one in missing
+        for other in wrong
+        if other[0] < one[1] and one[0] < other[1]
+    ]
+    pairs.sort(key=lambda pair: (pair[0][:2] != pair[1][:2], pair[0][2] != pair[1][2]))
+    instead: dict[Key, Key] = {}
+    for one, other in pairs:
+        if one not in instead and other not in instead.values():
+            instead[one] = other
+    return instead
 
 
 def _tags_of(
@@ -418,13 +437,16 @@ def _read_row(raw: dict[str, Any]) -> TaggedText:
             raise ValueError(
                 f"expected tokens and tags, or text and entities, not both; found {keys}"
             )
-        tokens, tags = raw.get("tokens"), raw.get("tags")
-        if not (_is_strings(tokens) and _is_strings(tags)):
+        if not ("tokens" in raw and "tags" in raw):
             raise ValueError(f"expected tokens and tags, two lists of strings; found {keys}")
-        return from_tags(tokens, tags)
-    text, entities = raw.get("text"), raw.get("entities")
-    if not isinstance(text, str) or not isinstance(entities, list):
+        return from_tags(_read_strings(raw, "tokens", "Rome"), _read_strings(raw, "tags", "B-PER"))
+    if not ("text" in raw and "entities" in raw):
         raise ValueError(f"expected tokens and tags, or text and entities; found {keys}")
+    text, entities = raw["text"], raw["entities"]
+    if not isinstance(text, str):
+        raise ValueError(f"text is {text!r}; expected a string")
+    if not isinstance(entities, list):
+        raise ValueError(f"entities is {entities!r}; expected a list, [] where a text has none")
     return from_entities(text, [_read_entity(one) for one in entities])
 
 
@@ -438,5 +460,11 @@ def _read_entity(raw: Any) -> Entity:
     return Entity(start=raw["start"], end=raw["end"], label=raw["label"])
 
 
-def _is_strings(value: Any) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+def _read_strings(raw: dict[str, Any], key: str, such: str) -> list[str]:
+    strings = raw[key]
+    if not isinstance(strings, list):
+        raise ValueError(f"{key} is {strings!r}; expected a list of strings such as {such}")
+    for place, one in enumerate(strings):
+        if not isinstance(one, str):
+            raise ValueError(f"{key}[{place}] is {one!r}; expected a string such as {such}")
+    return strings

@@ -168,6 +168,8 @@ def read_rows(
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(f"{path}:{number}: not valid JSON ({error.msg})") from None
+        except (ValueError, RecursionError) as error:  # a number too long, too many brackets
+            raise DataError(f"{path}:{number}: not valid JSON ({error})") from None
         if not isinstance(row, dict):
             raise DataError(f"{path}:{number}: expected an object")
         yield number, row
