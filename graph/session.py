@@ -31,6 +31,7 @@ from evokd.graph.filling import (
     longest_text,
     size_of,
     some_texts,
+    warn_of_case,
     warn_of_slots,
 )
 from evokd.graph.prompts import load_prompts, task_card, warn_of_types
@@ -301,6 +302,7 @@ def open_session(
         prompts = load_prompts(config)
         card = task_card(config, prompts["card"], data.seed)
         pool, warnings = None, warn_of_types(config, data.seed)
+        warnings += warn_of_case(config, student_source)
         warnings += warn_of_slots(config, card, prompts, data.seed)
         warnings += cut_gold(config, data, student_source)
         if config.uses_pool:

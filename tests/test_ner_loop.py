@@ -276,6 +276,21 @@ def test_a_type_of_which_the_labeler_is_shown_no_example_is_warned_of(
     assert not any("shown" in line for line in check_task(without_labeler))
 
 
+def test_a_student_that_cannot_see_case_is_warned_of(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path
+) -> None:
+    from transformers import AutoTokenizer, DistilBertConfig
+
+    blind = tmp_path / "blind"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_student)
+    tokenizer.save_pretrained(blind)
+    DistilBertConfig(vocab_size=len(tokenizer), max_position_embeddings=64).save_pretrained(blind)
+    for student, warned in ((blind, 1), (tiny_student, 0)):
+        task = ner_task(tmp_path, llm, student)
+        told = [line for line in check_task(load_config(task)) if "capital" in line]
+        assert len(told) == warned
+
+
 def test_a_slot_that_is_too_small_for_the_examples_is_warned_of(
     tmp_path: Path, llm: FakeLLM, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +14,10 @@ from fake_llm import FILLERS, WORDS
 from transformers import AutoTokenizer
 
 from evokd.config import StudentSection
+from evokd.errors import ConfigError
 from evokd.records import Entity, Example
 from evokd.tasks.ner import NamedEntities, TaggedText, from_entities, split_tokens
+from evokd.tools.students import check_student
 from evokd.tools.tagger import (
     Tagger,
     case_of,
@@ -133,6 +136,19 @@ def test_a_tokenizer_that_reads_the_space_before_a_word_is_given_it(tiny_student
     assert cut_windows(bert, [f" {word}" for word in words], WINDOW) == cut_windows(
         bert, words, WINDOW
     )
+
+
+def test_a_tokenizer_that_does_not_mark_both_ends_of_a_text_is_refused(
+    tmp_path: Path, tiny_student: Path
+) -> None:
+    check_student("ner", str(tiny_student), WINDOW)
+    unmarked = shutil.copytree(tiny_student, tmp_path / "unmarked")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_student)
+    tokenizer.sep_token = None
+    tokenizer.save_pretrained(unmarked)
+    check_student("classification", str(unmarked), WINDOW)
+    with pytest.raises(ConfigError, match=r"unmarked has no sep_token; task\.kind ner needs"):
+        check_student("ner", str(unmarked), WINDOW)
 
 
 def test_equal_rows_and_seed_give_equal_weights(

@@ -18,7 +18,7 @@ from evokd.config import StudentSection
 from evokd.tools.causal import check_causal
 from evokd.tools.reasoner import Reasoner, keep_reasoner, train_reasoner
 from evokd.tools.student import Student
-from evokd.tools.tagger import Tagger, train_tagger
+from evokd.tools.tagger import Tagger, check_tagger, train_tagger
 from evokd.tools.training import (
     RowChoice,
     TrainingResult,
@@ -33,6 +33,11 @@ STUDENTS: dict[str, type[AnyStudent]] = {
     "classification": Student,
     "ner": Tagger,
     "reasoning": Reasoner,
+}
+CHECKS: dict[str, Callable[[str, int], None]] = {
+    "classification": check_pretrained,
+    "ner": check_tagger,
+    "reasoning": check_causal,
 }
 TRAINERS: dict[str, Callable[..., TrainingResult]] = {
     "classification": train,
@@ -55,7 +60,7 @@ def check_student(kind: str, model: str, max_length: int) -> None:
     Raises:
         ConfigError: it cannot, or it does not read texts of `max_length` tokens.
     """
-    (check_causal if kind == "reasoning" else check_pretrained)(model, max_length)
+    CHECKS[kind](model, max_length)
 
 
 def keep_student(kind: str, folder: Path, target: Path) -> None:

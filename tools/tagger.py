@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evokd.config import StudentSection
+from evokd.errors import ConfigError
 from evokd.records import FoundEntity, Prediction
 from evokd.tasks.ner import BEGIN, INSIDE, NOTHING, OUTSIDE, TaggedText, tagged, to_tags
 from evokd.tools.mixture import noisy_rows
@@ -25,6 +26,7 @@ from evokd.tools.training import (
     RowChoice,
     TrainingResult,
     TrainingRow,
+    check_pretrained,
     logits_of,
     losses_by_row,
     train_model,
@@ -132,6 +134,32 @@ def case_of(word: str) -> int:
     if word[0].isupper() and not any(sign.isupper() for sign in word[1:]):
         return 1
     return 2 if word.isupper() else 3
+
+
+def check_tagger(model: str, max_length: int) -> None:
+    """Check that a student for entities can be loaded and trained, without its weights.
+
+    Raises:
+        ConfigError: it cannot, or it does not read texts of `max_length` tokens.
+    """
+    check_pretrained(model, max_length)
+    _, transformers = load_libraries()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    for name in ("cls_token", "sep_token"):
+        if getattr(tokenizer, f"{name}_id") is None:
+            raise ConfigError(
+                f"student.model: the tokenizer of {model} has no {name}; task.kind ner needs an "
+                "encoder whose texts begin with cls_token and end with sep_token, such as a BERT: "
+                "give one"
+            )
+
+
+def is_blind_to_case(model: str) -> bool:
+    """Whether a student takes capital letters for small ones and has no token types to tell it."""
+    _, transformers = load_libraries()
+    config = transformers.AutoConfig.from_pretrained(model)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    return is_uncased(tokenizer) and not getattr(config, "type_vocab_size", 0)
 
 
 def is_uncased(tokenizer: Any) -> bool:
