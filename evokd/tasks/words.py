@@ -24,7 +24,7 @@ _SPACELESS = (
 _HYPHENS = "-\u2010\u2011"
 _APOSTROPHES = "'\u2019"
 # What is written onto a name with an apostrophe or a hyphen and is no part of it.
-_ELISIONS = frozenset({"l", "d", "qu", "dell", "all", "nell"})
+_ELISIONS = frozenset({"l", "qu", "dell", "all", "nell"})  # no d: D'Angelo is a name
 _PREFIXES = frozenset({"anti", "pro", "non", "ex"})
 # LLMs straighten quotes and dashes.
 _STRAIGHT = str.maketrans("‘’ʼ‛“”„‟«»‐‑‒–—−", '\'\'\'\'""""""------')
