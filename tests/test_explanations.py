@@ -227,6 +227,10 @@ def test_a_choice_is_known_by_its_letter_or_its_text(text: str, option: str) -> 
         ("(a) not red", ""),
         ("not blue at all", "not blue at all"),
         ("red, I think", "red"),
+        ("it cannot be a red", ""),
+        ("It can't be red.", ""),
+        ("It won't be the blue", ""),
+        ("no blue", ""),
     ],
 )
 def test_an_option_that_the_text_says_no_to_is_not_meant(text: str, option: str) -> None:
@@ -245,6 +249,18 @@ def test_an_option_that_the_text_says_no_to_is_not_meant(text: str, option: str)
         ("not 1500", ["1,500", "150"], ""),
         ("1500 or 150.0", ["1,500", "150"], ""),
         ("15.0", ["15", "$15"], ""),
+        ("−5", ["-5", "5"], "-5"),
+        ("minus 5", ["-5", "5"], "-5"),
+        ("negative 5", ["-5", "5"], "-5"),
+        ("-5", ["5", "3"], ""),
+        ("1/2", ["2", "3"], ""),
+        ("1 1/2", ["1/2", "1/4"], ""),
+        ("3 million", ["3", "3000000"], "3000000"),
+        ("2 dozen", ["2", "24"], "24"),
+        ("15", ["5", "15", "50"], "15"),
+        ("1,000 dollars", ["$5", "$1,000"], "$1,000"),
+        ("5 minutes", ["5 hours", "5 minutes"], "5 minutes"),
+        ("20%", ["20%", "0.3"], "20%"),
     ],
 )
 def test_an_option_that_is_a_number_is_meant_however_it_is_written(
@@ -264,6 +280,15 @@ def test_an_option_that_is_a_number_is_meant_however_it_is_written(
         ("not (a)", ""),
         ("It isn't (b)", ""),
         ("It is not (b) but (c)", ""),
+        ("(a) or (b)", ""),
+        ("(a), (b)", ""),
+        ("a) or b)", ""),
+        ("A, B", ""),
+        ("A, B or C", ""),
+        ("(a) red or (b)", ""),
+        ("(a) is wrong, so (b)", ""),
+        ("(a), not (b)", "red"),
+        ("a, so it is (a)", "red"),
         ("B) Blue is it. The shirt was red before.", "blue"),
         ("It is (b).", "blue"),
     ],
@@ -391,6 +416,7 @@ def test_a_canonical_answer_has_the_form_of_the_answer(text: str) -> None:
         ("A is 1. B is 2.\nC is 3.", ["A is 1. B is 2.", "C is 3."]),
         ("A is 1.\nAnswer: 3\nQuestion: B?\nAnswer: 4", ["A is 1."]),
         ("A is 1.\n#### 3\nB", ["A is 1."]),
+        ("3 + 4 = 7 #### 7", ["3 + 4 = 7"]),
         ("A is 1, so the answer is 1. B is 2.", ["A is 1"]),
         ("The answer is near.\nA is 1.\nAnswer: 1", ["The answer is near.", "A is 1."]),
         ("A is 1. **Final answer:** 1", ["A is 1."]),
@@ -429,6 +455,8 @@ def test_a_step_is_written_on_one_line() -> None:
         ("Final Answer:\n4", "number", "4"),
         ("So the answer is 4. He has 3.", "number", "4"),
         ("The answer is not clear. The answer is 4.", "number", "4"),
+        ("Tom has 3 and Ann 5.\nThe answer is:\n8", "number", "8"),
+        ("He buys 3 more.\nTherefore, the answer is:\n\n8 apples", "number", "8"),
         ("Gold, 5.\n#### 4", "number", "4"),
         ("Thus $\\boxed{4}$ of 7", "number", "4"),
         ("Thus \\boxed{\\frac{3}{4}} of 7", "number", "0.75"),
@@ -477,6 +505,28 @@ def test_a_step_is_written_on_one_line() -> None:
 )
 def test_the_answer_of_an_explanation_is_found(text: str, form: AnswerForm, answer: str) -> None:
     assert extract_answer(text, form, CITIES) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("It cannot be true", ""),
+        ("That isn't true.", ""),
+        ("It is no longer true", ""),
+        ("It is never true", ""),
+        ("It is hardly true", ""),
+        ("It can’t be true", ""),
+        ("It is not entirely true", ""),
+        ("It is not a yes.", ""),
+        ("He did not say no.", ""),
+        ("It does not bark so no", "no"),
+        ("The claim that cats cannot bark is true", "yes"),
+        ("It is not false but true", "yes"),
+    ],
+)
+def test_yes_or_no_that_a_text_says_no_to_is_not_meant(text: str, answer: str) -> None:
+    assert extract_answer(f"Cats meow.\nAnswer: {text}", "yes_no") == answer
+    assert extract_answer(f"Cats meow.\n{text}", "yes_no") == answer
 
 
 @pytest.mark.parametrize(

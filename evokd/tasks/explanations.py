@@ -15,6 +15,7 @@ from evokd.tasks.written_numbers import (
     is_only_a_number,
     last_number_in,
     number_in,
+    numbers_in,
     one_line,
     without_calculator,
     without_latex,
@@ -43,25 +44,36 @@ _SAID = re.compile(
 _NO_MORE_THAN_SAID = re.compile(
     rf"(?:[\W_]*\b(?:{_SAYS}|either|neither|or|and|nor)\b)+[\W_]*", re.IGNORECASE
 )
-_ENDS_WITH_YES_NO = re.compile(rf"(?<!\bnot )\b({_SAYS})[\W_]*$", re.IGNORECASE)
+_NOT = r"(?:not|cannot|never|hardly|no\s+longer|[^\W\d_]+n['’]t)"
+# "Not entirely true" and "did not say no", but not "does not bark so no".
+_ENDS_WITH_YES_NO = re.compile(
+    rf"\b(?:{_NOT}(?:\s+(?!(?:is|are|was|were|but|and|or|so|thus|hence|therefore|{_SAYS})\b)"
+    rf"\w+){{0,2}}\s+(?:an?\s+)?{_SAYS}|(?P<said>{_SAYS}))[\W_]*$",
+    re.IGNORECASE,
+)
 _LETTER = re.compile(
     r"\W*(?:(?:option|choice)\s+)?((?a:[a-z]))(?:[)\].:,]+(?:\s.*|$)|\W*$)",
     re.IGNORECASE | re.DOTALL,
 )
-_DENIED = r"(?:not|never|neither|nor|(?:is|was|are|were|do|does)n['’]t)\s+(?:the\s+|an?\s+)?"
+_DENIED = rf"(?:{_NOT}|neither|nor|no)\s+(?:be\s+)?(?:the\s+|an?\s+)?"
 _NO_TO = re.compile(rf"(?<!\w){_DENIED}", re.IGNORECASE)
 _LETTER_IN_BRACKETS = re.compile(
     rf"(?:\((?P<letter>(?a:[a-z]))\)|(?<!\w){_DENIED}\((?a:[a-z])\))", re.IGNORECASE
 )
+_FURTHER_LETTER = re.compile(
+    rf"(?<!\w){_DENIED}[(\[]?(?a:[a-z])\b|(?<![\w(])[(\[]?(?P<letter>(?a:[a-z]))[)\]]"
+    r"|,\s*(?P<listed>(?a:[a-z]))(?=,|\W*$|\s+(?:and|or)\b)",
+    re.IGNORECASE,
+)
 _ANSWER_LINE = re.compile(
-    r"(?:^|(?<=[.!?;。])[ \t]+|(?<=[ \t])(?=(?-i:Answer:)))[#>\- \t]{0,8}"
+    r"(?:^|(?<=[.!?;。])[ \t]+|(?<=[ \t])(?=(?-i:Answer:)|####[ \t]*\S))[#>\- \t]{0,8}"
     r"(?:####(?! *step\b)|(?P<mark>[*_]{0,2})(?:the )?(?:final )?"
     r"answer ?(?P=mark)? ?[:：](?P=mark)?)\s*(?P<said>.*)",
     re.IGNORECASE | re.MULTILINE,
 )
 _ANSWER_IS = re.compile(
-    r"(?:\b(?:so|thus|therefore|hence)\b,? )?\bthe (?:final |correct )?answer is\b ?:? ?"
-    r"(?=(.{0,300}))",
+    r"(?:\b(?:so|thus|therefore|hence)\b,? )?\bthe (?:final |correct )?answer is\b"
+    r"\s*:?\s*(?=(.{0,300}))",
     re.IGNORECASE,
 )
 _BESIDE_ANSWER = re.compile(
@@ -231,15 +243,21 @@ def _option_in(text: str, choices: Sequence[str]) -> str:
         if folded == _fold(option):
             return option
     named = _options_named(text, choices) or _options_of_value(text, choices)
-    if by_letter := _option_by_letter(text, choices):
-        return by_letter if not named or by_letter in named else ""
+    if lettered := _options_by_letter(text, choices):
+        return lettered[0] if len(lettered) == 1 and lettered[0] in (named or lettered) else ""
     return named[0] if len(named) == 1 else ""
 
 
-def _option_by_letter(text: str, choices: Sequence[str]) -> str:
-    """Return the option whose letter a text begins with."""
-    letter = _LETTER.fullmatch(text)
-    return _option_of(letter[1], choices) if letter else ""
+def _options_by_letter(text: str, choices: Sequence[str]) -> list[str]:
+    """Return the options whose letters a text gives; none where it does not begin with one."""
+    first = _LETTER.fullmatch(text)
+    option = _option_of(first[1], choices) if first else ""
+    if not first or not option:
+        return []
+    further = _FURTHER_LETTER.finditer(text, first.end(1))
+    letters = (one["letter"] or one["listed"] for one in further)
+    options = [option, *(_option_of(one, choices) for one in letters if one)]
+    return [one for one in dict.fromkeys(options) if one]
 
 
 def _option_of(letter: str, choices: Sequence[str]) -> str:
@@ -250,16 +268,18 @@ def _option_of(letter: str, choices: Sequence[str]) -> str:
 def _options_named(text: str, choices: Sequence[str]) -> list[str]:
     """Return the options whose text stands in a text, but for those within a longer one.
 
-    One that the text says no to, as in "not red", is ''.
+    One that the text says no to, as in "not red", is ''. The 5 of -5, and of 5 million, is no 5.
     """
     options = {_fold(option): option for option in choices if option.strip()}
     if not options:
         return []
+    values = set(numbers_in(text))
     longest_first = "|".join(map(re.escape, sorted(options, key=len, reverse=True)))
     option = rf"(?<!\d[.,])(?:{longest_first})(?!\w)(?![.,]\d)"
     pattern = rf"(?<!\w)(?:(?P<option>{option})|{_DENIED}{option})"
     found = re.finditer(pattern, _fold(text))
-    return list(dict.fromkeys(options[one["option"]] if one["option"] else "" for one in found))
+    named = dict.fromkeys(options[one["option"]] if one["option"] else "" for one in found)
+    return [one for one in named if not is_only_a_number(one) or values.issuperset(numbers_in(one))]
 
 
 def _options_of_value(text: str, choices: Sequence[str]) -> list[str]:
@@ -296,9 +316,10 @@ def _conclusion(step: str, form: AnswerForm, choices: Sequence[str]) -> str:
     last = _sentences(step)[-1]
     if form == "yes_no":
         ends = None if _says_both(last) else _ENDS_WITH_YES_NO.search(last)
-        return canonical_answer(last, form) or (_YES[ends[1].lower()] if ends else "")
+        said = ends["said"] if ends else None
+        return canonical_answer(last, form) or (_YES[said.lower()] if said else "")
     if form == "choice":
-        if _option_by_letter(step, choices):
+        if _options_by_letter(step, choices):
             return _option_in(step, choices)
         letters = (one["letter"] for one in _LETTER_IN_BRACKETS.finditer(last))
         named = {*_options_named(last, choices)} | {
