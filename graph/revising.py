@@ -16,6 +16,7 @@ from evokd.records import Prediction, Revision, Sample
 from evokd.tasks.arithmetic import first_miscalculated, goes_against, is_worked_out
 from evokd.tasks.explanations import AnswerForm, canonical_answer, form_with, same_answer
 from evokd.tasks.reasoning import asked_question
+from evokd.tasks.written_numbers import is_only_a_number, number_in
 from evokd.tools.reasoner import explanation_tokens
 
 REVISE = "revise"  # phase and purpose
@@ -157,9 +158,12 @@ def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) 
     ):
         return sample.rejected("not_the_known_answer")
     last = revision.steps[-1]
-    if form == "number" and goes_against(last, answer):
+    is_number = form == "number" or (
+        form == "choice" and all(map(is_only_a_number, sample.choices))
+    )
+    if is_number and goes_against(last, number_in(answer)):
         return sample.rejected("answer_contradicts_steps")
-    proven = form == "number" and is_worked_out(answer, last)
+    proven = is_number and is_worked_out(number_in(answer), last)
     return sample.model_copy(update={"label": answer, "checked": not proven})
 
 

@@ -554,6 +554,23 @@ def test_an_answer_other_than_the_last_step_works_out_is_rejected(
     assert inspect_revision(one, "number", check_known=True).reason == reason
 
 
+@pytest.mark.parametrize(
+    ("answer", "choices", "reason", "checked"),
+    [
+        ("8", ["7", "8"], "answer_contradicts_steps", True),
+        ("7", ["7 apples", "8 apples"], None, False),
+        ("(a)", ["7", "8"], None, False),
+        ("8", ["7", "8", "none"], None, True),
+    ],
+)
+def test_options_that_are_numbers_are_held_against_the_last_step(
+    answer: str, choices: list[str], reason: str | None, checked: bool
+) -> None:
+    one = revised(choices=choices, revision=Revision(steps=["3 + 4 = 7"], answer=answer))
+    found = inspect_revision(one, "number", check_known=False)
+    assert (found.reason, found.checked) == (reason, checked)
+
+
 def reviser(judge: _Judge) -> Reviser:
     return Reviser(judge, load_prompt("reviser", "reasoning"), "card")  # type: ignore[arg-type]
 
