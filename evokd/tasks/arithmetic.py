@@ -43,14 +43,20 @@ _BOLD = re.compile(r"(?<![\w)*])\*\*(?=[^\s*])|(?<=[^\s*])\*\*(?![\w(*])")
 _ABOUT = re.compile(
     r"\s*(?:[≈~]|(?:about|approximately|approx|around|roughly|nearly|almost)\b\.?)", re.IGNORECASE
 )
-_FACTORS = {**SCALES, **dict.fromkeys(("%", "percent", "¢", "cents", "cent"), Fraction(1, 100))}
+_FACTORS = {
+    **SCALES,
+    **{f"{scale}s": factor for scale, factor in SCALES.items()},
+    **dict.fromkeys(("%", "percent", "¢", "cents", "cent"), Fraction(1, 100)),
+}
+_WORDED_FACTOR = rf"(?:{'|'.join(filter(str.isalpha, _FACTORS))})\b"
 _BEFORE_NUMBER = rf"(?=\s*{CURRENCY}?(?:\(|\.?\d))"
 _TOKENS = re.compile(
     rf"""
-    (?P<mixed>(?<![\w.,])(?P<whole>\d{{1,4}})[ ](?:and[ ])?
-        (?P<over>\d{{1,3}})/(?P<under>\d{{1,3}})(?![\w/]))
+    (?P<mixed>(?<![\w.,/])(?:(?P<whole>\d{{1,4}})[ ](?:and[ ])?)?
+        (?P<over>\d{{1,3}})/(?P<under>\d{{1,3}})
+        (?:(?<=\b\d/\d)[ ]?(?P<part>%|{_WORDED_FACTOR})|(?(whole)(?![\w/])|(?!))))
     |(?P<number>(?<!\d)(?<!\d[.,]){CURRENCY}?(?P<digits>{DIGITS}){END}
-        (?:[ ]?(?P<factor>[%¢]|(?:{"|".join(filter(str.isalpha, _FACTORS))})\b)
+        (?:[ ]?(?P<factor>[%¢]|{_WORDED_FACTOR})
         |[$€£¥₹](?!\s?[\d.]))?)
     |(?P<remainder>(?<=\d)[ ]r[ ]?(?=\d))
     |(?P<unknown>(?<=[\w)])\*\*(?=[\w(])|(?<=\d):(?=\d)|[⁰¹²³⁴-⁹])
@@ -70,9 +76,14 @@ _TOKENS = re.compile(
 )
 _DASH_BETWEEN_NUMBERS = re.compile(rf"(?<=\d)([ ]?)—([ ]?)(?={CURRENCY}?\.?\d)")
 _REMAINDER = re.compile(
-    r"(?:[ ][^\W\d_]+){0,3},?[ ](?:(?:with|and)[ ](?:a[ ]remainder\b|(?:only[ ])?[^\W_]+\b"
-    r"(?:[ ][^\W\d_]+){0,3}[ ](?:left|remaining)\b)|\(?(?:remainder|rem|r)\b|r\d)",
+    r"(?:[ ][^\W\d_]+){0,3},?[ ](?:(?:with|and)[ ]a[ ]remainder\b|leaving\b"
+    r"|(?:with[ ]|and[ ]|\()[^\W_]+(?:[ ][^\W_]+){0,4}[ ](?:left|remaining)\b"
+    r"|\(?(?:remainder|rem|r)\b|r\d)|r\d"
+    r"|[ ][^\W\d_]+,?[ ](?:and[ ])?\d+[ ](?:second|minute|hour|day|week|month|inche?|ounce)s?\b",
     re.IGNORECASE,
+)
+_ROUNDED = re.compile(
+    r"(?:[ ][^\W\d_]+){0,3},?[ ]\(?rounded[ ](?:(?P<up>up)|down)\b", re.IGNORECASE
 )
 _WHOLE = re.compile(r"[ ](?:full|whole|complete|entire)\b", re.IGNORECASE)
 _RANGE = re.compile(
@@ -81,13 +92,19 @@ _RANGE = re.compile(
     re.IGNORECASE,
 )
 _CLOCK = {"am", "pm", "o'clock", "o’clock"}
-_MEASURES = {
-    *"second sec minute min hour hr day week month year inch foot yard mile".split(),
-    *"millimeter millimetre mm centimeter centimetre cm meter metre kilometer kilometre".split(),
-    *"km gram kilogram kg ounce oz pound lb milliliter millilitre ml liter litre".split(),
-    *"cup pint quart gallon".split(),
+_TIMES = {*"second sec minute min hour hr day week month year".split()}
+_LENGTHS = {
+    *"inch foot yard mile millimeter millimetre mm centimeter centimetre cm meter metre".split(),
+    *"kilometer kilometre km".split(),
 }
-_MEASURE_FORMS = {"feet": "foot", "ft": "foot", "inches": "inch", "mins": "min", "hrs": "hr"}
+_WEIGHTS = {*"gram kilogram kg ounce oz pound lb".split()}
+_VOLUMES = {*"milliliter millilitre ml liter litre ounce oz cup pint quart gallon".split()}
+_MEASURES = _TIMES | _LENGTHS | _WEIGHTS | _VOLUMES
+_MEASURE_FORMS = {
+    **dict.fromkeys(("feet", "ft"), "foot"),
+    **dict.fromkeys(("inches", "in"), "inch"),
+    **{"mins": "min", "hrs": "hr"},
+}
 _OVER = "⁄"  # a slash without spaces binds tighter: 10 / 1/2 is 20
 _OPERATORS = {
     "+": "+",
@@ -138,8 +155,9 @@ def equations(step: str) -> list[Equation]:
 
     Read are + - * / in many spellings, brackets, percentages, "of" after a share, and units after
     numbers; a chain a = b = c is two equations. Equations with unknowns, powers or nothing to be
-    computed are left out, and so are sums of different measures, clock times and ranges. Of
-    a + b = c = d, where c and d are bare numbers, the second one is c = d.
+    computed are left out, and so are sums of different measures, what is converted from one to
+    another, clock times and ranges. Of a + b = c = d, where c and d are bare numbers, the second
+    one is c = d.
     """
     if len(step) > LONGEST_STEP:
         return []
@@ -344,7 +362,8 @@ def _equation(
     left, right = _last_sum(before), _first_sum(after)
     if not left or not right or (_is_plain(left) and _is_plain(right)):
         return None
-    if _is_of_measures(text, left, [*right, *after[len(right) :][:1]]):
+    unit = after[len(right) :][:1]
+    if _is_of_measures(text, left, [*right, *unit]):
         return None
     rights = [right, right[:1]] if runs_on and right[0].kind == "number" else [right]
     found = [
@@ -361,6 +380,8 @@ def _equation(
         for ours, theirs in product(_readings(left), _readings(one))
     ]
     best = next((one for one in found if one.holds), found[0])
+    if not best.holds and _is_converted(text, left[-1], unit):
+        return None
     return None if _is_range(text, left, best) else best
 
 
@@ -369,15 +390,23 @@ def _is_of_measures(text: str, left: Sequence[_Token], right: Sequence[_Token]) 
     if any(one.sign and one.sign not in "+-" for one in left):
         return False
     pairs = [*pairwise(left), *pairwise(right)]
-    words = [
-        text[unit.start : unit.end].strip(" .").lower()
-        for number, unit in pairs
-        if number.kind == "number" and _is_word(unit)
-    ]
     names = {
-        _MEASURE_FORMS.get(one, one if one in _MEASURES else one.removesuffix("s")) for one in words
+        _measure(text, unit) for number, unit in pairs if number.kind == "number" and _is_word(unit)
     }
     return bool(names & _CLOCK) or len(names & _MEASURES) > 1
+
+
+def _is_converted(text: str, last: _Token, after: Sequence[_Token]) -> bool:
+    """Whether what ends the left side and what follows the right one are two measures of a kind."""
+    names = {_measure(text, one) for one in (last, *after) if _is_word(one)}
+    kinds = (_TIMES, _LENGTHS, _WEIGHTS, _VOLUMES)
+    return len(names) > 1 and any(names <= kind for kind in kinds)
+
+
+def _measure(text: str, unit: _Token) -> str:
+    """Return a unit as `_MEASURES` has it, where it is a measure."""
+    word = text[unit.start : unit.end].strip(" .").lower()
+    return _MEASURE_FORMS.get(word, word if word in _MEASURES else word.removesuffix("s"))
 
 
 def _is_range(text: str, left: Sequence[_Token], found: Equation) -> bool:
@@ -397,6 +426,8 @@ def _wholes(
     value, end = _evaluate(left, scaled) or Fraction(), right[-1].end
     if _REMAINDER.match(text, end):
         return (math.floor(value),)
+    if rounded := _ROUNDED.match(text, end):
+        return (math.ceil(value) if rounded["up"] else math.floor(value),)
     return (math.floor(value), math.ceil(value)) if _WHOLE.match(text, end) else ()
 
 
@@ -533,19 +564,19 @@ def _token(text: str, match: re.Match[str]) -> _Token:
         sign = _OPERATORS.get(match[0].lower(), "*")
         is_tight = text[start - 1 : start].strip() and text[end : end + 1].strip()
         return _Token(kind, start, end, _OVER if sign == "/" and is_tight else sign)
+    factor = (match["factor"] or match["part"] or "").lower()
+    number = _Token(
+        "number",
+        start,
+        end,
+        factor=_FACTORS.get(factor, Fraction(1)),
+        is_percent=factor in ("%", "percent"),
+    )
     if kind == "mixed":
-        whole, over, under = (int(match[name]) for name in ("whole", "over", "under"))
-        value = Fraction(whole * under + over, under) if under else None
-        return _Token("number" if value else "unknown", start, end, value=value or Fraction())
+        whole, over, under = (int(match[name] or 0) for name in ("whole", "over", "under"))
+        value = whole + Fraction(over, under) if under else None
+        return number._replace(value=value) if value else _Token("unknown", start, end)
     if kind == "number":
-        digits, factor = match["digits"], (match["factor"] or "").lower()
-        return _Token(
-            kind,
-            start,
-            end,
-            value=read_digits(digits),
-            factor=_FACTORS.get(factor, Fraction(1)),
-            decimals=len(digits.partition(".")[2]),
-            is_percent=factor in ("%", "percent"),
-        )
+        digits = match["digits"]
+        return number._replace(value=read_digits(digits), decimals=len(digits.partition(".")[2]))
     return _Token(kind, start, end)
