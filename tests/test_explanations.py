@@ -117,6 +117,10 @@ STEPS = st.lists(
         ("3\\frac{1}{2} cups", "3.5"),
         ("\\frac{\\text{3}}{4}", "0.75"),
         ("12 \\text{ apples}", "12"),
+        ("42 m^2", "42"),
+        ("42 cm^2", "42"),
+        ("42 m**2", "42"),
+        ("It holds 42 cm^3.", "42"),
     ],
 )
 def test_a_number_has_one_way_to_be_written(text: str, number: str) -> None:
@@ -358,6 +362,7 @@ def test_answers_are_compared_whatever_way_they_are_written(
         ("60 miles per hour", "number"),
         ("5 sq. ft.", "number"),
         ("5kg", "number"),
+        ("5 m^2", "number"),
         ("1/3", "number"),
         ("yes", "yes_no"),
         ("True.", "yes_no"),
@@ -466,6 +471,7 @@ def test_a_step_is_written_on_one_line() -> None:
         ("In France.\nAnswer: \\text{Paris}", "choice", "Paris"),
         ("He has 3.\nSo he has 2 + 2 = 4 left.", "number", "4"),
         ("He has 3.\nSo he has 2, minus 5.", "number", "5"),
+        ("He has 3 m.\nSo it is 6 * 7 = 42 m^2", "number", "42"),
         ("He has 3.\nSo he has (minus 5).", "number", "-5"),
         ("He has 3.\nSo he has none.", "number", ""),
         ("He has 3.\nAnswer: unknown", "number", ""),

@@ -66,6 +66,8 @@ _WORDED_SIGN = re.compile(
     rf"(?={CURRENCY}?{DIGITS})",
     re.IGNORECASE,
 )
+_POWER_OF_UNIT = re.compile(r"(?<=\d)([ ]?[^\W\d_]+)(?:\^|\*\*)([23])\b")
+_POWERS = {"2": "²", "3": "³"}
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}\n]*)\}\s*\{([^{}\n]*)\}")
 _STYLED = re.compile(r"\\(?:text|mathrm)(?:bf|it|rm)?\s*\{([^{}\n]*)\}")
 _LATEX_DEPTH = 4  # of commands within commands
@@ -111,7 +113,7 @@ def number_in(text: str) -> str:
 
     Unless nothing else is a number. "Minus 5" and "negative 5" are -5.
     """
-    text = _signed(spelled(text))
+    text = _plain(spelled(text))
     last = re.split("[=≈]", text)[-1]
     found = (list(_NUMBERS.finditer(part)) for part in (_ASIDE.sub("", last), last, text))
     matches = next(filter(None, found), [])
@@ -129,7 +131,7 @@ def read_digits(digits: str) -> Fraction:
 
 def numbers_in(text: str) -> list[Fraction | None]:
     """Return the numbers in digits of a text in order; None for one that is too long."""
-    return [_value_of(match) for match in _NUMBERS.finditer(_signed(spelled(text)))]
+    return [_value_of(match) for match in _NUMBERS.finditer(_plain(spelled(text)))]
 
 
 def last_number_in(text: str) -> str:
@@ -140,7 +142,7 @@ def last_number_in(text: str) -> str:
 
 def is_only_a_number(text: str) -> bool:
     """Whether a text has nothing beside a number but a currency, a percent sign or a unit."""
-    alone = _ONLY_A_NUMBER.fullmatch(_signed(spelled(text)))
+    alone = _ONLY_A_NUMBER.fullmatch(_plain(spelled(text)))
     return alone is not None and number_in(text) != ""
 
 
@@ -152,8 +154,12 @@ def _as_quotient(fraction: re.Match[str]) -> str:
     return " " * after_number + "/".join(parts)
 
 
-def _signed(text: str) -> str:
-    """Return a text on one line with a worded sign of a number, not of a difference, as one."""
+def _plain(text: str) -> str:
+    """Return a text on one line with a worded sign of a number, and m^2 as m².
+
+    No sign is that of a difference.
+    """
+    text = _POWER_OF_UNIT.sub(lambda unit: unit[1] + _POWERS[unit[2]], text)
     return _WORDED_SIGN.sub(lambda sign: f"{sign['before'] or ''}-", text)
 
 
