@@ -187,6 +187,17 @@ def foreign_texts(drawn: Sequence[str], data: TaskData, student: str) -> list[st
     ]
 
 
+def warn_of_case(config: Config, student: str) -> list[str]:
+    """Return a warning where a student for entities cannot see which words are capitalized."""
+    if config.task.kind != "ner" or not is_blind_to_case(student):
+        return []
+    return [
+        f"student.model: {config.student.model} takes capital and small letters for the same and "
+        "has no token types that would tell it of them, so names look like other words; give a "
+        "cased model, or an uncased one with token types, such as a BERT"
+    ]
+
+
 def cut_gold(config: Config, data: TaskData, student: str) -> list[str]:
     """Return a warning where the student reads only the beginning of many gold texts.
 
@@ -198,17 +209,6 @@ def cut_gold(config: Config, data: TaskData, student: str) -> list[str]:
     some = random.Random(0).sample(rows, min(SAMPLED, len(rows)))  # noqa: S311
     cut = _of_cut("the gold", [row.text for row in some], student, config.student.max_length)
     return [f"{cut}; give more, as far as the student goes"] if cut else []
-
-
-def warn_of_case(config: Config, student: str) -> list[str]:
-    """Return a warning where a student for entities cannot see which words are capitalized."""
-    if config.task.kind != "ner" or not is_blind_to_case(student):
-        return []
-    return [
-        f"student.model: {config.student.model} takes capital and small letters for the same and "
-        "has no token types that would tell it of them, so names look like other words; give a "
-        "cased model, or an uncased one with token types, such as a BERT"
-    ]
 
 
 def cut_pool(config: Config, drawn: Sequence[str], student: str) -> list[str]:

@@ -44,8 +44,7 @@ def clean_probabilities(losses: Sequence[float]) -> NDArray[np.float64]:
     spreads, shares = np.full(2, max(LEAST_SPREAD, float(scaled.std()))), np.full(2, 0.5)
     belongs = np.full((len(scaled), 2), 0.5)
     for _ in range(PASSES):
-        distance = (scaled[:, None] - means) / spreads
-        logs = np.log(shares) - np.log(spreads) - distance**2 / 2
+        logs = _log_densities(scaled, means, spreads, shares)
         logs -= logs.max(axis=1, keepdims=True)
         belongs = np.exp(logs)
         belongs /= belongs.sum(axis=1, keepdims=True)
@@ -61,6 +60,20 @@ def clean_probabilities(losses: Sequence[float]) -> NDArray[np.float64]:
     return clean
 
 
+def _log_densities(
+    values: NDArray[np.float64],
+    means: NDArray[np.float64],
+    spreads: NDArray[np.float64],
+    shares: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the logarithm of each mode's density, but for a constant, shape (values, modes)."""
+    import numpy as np
+
+    distance = (values[:, None] - means) / spreads
+    logs: NDArray[np.float64] = np.log(shares) - np.log(spreads) - distance**2 / 2
+    return logs
+
+
 def _are_likelier(
     values: NDArray[np.float64],
     means: NDArray[np.float64],
@@ -70,7 +83,7 @@ def _are_likelier(
     """Whether two modes, five numbers, say more of the values than one, two numbers."""
     import numpy as np
 
-    logs = np.log(shares) - np.log(spreads) - ((values[:, None] - means) / spreads) ** 2 / 2
+    logs = _log_densities(values, means, spreads, shares)
     two = float(np.logaddexp(logs[:, 0], logs[:, 1]).sum())
     one = -len(values) * (math.log(float(values.std())) + 0.5)
     return two - one > 1.5 * math.log(len(values))

@@ -137,16 +137,11 @@ def part_orders(text: str, labels: Sequence[str]) -> tuple[str, list[str]]:
             stop = ""
         if found is not None:
             orders.append(sentence[found.start() :].strip())
-            stop = _stop_of(sentence) if rest else stop
+            stop = (STOPS.findall(sentence)[0] or " ") if rest else stop
     if not orders:
         return text, []
     content = "".join(kept).strip(LOOSE)
     return (content if HAS_WORDS.search(content) else text), orders
-
-
-def _stop_of(sentence: str) -> str:
-    found = STOPS.search(sentence)
-    return (found.group() if found else "") or " "
 
 
 def part_named(text: str, label: str) -> tuple[str, list[str]]:

@@ -142,9 +142,7 @@ def check_tagger(model: str, max_length: int) -> None:
     Raises:
         ConfigError: it cannot, or it does not read texts of `max_length` tokens.
     """
-    check_pretrained(model, max_length)
-    _, transformers = load_libraries()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    tokenizer = check_pretrained(model, max_length)
     for name in ("cls_token", "sep_token"):
         if getattr(tokenizer, f"{name}_id") is None:
             raise ConfigError(

@@ -342,8 +342,11 @@ def logits_of(model: Any, inputs: Mapping[str, Any], settings: StudentSection) -
     return logits.float()
 
 
-def check_pretrained(model_folder: str, max_length: int) -> None:
+def check_pretrained(model_folder: str, max_length: int) -> Any:
     """Check that a student's architecture can be loaded, without its weights.
+
+    Returns:
+        its tokenizer.
 
     Raises:
         ConfigError: it cannot, or it does not read texts of `max_length` tokens.
@@ -351,10 +354,11 @@ def check_pretrained(model_folder: str, max_length: int) -> None:
     _, transformers = load_libraries()
     try:
         config = transformers.AutoConfig.from_pretrained(model_folder)
-        transformers.AutoTokenizer.from_pretrained(model_folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
     except (OSError, ValueError) as error:
         raise cannot_load(model_folder, error) from None
     check_length(config, model_folder, max_length)
+    return tokenizer
 
 
 def check_length(config: Any, model_folder: str, max_length: int) -> None:

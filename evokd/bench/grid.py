@@ -78,6 +78,7 @@ def recompute_grid(
     Raises:
         DataError: none has a result.
     """
+    check_finished(cells, places, command)
     results = []
     failed = False
     for cell in cells:
@@ -95,13 +96,7 @@ def recompute_grid(
             was, now = f"{kept.score:.4f}", f"{again.score:.4f}"
             failed = failed or was != now
             say(f"{cell.id}: kept {was}, recomputed {now}{'' if was == now else '  differs'}")
-    if not results:
-        raise _nothing_finished(places, command)
     return _suite(name, cells, results, command), failed
-
-
-def _nothing_finished(places: Places, command: str) -> DataError:
-    return DataError(f"no finished cell in {places.results}; run `{command}` first")
 
 
 def check_finished(cells: Sequence[Cell], places: Places, command: str) -> None:
@@ -111,7 +106,7 @@ def check_finished(cells: Sequence[Cell], places: Places, command: str) -> None:
         DataError: no cell has a result file.
     """
     if not any(cell_file(places.results, cell).exists() for cell in cells):
-        raise _nothing_finished(places, command)
+        raise DataError(f"no finished cell in {places.results}; run `{command}` first")
 
 
 def name_failures(cells: Sequence[Cell], places: Places, say: Say) -> bool:

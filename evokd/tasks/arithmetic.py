@@ -564,6 +564,8 @@ def _token(text: str, match: re.Match[str]) -> _Token:
         sign = _OPERATORS.get(match[0].lower(), "*")
         is_tight = text[start - 1 : start].strip() and text[end : end + 1].strip()
         return _Token(kind, start, end, _OVER if sign == "/" and is_tight else sign)
+    if kind not in ("mixed", "number"):
+        return _Token(kind, start, end)
     factor = (match["factor"] or match["part"] or "").lower()
     number = _Token(
         "number",
@@ -576,7 +578,5 @@ def _token(text: str, match: re.Match[str]) -> _Token:
         whole, over, under = (int(match[name] or 0) for name in ("whole", "over", "under"))
         value = whole + Fraction(over, under) if under else None
         return number._replace(value=value) if value else _Token("unknown", start, end)
-    if kind == "number":
-        digits = match["digits"]
-        return number._replace(value=read_digits(digits), decimals=len(digits.partition(".")[2]))
-    return _Token(kind, start, end)
+    digits = match["digits"]
+    return number._replace(value=read_digits(digits), decimals=len(digits.partition(".")[2]))

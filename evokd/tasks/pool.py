@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +39,6 @@ FORMS = (
 )
 NAMED_FORMS = 6  # of a folder's
 NOT_UTF8 = "not UTF-8"
-UNDECODED = re.compile("[\udc80-\udcff]")  # a byte that `surrogateescape` let pass
 NOT_GZIP = "not a complete gzip file"
 BATCH = 1000  # rows of Parquet
 Row = dict[Any, Any] | str  # its columns, or why there are none
@@ -289,7 +287,7 @@ def _csv_rows(path: Path, file: IO[bytes], columns: Sequence[str]) -> Iterator[t
     for number, fields in records:
         if isinstance(fields, str):
             yield number, fields
-        elif UNDECODED.search("".join(fields)):
+        elif not is_unicode("".join(fields)):
             yield number, NOT_UTF8
         elif len(fields) != len(header):
             yield number, f"{len(fields)} fields where the header has {len(header)}"
