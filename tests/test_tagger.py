@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from fake_llm import FILLERS, WORDS
-from transformers import AutoTokenizer
+from transformers import AutoModel, AutoTokenizer
 
 from evokd.config import StudentSection
 from evokd.errors import ConfigError
@@ -27,6 +28,7 @@ from evokd.tools.tagger import (
     train_tagger,
 )
 from evokd.tools.training import (
+    NEW_FACTOR,
     Lesson,
     RowChoice,
     TrainingRow,
@@ -163,22 +165,43 @@ def test_equal_rows_and_seed_give_equal_weights(
     assert said[0] == said[1]
 
 
-def test_a_tag_inside_nothing_begins_an_entity(
+def test_what_tells_the_case_learns_ten_times_as_quickly(
+    tmp_path: Path, tiny_student: Path
+) -> None:
+    rows = [sentence(random.Random(seed)) for seed in range(20)]
+    settings = StudentSection(model="", min_steps=1, max_steps=1, warmup=0, threads=1)
+    train_tagger(rows, LABELS, str(tiny_student), tmp_path, settings, random_seed=3)
+    after = Tagger(tmp_path)._model.state_dict()
+    before = AutoModel.from_pretrained(tiny_student).state_dict()
+    kind = "embeddings.token_type_embeddings.weight"
+    layer = "encoder.layer.0.attention.self.query.weight"
+    # Adam's first step is as long as the learning rate, whatever the gradient.
+    told = (after[f"bert.{kind}"] - before[kind][:1]).abs().max()
+    other = (after[f"bert.{layer}"] - before[layer]).abs().max()
+    assert float(told) == pytest.approx(NEW_FACTOR * float(other), rel=0.05)
+
+
+def test_a_student_keeps_what_entities_were_like_where_it_learnt(trained: Path) -> None:
+    habits = json.loads((trained / "config.json").read_text(encoding="utf-8"))["entity_habits"]
+    assert habits["names"] == sorted(LABELS)
+    assert habits["adjacent_cost"] > 1  # every other entity goes on, none begins behind another
+
+
+def test_the_likeliest_valid_tags_are_entities(
     tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tags = tags_of(LABELS)
-    order = ["I-fruit", "I-fruit", "I-metal", "O", "I-metal", "B-metal"]
+    order = ["B-fruit", "I-fruit", "O", "I-metal", "O", "B-metal", "B-metal"]
     rows = [[[0.9 if tag == one else 0.02 for tag in tags] for one in order]]
     monkeypatch.setattr(tagger, "probabilities", lambda texts: rows)
-    row = plain("a b c d e f")
+    row = plain("A b C D E F h")  # "h" is small, and metals are names to this student
     (said,) = tagger.predict([row])
+    # An I- that follows nothing is no entity, nor is a B- that is all in small letters.
     assert [(row.text[e.start : e.end], e.label) for e in said.entities] == [
-        ("a b", "fruit"),
-        ("c", "metal"),
-        ("e", "metal"),
-        ("f", "metal"),
+        ("A b", "fruit"),
+        ("F", "metal"),
     ]
-    assert [one.confidence for one in said.entities] == pytest.approx([0.9] * 4)
+    assert [one.confidence for one in said.entities] == pytest.approx([0.9] * 2)
     assert (said.label, said.confidence) == ("fruit", 0.9)
 
 

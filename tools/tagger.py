@@ -11,14 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from evokd.config import StudentSection
 from evokd.errors import ConfigError
 from evokd.records import FoundEntity, Prediction
-from evokd.tasks.ner import BEGIN, INSIDE, NOTHING, OUTSIDE, TaggedText, tagged, to_tags
+from evokd.tasks.ner import (
+    BEGIN,
+    INSIDE,
+    NOTHING,
+    OUTSIDE,
+    TaggedText,
+    entity_runs,
+    tagged,
+    to_tags,
+)
+from evokd.tasks.words import is_lowered
+from evokd.tools.decoding import EntityHabits, likeliest_tags
 from evokd.tools.mixture import noisy_rows
 from evokd.tools.student import PREDICT_BATCH, TrainedModel, load_libraries
 from evokd.tools.training import (
@@ -35,6 +45,7 @@ from evokd.tools.training import (
 LEARNING_RATE = 3e-4  # higher than a text classifier's: the head begins at random
 CASES = 4
 OVERLAP = 4  # a window begins again with a quarter of the last one's words
+HABITS = "entity_habits"  # in the config
 IGNORED = -100  # what cross-entropy leaves out
 
 
@@ -58,9 +69,9 @@ class Tagger(TrainedModel):
 
         A prediction's label is the first type, its confidence that of its least sure word.
         """
-        tags = self.labels
+        tags, habits = self.labels, EntityHabits.read(getattr(self._model.config, HABITS, {}))
         return [
-            _prediction(row, said, tags)
+            _prediction(row, said, tags, habits)
             for row, said in zip(rows, self.probabilities(rows), strict=True)
         ]
 
@@ -223,8 +234,8 @@ def read_rows(
 ) -> Lesson:
     """Return the windows of all rows as what a model is taught; see `train_tagger`."""
     torch, _ = load_libraries()
-    if is_uncased(tokenizer):
-        _tell_case(model)
+    cases = _tell_case(model) if is_uncased(tokenizer) else []
+    setattr(model.config, HABITS, EntityHabits.of([row.example for row in rows]).raw())
     windows, targets, balance = _cut_rows(tokenizer, rows, tags, settings.max_length)
 
     open_windows = [at for at, row in enumerate(balance) if row.confidence is not None]
@@ -268,6 +279,7 @@ def read_rows(
         loss_of,
         halfway=leave_noisy_out if watched else None,
         ignored=ignored if watched else None,
+        new=cases,
     )
 
 
@@ -292,21 +304,25 @@ def _cut_rows(
     return windows, targets, balance
 
 
-def _tell_case(model: Any) -> None:
-    """Give a BERT a token type for each case, all of them as its first one, and let it learn."""
+def _tell_case(model: Any) -> list[Any]:
+    """Give a BERT a token type for each case, all of them as its first one.
+
+    Returns:
+        what it is to learn of them; nothing where a model has no token types.
+    """
     torch, _ = load_libraries()
     embeddings = model.base_model.embeddings
     known = getattr(embeddings, "token_type_embeddings", None)
     if known is None:
-        return
-    if known.num_embeddings == CASES:  # told already, by the training this one goes on from
-        known.requires_grad_(True)
-        return
-    cases = torch.nn.Embedding(CASES, known.embedding_dim)
-    with torch.no_grad():
-        cases.weight.copy_(known.weight[:1].expand(CASES, -1))
-    embeddings.token_type_embeddings = cases
-    model.config.type_vocab_size = CASES
+        return []
+    if known.num_embeddings != CASES:  # else told by the training that this one goes on from
+        cases = torch.nn.Embedding(CASES, known.embedding_dim)
+        with torch.no_grad():
+            cases.weight.copy_(known.weight[:1].expand(CASES, -1))
+        embeddings.token_type_embeddings = known = cases
+        model.config.type_vocab_size = CASES
+    known.requires_grad_(True)
+    return list(known.parameters())
 
 
 def _padded(row: Sequence[int], width: int, filler: int) -> list[int]:
@@ -324,9 +340,12 @@ def _keep_most_central(
 
 
 def _prediction(
-    row: TaggedText, probabilities: Sequence[Sequence[float]], tags: Sequence[str]
+    row: TaggedText,
+    probabilities: Sequence[Sequence[float]],
+    tags: Sequence[str],
+    habits: EntityHabits,
 ) -> Prediction:
-    found = _entities(row, probabilities, tags)
+    found = _entities(row, probabilities, tags, habits)
     return Prediction(
         label=found[0].label if found else NOTHING,
         confidence=min((1.0, *(max(said) for said in probabilities))),
@@ -335,30 +354,23 @@ def _prediction(
 
 
 def _entities(
-    row: TaggedText, probabilities: Sequence[Sequence[float]], tags: Sequence[str]
+    row: TaggedText,
+    probabilities: Sequence[Sequence[float]],
+    tags: Sequence[str],
+    habits: EntityHabits,
 ) -> list[FoundEntity]:
-    """Read the likeliest tags; an I- that follows nothing of its type begins an entity."""
-    words: list[tuple[int, str, float]] = []  # number of its entity, type, probability
-    number, last = 0, ""
-    for said in probabilities:
-        place = max(range(len(said)), key=said.__getitem__)
-        kind, label = tags[place][:2], tags[place][2:]
-        if kind == BEGIN or label != last:
-            number += 1
-        words.append((number, label, said[place]))
-        last = label
+    """Read the likeliest tags; an entity's confidence is the mean of its tokens' tags."""
+    place_of = {tag: place for place, tag in enumerate(tags)}
+    chosen = likeliest_tags(probabilities, tags, habits.adjacent_cost)
     found = []
-    for (_, label), group in groupby(enumerate(words), key=lambda pair: pair[1][:2]):
-        places = list(group)
-        if label:
-            first, end = places[0][0], places[-1][0]
-            confidence = sum(word[2] for _, word in places) / len(places)
-            found.append(
-                FoundEntity(
-                    start=row.tokens[first][0],
-                    end=row.tokens[end][1],
-                    label=label,
-                    confidence=min(1.0, confidence),
-                )
+    for start, end, label in entity_runs(chosen):
+        sure = [probabilities[at][place_of[chosen[at]]] for at in range(start, end)]
+        first, last = row.tokens[start][0], row.tokens[end - 1][1]
+        if label in habits.names and is_lowered(row.text[first:last]):
+            continue
+        found.append(
+            FoundEntity(
+                start=first, end=last, label=label, confidence=min(1.0, sum(sure) / len(sure))
             )
+        )
     return found

@@ -78,7 +78,7 @@ def from_tags(tokens: Sequence[str], tags: Sequence[str]) -> TaggedText:
     spans = [(start, end - 1) for start, end in pairwise(ends)]
     entities = [
         Entity(start=spans[first][0], end=spans[last - 1][1], label=label)
-        for first, last, label in _runs(tags)
+        for first, last, label in entity_runs(tags)
     ]
     return TaggedText(text=" ".join(tokens), entities=entities, tokens=spans)
 
@@ -414,7 +414,7 @@ def _tags_of(
     return gold, found
 
 
-def _runs(tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+def entity_runs(tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
     """Yield (first token, one past the last token, label) of every entity."""
     start, label = 0, ""
     for place, tag in enumerate([*tags, OUTSIDE]):
