@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from hypothesis import settings
 from evokd.tools.packs import models_dir
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Each client of a teacher would read the system's certificates, for addresses of this machine.
+os.environ["SSL_CERT_DIR"] = os.devnull
+# A toy run waits for the disk nearly as long as it computes, so that its files lie in memory.
+SHARED_MEMORY, ROOM = Path("/dev/shm"), 2 * 2**30
+if os.access(SHARED_MEMORY, os.W_OK) and shutil.disk_usage(SHARED_MEMORY).free > ROOM:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(SHARED_MEMORY))
 # The same cases on every machine, however slow it is.
 settings.register_profile("evokd", deadline=None, derandomize=True, database=None)
 settings.load_profile("evokd")
