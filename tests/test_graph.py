@@ -194,8 +194,10 @@ def test_without_memory_there_is_no_memory(toy_task: Path) -> None:
     assert result.report["weaknesses"] == {"open": 0, "closed": 0, "returned": 0}
 
 
-def test_without_review_only_the_last_batch_is_trained_on(toy_task: Path) -> None:
-    kept = RunDirectory(run(toy_task).path).read_rounds()[-1]
+def test_without_review_only_the_last_batch_is_trained_on(
+    finished: tuple[RunResult, FakeLLM], toy_task: Path
+) -> None:
+    kept = RunDirectory(finished[0].path).read_rounds()[-1]
     alone = RunDirectory(run(toy_task, "strategy.review=false", run_id="n").path).read_rounds()[-1]
     assert alone.train_rows < kept.train_rows
 
@@ -241,8 +243,8 @@ def test_a_larger_budget_lets_a_run_go_on(toy_task: Path) -> None:
 
 
 def test_a_larger_budget_too_small_for_a_round_changes_nothing(toy_task: Path) -> None:
-    long = ("budget.output_tokens=450", "strategy.rounds=50")
-    for strategy in ("evokd", "static"):
+    for strategy, tokens in (("evokd", 450), ("static", 100)):
+        long = "strategy.rounds=50", f"budget.output_tokens={tokens}"
         ended = run(toy_task, *long, f"strategy.name={strategy}", run_id=strategy)
         assert ended.report["samples"]["accepted"] > 0  # so that a sample's price is known
         spent = sum(one["output_tokens"] for one in ended.report["teacher"].values())
@@ -256,7 +258,7 @@ def test_a_larger_budget_too_small_for_a_round_changes_nothing(toy_task: Path) -
 
 
 def test_a_run_that_was_continued_and_broke_off_goes_on(toy_task: Path, llm: FakeLLM) -> None:
-    ended = run(toy_task, "budget.output_tokens=200")
+    ended = run(toy_task, "budget.output_tokens=200", "strategy.rounds=1")
     llm.faults = ["", "", "", *["status:401"] * 99]
     with pytest.raises(TeacherError):
         resume_run(
@@ -271,7 +273,8 @@ def test_a_run_that_was_continued_and_broke_off_goes_on(toy_task: Path, llm: Fak
 
 def test_many_refills_are_no_endless_loop(toy_task: Path) -> None:
     """No text is ever accepted, so that every refill is used."""
-    result = run(toy_task, "gates.max_words=1", "strategy.max_refills=10", "strategy.rounds=1")
+    small = "strategy.rounds=1", "strategy.init_samples=3", "strategy.samples_per_round=3"
+    result = run(toy_task, "gates.max_words=1", "strategy.max_refills=10", *small)
     assert result.report["status"] == "finished"
 
 
@@ -321,7 +324,7 @@ def test_the_teacher_failing_for_good_stops_the_run_and_a_resume_goes_on(
 ) -> None:
     llm.faults = ["", "", "", "", "", *["status:401"] * 9]
     with pytest.raises(TeacherError):
-        run(toy_task)
+        run(toy_task, "strategy.rounds=1")
     llm.faults = []
     directory = RunDirectory(toy_task.parent / "runs" / "r")
     result = resume_run(directory, emit=lambda event: None)
@@ -345,8 +348,8 @@ def test_a_resume_with_a_changed_config_says_what_differs(toy_task: Path) -> Non
         resume_run(RunDirectory(result.path), emit=lambda event: None)
 
 
-def test_labels_follow_the_labeler_not_the_intention(toy_task: Path, llm: FakeLLM) -> None:
-    rows = samples(run(toy_task, "strategy.rounds=1"))
+def test_labels_follow_the_labeler_not_the_intention(finished: tuple[RunResult, FakeLLM]) -> None:
+    rows = samples(finished[0])
     assert all(one.label == true_label(one.text) for one in rows if one.accepted)
 
 
@@ -363,7 +366,8 @@ def test_a_meaning_handed_in_as_a_text_is_a_duplicate(
     monkeypatch.setattr(
         llm, "_texts", lambda asked, form, name: [*write(asked, form, name)[:-1], "About a fruit"]
     )
-    copies = [one for one in samples(run(toy_task)) if one.text == "About a fruit"]
+    rows = samples(run(toy_task, "strategy.rounds=1"))
+    copies = [one for one in rows if one.text == "About a fruit"]
     assert copies
     assert {one.reason for one in copies} == {"duplicate"}
 
@@ -478,8 +482,10 @@ def taught_texts(result: RunResult, split: str) -> list[str]:
     return [one.text for one in rows if one.split == split]
 
 
-def test_the_kept_student_learns_the_held_out_texts_when_all_is_decided(toy_task: Path) -> None:
-    result = run(toy_task)
+def test_the_kept_student_learns_the_held_out_texts_when_all_is_decided(
+    finished: tuple[RunResult, FakeLLM],
+) -> None:
+    result, _ = finished
     held_out = taught_texts(result, "probe")
     assert result.report["refitted"] == len(held_out) > 0
     learned = learned_texts(result.student)
