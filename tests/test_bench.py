@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_llm import FILLERS, WORDS, FakeLLM, write_text
+from fake_llm import FILLERS, WORDS, FakeLLM, running_llm, write_text
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
@@ -39,11 +40,10 @@ TOY_TASK = {
 }
 
 
-@pytest.fixture
-def toy_set(
-    tmp_path: Path, llm: FakeLLM, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+def make_toy_set(
+    folder: Path, base_url: str, student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A data folder in which every set of the suites is the toy task; returns the folder."""
+    """Write a data folder in which every set of the suites is the toy task; return it."""
     file = sets.SetFile(
         source="classification/toy",
         copyable=False,
@@ -51,12 +51,12 @@ def toy_set(
         task=TOY_TASK,
         settings={
             "student": {
-                "model": f"path:{tiny_student}",
+                "model": f"path:{student}",
                 "min_steps": 5,
                 "max_steps": 5,
                 "threads": 1,
             },
-            "agents": {"base_url": llm.base_url, "max_concurrency": 1},
+            "agents": {"base_url": base_url, "max_concurrency": 1},
             "memory": {"embedder": "hash:64"},
             "strategy": {"samples_per_round": 18, "init_samples": 9, "texts_per_call": 3},
         },
@@ -66,15 +66,40 @@ def toy_set(
     sets.load_set.cache_clear()
     rng = random.Random(5)
     rows = [{"text": write_text(label, rng), "label": label} for label in WORDS for _ in range(60)]
-    write_set(tmp_path / "data", rows[::2], rows[1::2])
-    return tmp_path / "data"
+    write_set(folder / "data", rows[::2], rows[1::2])
+    return folder / "data"
 
 
 @pytest.fixture
-def toy_questions(toy_set: Path, tiny_reasoner: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same with questions that are answered after an explanation; returns the data folder."""
+def toy_set(
+    tmp_path: Path, llm: FakeLLM, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A data folder of the toy task; returns the folder."""
+    return make_toy_set(tmp_path, llm.base_url, tiny_student, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def grid_of_all(tmp_path_factory: pytest.TempPathFactory, tiny_student: Path) -> Path:
+    """What the toy grid wrote, read by many tests."""
+    folder = tmp_path_factory.mktemp("grid")
+    with running_llm() as llm, pytest.MonkeyPatch.context() as patch:
+        failed, said = bench(make_toy_set(folder, llm.base_url, tiny_student, patch))
+    assert not failed, said
+    return folder
+
+
+@pytest.fixture
+def finished(toy_set: Path, grid_of_all: Path) -> Path:
+    """The data folder beside a copy of what the toy grid wrote."""
+    for name in ("results", "work"):
+        shutil.copytree(grid_of_all / name, toy_set.parent / name)
+    return toy_set
+
+
+def make_toy_questions(toy_set: Path, reasoner: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Do the same with questions that are answered after an explanation."""
     toy = sets._set_file("any")
-    student = {"model": f"path:{tiny_reasoner}", "max_new_tokens": 24, "min_steps": 2, "passes": 1}
+    student = {"model": f"path:{reasoner}", "max_new_tokens": 24, "min_steps": 2, "passes": 1}
     file = toy.model_copy(
         update={
             "task": {
@@ -95,6 +120,34 @@ def toy_questions(toy_set: Path, tiny_reasoner: Path, monkeypatch: pytest.Monkey
     small = {"rounds": 2, "samples_per_round": 4, "candidates": 6, "known_answers": "measure"}
     monkeypatch.setitem(cell.SIZES, "elad", {**small, "continuations": 1})
     return toy_set
+
+
+@pytest.fixture
+def toy_questions(toy_set: Path, tiny_reasoner: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same with questions; returns the data folder."""
+    return make_toy_questions(toy_set, tiny_reasoner, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def grid_of_questions(
+    tmp_path_factory: pytest.TempPathFactory, tiny_student: Path, tiny_reasoner: Path
+) -> Path:
+    """What the grid of toy questions wrote, read by many tests."""
+    folder = tmp_path_factory.mktemp("questions")
+    with running_llm() as llm, pytest.MonkeyPatch.context() as patch:
+        data = make_toy_set(folder, llm.base_url, tiny_student, patch)
+        data = make_toy_questions(data, tiny_reasoner, patch)
+        failed, said = bench_questions(data, variants=["", "random", "whole"])
+    assert not failed, said
+    return folder
+
+
+@pytest.fixture
+def explained(toy_questions: Path, grid_of_questions: Path) -> Path:
+    """The data folder beside a copy of what the grid of toy questions wrote."""
+    for name in ("results", "work"):
+        shutil.copytree(grid_of_questions / name, toy_questions.parent / name)
+    return toy_questions
 
 
 def question(one: int, other: int) -> dict[str, str]:
@@ -334,11 +387,11 @@ def test_missing_data_are_told_with_a_hint(tmp_path: Path, monkeypatch: pytest.M
 # The grid
 
 
-def test_a_grid_writes_its_files_and_a_second_one_asks_nothing(toy_set: Path, llm: FakeLLM) -> None:
-    failed, _ = bench(toy_set)
-    assert not failed
-    results = toy_set.parent / "results"
-    content = read_suite(toy_set)
+def test_a_grid_writes_its_files_and_a_second_one_asks_nothing(
+    finished: Path, llm: FakeLLM
+) -> None:
+    results = finished.parent / "results"
+    content = read_suite(finished)
     rows = {row["strategy"]: row for row in content["rows"]}
     assert set(rows) == {"fewshot", "static", "evokd"}
     assert rows["evokd"]["output_tokens"] > rows["fewshot"]["output_tokens"] == 0
@@ -353,10 +406,9 @@ def test_a_grid_writes_its_files_and_a_second_one_asks_nothing(toy_set: Path, ll
     assert not rows["evokd"]["complete"]  # the suite wants three random seeds
     for ending in (".md", ".html"):
         assert (results / f"{SUITE_FILE}{ending}").exists()
-    asked = len(llm.requests)
     before = (results / f"{SUITE_FILE}.json").read_text()
-    bench(toy_set)
-    assert len(llm.requests) == asked
+    bench(finished)
+    assert llm.requests == []
     assert (results / f"{SUITE_FILE}.json").read_text() == before
 
 
@@ -377,9 +429,8 @@ def test_a_cell_run_anew_asks_nothing_and_ends_where_it_did(toy_set: Path, llm: 
     assert again.curve == first.curve
 
 
-def test_the_budget_ends_a_cell(toy_set: Path) -> None:
-    bench(toy_set, strategies=["static"])
-    result = read_cell(toy_set.parent / "results", toy_cell("static"))
+def test_the_budget_ends_a_cell(grid_of_all: Path) -> None:
+    result = read_cell(grid_of_all / "results", toy_cell("static"))
     assert result is not None
     assert BUDGET - 100 <= result.output_tokens <= BUDGET + 10
     assert [point.output_tokens for point in result.curve] == sorted(
@@ -450,16 +501,14 @@ def test_the_exit_code_is_about_the_cells_that_were_asked_for(
 
 
 def test_scores_can_be_recomputed_from_the_samples_without_a_teacher(
-    toy_set: Path, llm: FakeLLM
+    finished: Path, llm: FakeLLM
 ) -> None:
-    bench(toy_set)
-    asked = len(llm.requests)
-    (toy_set.parent / "work").rename(toy_set.parent / "gone")
-    _, said = bench(toy_set, from_samples=True)
+    (finished.parent / "work").rename(finished.parent / "gone")
+    _, said = bench(finished, from_samples=True)
     told = [text for text in said if "recomputed" in text]
     assert len(told) == 3
     assert not [text for text in told if "differs" in text]
-    assert len(llm.requests) == asked
+    assert llm.requests == []
 
 
 def test_a_score_that_words_had_a_part_in_is_recomputed_with_them(
@@ -837,10 +886,8 @@ def test_a_cell_is_run_with_a_student_of_ones_own_and_without_failures_of_memory
     assert usual.strategy.memory
 
 
-def test_explanations_are_compared_by_selection_and_annotation(toy_questions: Path) -> None:
-    failed, said = bench_questions(toy_questions, variants=["", "random", "whole"])
-    assert not failed, said
-    results = toy_questions.parent / "results"
+def test_explanations_are_compared_by_selection_and_annotation(grid_of_questions: Path) -> None:
+    results = grid_of_questions / "results"
     suite = json.loads((results / "reasoning-900tokens-openai-scripted.json").read_text())
     rows = {one["variant"]: one for one in suite["rows"]}
     assert set(rows) == {"", "random", "whole"}
@@ -855,23 +902,18 @@ def test_explanations_are_compared_by_selection_and_annotation(toy_questions: Pa
     assert "explanations" in (results / "reasoning-900tokens-openai-scripted.md").read_text()
 
 
-def test_a_cell_of_questions_is_recomputed_from_its_samples(
-    toy_questions: Path, llm: FakeLLM
-) -> None:
-    bench_questions(toy_questions, variants=[""])
-    asked = len(llm.requests)
-    failed, said = bench_questions(toy_questions, variants=[""], from_samples=True)
+def test_a_cell_of_questions_is_recomputed_from_its_samples(explained: Path, llm: FakeLLM) -> None:
+    failed, said = bench_questions(explained, variants=[""], from_samples=True)
     assert not failed, said
     assert any("recomputed" in one for one in said)
     assert not any("differs" in one for one in said), said
-    assert len(llm.requests) == asked
+    assert llm.requests == []
 
 
 def test_a_recomputed_student_is_asked_as_the_run_kept_it(
-    toy_questions: Path, monkeypatch: pytest.MonkeyPatch
+    explained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench_questions(toy_questions, variants=[""])
-    (run,) = (toy_questions.parent / "work" / "runs").iterdir()
+    (run,) = (explained.parent / "work" / "runs").glob("svamp-4shot-elad-900*-seed0-openai*")
     asked: list[bytes] = []
 
     def open_student(kind: str, folder: Path, settings: Any) -> Any:
@@ -879,7 +921,7 @@ def test_a_recomputed_student_is_asked_as_the_run_kept_it(
         return students.open_student(kind, folder, settings)
 
     monkeypatch.setattr(archive, "open_student", open_student)
-    bench_questions(toy_questions, variants=[""], from_samples=True)
+    bench_questions(explained, variants=[""], from_samples=True)
     assert asked == [(run / "student" / "model.safetensors").read_bytes()]
 
 
