@@ -442,8 +442,8 @@ def test_texts_without_entities_are_not_asked_to_name_any() -> None:
         assert ("no entity at all" in user) is told
         assert ("is none" in user) is not told  # there it is a label like any other
     user = written_order(load_prompt("generator", "ner"), types, none, "a line of a diary")
-    assert "hard_1: write 2, with words that are easy to take for person but are none" in user
-    assert 'hard_2: write 2 of the same kind as "March was wet", each' in user
+    assert "hard_1: 2, with words that are easy to take for person but are none" in user
+    assert 'hard_2: 2 of the same kind as "March was wet", each' in user
     assert "names" not in user.replace("It names nobody", "")
     some = Assignment(label="person", orders=orders, length="short", rival="none")
     assert "many different names" in written_order(

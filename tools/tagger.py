@@ -4,7 +4,7 @@ A word's label stands at its first piece. Texts longer than the window are read 
 overlap, and every word is taken from the window in which it has most around it. An uncased body
 (the default) does not see that "Apple" is no "apple", so it is told by the token types: 0 lower
 case, 1 Title, 2 UPPER, 3 mixed or with digits; plain transformers loads such a model, its callers
-have to give the token types.
+have to give the token types, and read the tags, which `tools/decoding.py` does here.
 """
 
 from __future__ import annotations
