@@ -88,12 +88,17 @@ def grid_of_all(tmp_path_factory: pytest.TempPathFactory, tiny_student: Path) ->
     return folder
 
 
+def beside_a_copy(data: Path, grid: Path) -> Path:
+    """Copy what a grid wrote beside a data folder; return the data folder."""
+    for name in ("results", "work"):
+        shutil.copytree(grid / name, data.parent / name)
+    return data
+
+
 @pytest.fixture
 def finished(toy_set: Path, grid_of_all: Path) -> Path:
     """The data folder beside a copy of what the toy grid wrote."""
-    for name in ("results", "work"):
-        shutil.copytree(grid_of_all / name, toy_set.parent / name)
-    return toy_set
+    return beside_a_copy(toy_set, grid_of_all)
 
 
 def make_toy_questions(toy_set: Path, reasoner: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -145,9 +150,7 @@ def grid_of_questions(
 @pytest.fixture
 def explained(toy_questions: Path, grid_of_questions: Path) -> Path:
     """The data folder beside a copy of what the grid of toy questions wrote."""
-    for name in ("results", "work"):
-        shutil.copytree(grid_of_questions / name, toy_questions.parent / name)
-    return toy_questions
+    return beside_a_copy(toy_questions, grid_of_questions)
 
 
 def question(one: int, other: int) -> dict[str, str]:

@@ -360,11 +360,10 @@ def _entities(
     habits: EntityHabits,
 ) -> list[FoundEntity]:
     """Read the likeliest tags; an entity's confidence is the mean of its tokens' tags."""
-    place_of = {tag: place for place, tag in enumerate(tags)}
     chosen = likeliest_tags(probabilities, tags, habits.adjacent_cost)
     found = []
     for start, end, label in entity_runs(chosen):
-        sure = [probabilities[at][place_of[chosen[at]]] for at in range(start, end)]
+        sure = [probabilities[at][tags.index(chosen[at])] for at in range(start, end)]
         first, last = row.tokens[start][0], row.tokens[end - 1][1]
         if label in habits.names and is_lowered(row.text[first:last]):
             continue
