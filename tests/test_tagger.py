@@ -205,6 +205,17 @@ def test_the_likeliest_valid_tags_are_entities(
     assert (said.label, said.confidence) == ("fruit", 0.9)
 
 
+def test_a_text_without_capitals_may_name_something(
+    tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = tags_of(LABELS)
+    rows = [[[0.9 if tag == one else 0.02 for tag in tags] for one in ("O", "B-metal")]] * 2
+    monkeypatch.setattr(tagger, "probabilities", lambda texts: rows)
+    written, typed = tagger.predict([plain("I love"), plain("i love")])
+    assert not written.entities  # a writer who knows capitals gives names one
+    assert [(e.start, e.end, e.label) for e in typed.entities] == [(2, 6, "metal")]
+
+
 def lesson_with_planted_tags(
     tiny_student: Path, noise: Literal["none", "mixture"], generated: bool = True
 ) -> tuple[Lesson, set[tuple[int, int]], set[tuple[int, int]]]:

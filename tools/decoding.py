@@ -26,7 +26,8 @@ class EntityHabits:
 
     Args:
         adjacent_cost: in nats, of an entity right behind another.
-        names: types of which nothing in small letters is an entity, see `ner.name_types`.
+        names: types of which nothing in small letters is an entity, see `ner.name_types`, unless
+            the whole text is in small letters.
     """
 
     adjacent_cost: float = 0.0

@@ -361,11 +361,12 @@ def _entities(
 ) -> list[FoundEntity]:
     """Read the likeliest tags; an entity's confidence is the mean of its tokens' tags."""
     chosen = likeliest_tags(probabilities, tags, habits.adjacent_cost)
+    names = frozenset() if is_lowered(row.text) else habits.names
     found = []
     for start, end, label in entity_runs(chosen):
         sure = [probabilities[at][tags.index(chosen[at])] for at in range(start, end)]
         first, last = row.tokens[start][0], row.tokens[end - 1][1]
-        if label in habits.names and is_lowered(row.text[first:last]):
+        if label in names and is_lowered(row.text[first:last]):
             continue
         found.append(
             FoundEntity(
