@@ -438,7 +438,8 @@ def test_entities_are_names_where_no_gold_one_is_in_small_letters() -> None:
     names = [example("Ann met Bob", ("Ann", "person"), ("Bob", "person"))] * 2
     assert name_types(names) == {"person"}
     assert not name_types(names[:1])  # too few to tell
-    assert not name_types([*names, example("in town", ("town", "place"))])
+    assert not name_types([*names, example("In town", ("town", "place"))])
+    assert name_types([*names, example("in town", ("town", "place"))]) == {"person"}  # typed so
 
 
 @pytest.mark.parametrize(
@@ -500,6 +501,8 @@ def test_where_entities_are_names_one_that_stands_in_small_letters_is_none() -> 
     assert [text[one.start : one.end] for one in found.entities] == ["Apollo", "iPhone"]
     assert found.lost == ()  # it is in the text
     assert len(ground(text, named, names={"thing"}).entities) == 3
+    typed = ground(text.lower(), [Mention("apollo", "event")], names={"event"})
+    assert len(typed.entities) == 1  # who types no capital letter gives names none
 
 
 def test_a_name_is_not_looked_for_within_words_where_it_stands_alone() -> None:

@@ -26,8 +26,8 @@ class EntityHabits:
 
     Args:
         adjacent_cost: in nats, of an entity right behind another.
-        names: types of which nothing in small letters is an entity, see `ner.name_types`, unless
-            the whole text is in small letters.
+        names: types of which nothing in small letters is an entity, see `ner.name_types`, where the
+            text has capital ones.
     """
 
     adjacent_cost: float = 0.0

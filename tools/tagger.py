@@ -27,7 +27,7 @@ from evokd.tasks.ner import (
     tagged,
     to_tags,
 )
-from evokd.tasks.words import is_lowered
+from evokd.tasks.words import is_no_name
 from evokd.tools.decoding import EntityHabits, likeliest_tags
 from evokd.tools.mixture import noisy_rows
 from evokd.tools.student import PREDICT_BATCH, TrainedModel, load_libraries
@@ -361,12 +361,11 @@ def _entities(
 ) -> list[FoundEntity]:
     """Read the likeliest tags; an entity's confidence is the mean of its tokens' tags."""
     chosen = likeliest_tags(probabilities, tags, habits.adjacent_cost)
-    names = frozenset() if is_lowered(row.text) else habits.names
     found = []
     for start, end, label in entity_runs(chosen):
         sure = [probabilities[at][tags.index(chosen[at])] for at in range(start, end)]
         first, last = row.tokens[start][0], row.tokens[end - 1][1]
-        if label in names and is_lowered(row.text[first:last]):
+        if label in habits.names and is_no_name(row.text, first, last):
             continue
         found.append(
             FoundEntity(

@@ -16,6 +16,7 @@ from evokd.tasks.words import (
     is_edge,
     is_loose_edge,
     is_lowered,
+    is_no_name,
     is_part_of_name,
     tighten,
 )
@@ -57,7 +58,7 @@ def ground(
 
     Args:
         names: types of which what stands there in small letters is no entity, see
-            `ner.name_types`.
+            `ner.name_types`; in a text that has no capital letter it may be one.
     """
     named: dict[str, list[Mention]] = defaultdict(list)
     for one in mentions:
@@ -82,7 +83,7 @@ def ground(
         kept += [
             ((start, end), one)
             for (start, end), one in _with_types(free, same)
-            if one.label not in names or not is_lowered(text[start:end])
+            if one.label not in names or not is_no_name(text, start, end)
         ]
     lost = {one for spans, same in placed if not spans for one in same}
     return Grounded(

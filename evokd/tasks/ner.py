@@ -23,7 +23,7 @@ from evokd.tasks.grounding import Mention, ground
 from evokd.tasks.kind import Mistake, Row
 from evokd.tasks.pool import TEXT
 from evokd.tasks.texts import is_unicode
-from evokd.tasks.words import is_capitalized, is_edge, is_lowered, split_tokens
+from evokd.tasks.words import is_capitalized, is_edge, is_no_name, split_tokens
 
 Key = tuple[int, int, str]  # start, end, type
 
@@ -281,13 +281,13 @@ def name_types(rows: Iterable[Row]) -> frozenset[str]:
     """Return the types whose entities are names: one in small letters is none.
 
     Those of which a gold entity has a capital letter that the sentence's beginning does not
-    explain, where four or more are gold and none of any type is in small letters: a small labeler
-    takes common nouns for entities now and then.
+    explain, where four or more are gold and none of any type is in small letters, but where the
+    whole text is: a small labeler takes common nouns for entities now and then.
     """
     gold = [(row.text, one) for row in rows for one in row.entities]
     if len(gold) < FEWEST_NAMES:
         return frozenset()
-    if any(is_lowered(text[one.start : one.end]) for text, one in gold):
+    if any(is_no_name(text, one.start, one.end) for text, one in gold):
         return frozenset()
     return frozenset(one.label for text, one in gold if is_capitalized(text, one.start, one.end))
 

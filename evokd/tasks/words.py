@@ -99,6 +99,11 @@ def is_lowered(string: str) -> bool:
     return string.islower() and not any(sign.isdigit() for sign in string)
 
 
+def is_no_name(text: str, start: int, end: int) -> bool:
+    """Whether a part of a text is in small letters though whoever wrote it knows capital ones."""
+    return is_lowered(text[start:end]) and any(sign.isupper() for sign in text)
+
+
 def is_capitalized(text: str, start: int, end: int) -> bool:
     """Whether a part of a text has a capital letter that is not there for another reason.
 
