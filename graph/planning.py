@@ -220,7 +220,12 @@ def parts_of(meaning: str) -> list[str]:
 
 
 def orders_for(
-    meaning: str, counts: Mapping[Difficulty, int], turn: int, topics: Sequence[str] = ()
+    meaning: str,
+    counts: Mapping[Difficulty, int],
+    turn: int,
+    topics: Sequence[str] = (),
+    *,
+    names: bool = False,
 ) -> list[Order]:
     """Share the texts of a call out over the parts of a label's meaning, as evenly as can be.
 
@@ -229,9 +234,11 @@ def orders_for(
 
     Args:
         topics: one a text, '' for a text without; or none at all.
+        names: the texts are to name what the label means: each is told so, for a small generator
+            that is given a topic writes about that alone.
     """
     parts = parts_of(meaning)
-    if len(parts) < 2:
+    if not parts or (len(parts) < 2 and not names):
         parts = [""]
     total = sum(counts.values())
     first = turn if total >= len(parts) else turn * total
@@ -246,13 +253,16 @@ def orders_for(
     ]
 
 
-def orders_of(call: PlannedCall, meaning: str) -> list[Order]:
+def orders_of(call: PlannedCall, meaning: str, *, names: bool = False) -> list[Order]:
     """Return what a call asks for.
 
     By attributes where it has them; hard texts like its examples; all others by the parts of the
     label's meaning, or, text by text, by the names that they are given.
+
+    Args:
+        names: as for `orders_for`.
     """
-    orders = _orders_about(call, meaning)
+    orders = _orders_about(call, meaning, names=names)
     if not call.names:
         return orders
     texts = [replace(one, count=1) for one in orders for _ in range(one.count)]
@@ -262,12 +272,12 @@ def orders_of(call: PlannedCall, meaning: str) -> list[Order]:
     ]
 
 
-def _orders_about(call: PlannedCall, meaning: str) -> list[Order]:
+def _orders_about(call: PlannedCall, meaning: str, *, names: bool) -> list[Order]:
     if call.attributes:
         named = Counter(call.attributes)
         return [Order("plain", count, attributes=words) for words, count in named.items()]
     if not call.examples:
-        return orders_for(meaning, call.counts, call.turn, call.topics)
+        return orders_for(meaning, call.counts, call.turn, call.topics, names=names)
     hard = call.counts["hard"]
     turns = [
         place
@@ -288,7 +298,9 @@ def _orders_about(call: PlannedCall, meaning: str) -> list[Order]:
     rest: dict[Difficulty, int] = {
         name: count for name, count in call.counts.items() if name != "hard"
     }
-    return [*like, *(orders_for(meaning, rest, call.turn, call.topics[hard:]) if rest else [])]
+    if not rest:
+        return like
+    return [*like, *orders_for(meaning, rest, call.turn, call.topics[hard:], names=names)]
 
 
 def with_examples(
@@ -312,19 +324,31 @@ def with_examples(
 
 
 def with_topics(
-    calls: Sequence[PlannedCall], topics: Sequence[str], random_seed: int
+    calls: Sequence[PlannedCall],
+    topics: Sequence[str],
+    random_seed: int,
+    nameless: str | None = None,
 ) -> list[PlannedCall]:
     """Give every second text of a call a topic, drawn at random; the others stay typical.
 
     A call has a topic twice only if there are too few.
+
+    Args:
+        nameless: the label of texts that name nothing, which are typical of no task: all of them
+            have a topic, and no name for one, unless most topics look like names.
     """
     if not topics:
         return list(calls)
+    small = [topic for topic in topics if topic == topic.lower()]
+    unnamed = small if 2 * len(small) >= len(topics) else topics
     given = []
     for call in calls:
-        drawn = call.rng(random_seed).sample(topics, min(math.ceil(call.texts / 2), len(topics)))
+        listed, every = (unnamed, 1) if call.label == nameless else (topics, 2)
+        needed = math.ceil(call.texts / every)
+        drawn = call.rng(random_seed).sample(listed, min(needed, len(listed)))
         named = [
-            drawn[place // 2 % len(drawn)] if place % 2 == 0 else "" for place in range(call.texts)
+            "" if place % every else drawn[place // every % len(drawn)]
+            for place in range(call.texts)
         ]
         given.append(call.model_copy(update={"topics": named}))
     return given

@@ -40,6 +40,7 @@ from evokd.graph.state import RunState, WriteTask, branch_of, by_id
 from evokd.graph.topics import topics_of
 from evokd.records import Failure, Sample, Weakness
 from evokd.tasks import TaskKind
+from evokd.tasks.ner import NOTHING
 
 EXAMPLES = 6  # a label: hard texts are modelled on them
 SHOWN_RIGHT = 3
@@ -205,7 +206,8 @@ def _plan_calls(
     round, strategy = state["round"], session.config.strategy
     calls = plan_round(round, wave, strategy, wanted, probes, aims, state.get("rivals", {}))
     calls = _give_examples(session, round, calls)
-    calls = with_topics(calls, topics_of(session.config), session.config.random_seed)
+    nameless = None if session.kind.exclusive else NOTHING
+    calls = with_topics(calls, topics_of(session.config), session.config.random_seed, nameless)
     return with_names(calls, names_of(session, state), session.config.random_seed)
 
 
@@ -215,9 +217,10 @@ def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
         about = f"{call.label} {session.targets[call.label]}"
         (near,) = session.memory.nearest_samples([about], NEAREST_TO_AVOID * 4)
         avoid = [one.text for one in near if one.label == call.label][:NEAREST_TO_AVOID]
+    names = not session.kind.exclusive and call.label != NOTHING
     return Assignment(
         label=call.label,
-        orders=orders_of(call, session.targets[call.label]),
+        orders=orders_of(call, session.targets[call.label], names=names),
         length=call.length,
         rival=call.rival,
         vary=call.vary,

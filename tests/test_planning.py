@@ -288,6 +288,18 @@ def test_a_meaning_of_one_part_is_meant_as_a_whole() -> None:
     assert orders_for("is late, or lost", {"plain": 3}, 4) == [Order("plain", 3)]
 
 
+def test_a_text_that_is_to_name_something_is_told_so_whatever_else_it_is_about() -> None:
+    call = looped("a", hard=1, easy=2).model_copy(
+        update={"examples": ["x"], "topics": ["1", "", "3"]}
+    )
+    assert orders_of(call, "the name of a person", names=True) == [
+        Order("hard", 1, topic="1", example="x"),
+        Order("easy", 1, "the name of a person"),
+        Order("easy", 1, "the name of a person", "3"),
+    ]
+    assert orders_for("", {"plain": 1}, 0, names=True) == [Order("plain", 1)]
+
+
 def looped(label: str, **counts: int) -> PlannedCall:
     return PlannedCall(id="r", label=label, counts=counts, length="short")  # type: ignore[arg-type]
 
@@ -332,6 +344,16 @@ def test_every_second_text_gets_a_topic_and_no_two_of_a_call_the_same() -> None:
         assert set(named) <= set(topics)
     assert with_topics(calls, topics, 0) == given
     assert with_topics(calls, topics, 1) != given
+
+
+def test_each_text_that_names_nothing_gets_a_topic_that_is_no_name() -> None:
+    topics = ["a hat", "the Nile", "a cow", "Paris", "soup"]
+    (named, nothing) = with_topics(plan({"a": 3, "none": 3}, round=0), topics, 0, "none")
+    assert len(nothing.topics) == nothing.texts == 4
+    assert set(nothing.topics) == {"a hat", "a cow", "soup"}
+    assert named.topics.count("") == 2
+    (nothing,) = with_topics(plan({"none": 3}, round=0), ["Hut", "Kuh", "der Nil"], 0, "none")
+    assert set(nothing.topics) == {"Hut", "Kuh", "der Nil"}  # capital letters tell no names here
 
 
 def test_too_few_topics_take_turns_and_without_any_there_are_none() -> None:

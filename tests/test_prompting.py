@@ -445,6 +445,10 @@ def test_texts_without_entities_are_not_asked_to_name_any() -> None:
     assert "hard_1: 2, with words that are easy to take for person but are none" in user
     assert 'hard_2: 2 of the same kind as "March was wet", each' in user
     assert "names" not in user.replace("It names nobody", "")
+    plain = [Order("plain", 1, topic="a hat"), Order("plain", 2, topic="a cow"), Order("plain", 1)]
+    first = Assignment(label="none", orders=plain, length="short")
+    user = written_order(load_prompt("generator", "ner"), types, first, None)
+    assert "plain_1: about a hat.\nplain_2: 2, about a cow.\nplain_3: 1." in user
     some = Assignment(label="person", orders=orders, length="short", rival="none")
     assert "many different names" in written_order(
         load_prompt("generator", "ner"), types, some, None
