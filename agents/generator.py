@@ -203,13 +203,13 @@ def _order(prompt: Prompt, task: Assignment, name: str, order: Order) -> str:
         return prompt.fill(_block(prompt, task, "like"), **said, example=order.example)
     written = _block(prompt, task, order.difficulty)
     nothing = written != order.difficulty
-    if nothing and order.difficulty == "plain":
-        if order.topic and order.count == 1:  # "1, about a hat" would be copied
+    if order.difficulty == "plain":
+        if nothing and order.topic and order.count == 1:  # "1, about a hat" would be copied
             return prompt.fill(written, name=name, topic=order.topic)
-        written = order.difficulty
+        return prompt.fill("plain", **said)
     if order.difficulty == "hard":
         said["rival"] = task.rival or ("an entity" if nothing else "another label")
-    if order.difficulty != "plain" and not nothing:
+    if not nothing:
         said["label"] = task.label
     return prompt.fill(written, **said)
 

@@ -238,7 +238,7 @@ def orders_for(
             that is given a topic writes about that alone.
     """
     parts = parts_of(meaning)
-    if not parts or (len(parts) < 2 and not names):
+    if len(parts) < (1 if names else 2):
         parts = [""]
     total = sum(counts.values())
     first = turn if total >= len(parts) else turn * total

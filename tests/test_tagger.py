@@ -187,13 +187,17 @@ def test_a_student_keeps_what_entities_were_like_where_it_learnt(trained: Path) 
     assert habits["adjacent_cost"] > 1  # every other entity goes on, none begins behind another
 
 
+def nearly_sure(chosen: list[str], tags: list[str]) -> list[list[float]]:
+    """Return what a tagger says that is nearly sure of these tags, a distribution a token."""
+    return [[0.9 if tag == one else 0.02 for tag in tags] for one in chosen]
+
+
 def test_the_likeliest_valid_tags_are_entities(
     tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tags = tags_of(LABELS)
     order = ["B-fruit", "I-fruit", "O", "I-metal", "O", "B-metal", "B-metal"]
-    rows = [[[0.9 if tag == one else 0.02 for tag in tags] for one in order]]
-    monkeypatch.setattr(tagger, "probabilities", lambda texts: rows)
+    monkeypatch.setattr(tagger, "probabilities", lambda texts: [nearly_sure(order, tags)])
     row = plain("A b C D E F h")  # "h" is small, and metals are names to this student
     (said,) = tagger.predict([row])
     # An I- that follows nothing is no entity, nor is a B- that is all in small letters.
@@ -208,10 +212,8 @@ def test_the_likeliest_valid_tags_are_entities(
 def test_a_text_without_capitals_may_name_something(
     tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tags = tags_of(LABELS)
-    order = ("O", "B-metal", "O")
-    rows = [[[0.9 if tag == one else 0.02 for tag in tags] for one in order]] * 2
-    monkeypatch.setattr(tagger, "probabilities", lambda texts: rows)
+    said = nearly_sure(["O", "B-metal", "O"], tags_of(LABELS))
+    monkeypatch.setattr(tagger, "probabilities", lambda texts: [said] * len(texts))
     written, typed = tagger.predict([plain("I love 2"), plain("i love 2")])
     assert not written.entities  # a writer who knows capitals gives names one
     assert [(e.start, e.end, e.label) for e in typed.entities] == [(2, 6, "metal")]
