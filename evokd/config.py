@@ -378,6 +378,11 @@ class GatesSection(Settings):
     max_entity_uses: int = Field(
         4, ge=1, description="a text that names only entities in use so often is rejected"
     )
+    max_template_uses: int = Field(
+        2,
+        ge=1,
+        description="of texts that are equal but for names and numbers, so many stay (entities)",
+    )
 
     @model_validator(mode="after")
     def _some_length_is_left(self) -> GatesSection:

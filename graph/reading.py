@@ -164,7 +164,8 @@ def screen_drafts(
     gates = session.config.gates
     if exact:
         any_ = float("inf")
-        gates = gates.model_copy(update={"max_cosine": any_, "max_lexical": any_})
+        unlimited = ("max_cosine", "max_lexical", "max_template_uses")
+        gates = gates.model_copy(update=dict.fromkeys(unlimited, any_))
     parts = [part for one in session.config.task.labels.values() for part in parts_of(one)]
     index = session.index([*parts, *(row.text for row in known)])
     return screen_texts(

@@ -134,6 +134,7 @@ class Session:
                 normalize(one) for one in self.prompts["generator"].phrases(INSTRUCTION_WORDS)
             ),
             fewest_words=fewest_words(gold),
+            entities=not self.kind.exclusive,
         )
 
     @cached_property

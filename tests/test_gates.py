@@ -14,6 +14,7 @@ from evokd.config import GatesSection
 from evokd.memory.embeddings import HashEmbedder
 from evokd.records import FoundEntity, Sample
 from evokd.tools.gates import (
+    ANY_FORM,
     EntityUses,
     TextForm,
     TextIndex,
@@ -55,7 +56,10 @@ def sample(text: str, **fields: object) -> Sample:
 
 
 def reasons(
-    texts: Sequence[str], known: Sequence[str] = (), guarded: Sequence[str] = ()
+    texts: Sequence[str],
+    known: Sequence[str] = (),
+    guarded: Sequence[str] = (),
+    form: TextForm = ANY_FORM,
 ) -> list[str | None]:
     embedder = HashEmbedder()
     screened = screen_texts(
@@ -65,6 +69,7 @@ def reasons(
         TextIndex(embedder, known),
         TextIndex(embedder, guarded),
         LABELS,
+        form,
     )
     return [one.reason for one in screened]
 
@@ -485,3 +490,28 @@ def test_a_rejected_text_has_its_labels_share_or_its_entities_used_up(
             assert sum(other.label == one.label for other in stay) == cap
         if one.reason == "entity_worn":
             assert [uses[name] for name in entity_names(one)] == [2]
+
+
+BORN = [
+    "Tom Cruise was born in Rome.",
+    "Eve was born in New York.",
+    "Bob was born on 3 May in Oslo.",
+    "Paul Klee was born in Bern.",
+    "Ann was born in 1912, before the war.",
+]
+
+
+def test_the_third_text_that_differs_by_names_and_numbers_alone_is_rejected() -> None:
+    entities = TextForm(entities=True)
+    assert reasons(BORN, form=entities) == [None, None, None, "template_worn", None]
+    assert reasons(BORN[3:], known=BORN[:1], form=entities) == [None, None]
+    assert reasons(BORN[3:], known=BORN[:2], form=entities) == ["template_worn", None]
+
+
+def test_texts_with_labels_may_differ_by_a_number_alone() -> None:
+    assert reasons(BORN) == [None] * len(BORN)
+
+
+def test_a_rejected_text_wears_no_template() -> None:
+    texts = [BORN[0], BORN[0], BORN[1]]
+    assert reasons(texts, form=TextForm(entities=True)) == [None, "duplicate", None]

@@ -9,6 +9,7 @@ leak              the same as, or very near to, a validation or test text
 label_*           labeler and intention differ, or the labeler is not sure
 balance           the label already has its share of this round
 entity_*          a named entity is not in the text, or all of a text's entities are used up
+template_worn     but for names and numbers almost the same as several texts before
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from evokd.config import GatesSection
 from evokd.records import Embedder, Example, Sample
 from evokd.tasks import normalize
-from evokd.tasks.words import count_words, folded
+from evokd.tasks.words import count_words, folded, template
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,8 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _NGRAM = 4
+_TEMPLATE_NGRAM = 3  # words
+SAME_TEMPLATE = 0.5  # Jaccard of the n-grams of words
 FEWEST_EXAMPLES = 5  # fewer say little of a task's form
 FEWEST_SENTENCES = 4
 NEARLY_ALL = 0.95  # of the gold examples
@@ -56,6 +59,8 @@ class TextForm:
         sentences: all end with a mark, see `are_sentences`.
         instructions: phrases of the generator's prompt, normalized, that no text may hold.
         fewest_words: where the settings name none, see `fewest_words`.
+        entities: the task is about what texts name, so that little is learnt from one text with
+            many names in turn.
     """
 
     questions: bool = False
@@ -63,6 +68,7 @@ class TextForm:
     sentences: bool = False
     instructions: Sequence[str] = ()
     fewest_words: int = 1
+    entities: bool = False
 
 
 ANY_FORM = TextForm()
@@ -86,6 +92,7 @@ class TextIndex:
         self._exact: set[str] = set()
         self._texts: list[str] = []
         self._grams: list[frozenset[str]] = []
+        self._templates: list[frozenset[str]] = []
         self._vectors: list[list[float]] = []
         self._matrix: NDArray[np.float32] | None = None
         self.extend(texts)
@@ -111,6 +118,12 @@ class TextIndex:
         self._grams.extend(map(_ngrams, self._texts[len(self._grams) :]))
         grams = _ngrams(text)
         return max((jaccard(grams, other) for other in self._grams), default=0.0)
+
+    def template_uses(self, text: str) -> int:
+        """Return how many texts are almost the same but for names and numbers."""
+        self._templates.extend(map(_template_grams, self._texts[len(self._templates) :]))
+        grams = _template_grams(text)
+        return sum(jaccard(grams, other) > SAME_TEMPLATE for other in self._templates)
 
     def cosine(self, vector: Sequence[float]) -> float:
         """Return the highest cosine similarity to a unit vector, in [-1, 1]; -1 when empty."""
@@ -146,6 +159,7 @@ def screen_texts(
             format_problem(sample.text, gates, labels, form)
             or _leak(sample.text, vector, gates, guarded)
             or _duplicate(sample.text, vector, gates, known)
+            or _worn_template(sample.text, gates, known, form)
         )
         screened.append(sample.rejected(reason) if reason else sample)
         if not reason:
@@ -361,6 +375,12 @@ def _ngrams(text: str) -> frozenset[str]:
     return frozenset(flat[i : i + _NGRAM] for i in range(len(flat) - _NGRAM + 1))
 
 
+def _template_grams(text: str) -> frozenset[str]:
+    words = template(text)
+    starts = range(max(1, len(words) - _TEMPLATE_NGRAM + 1))
+    return frozenset(" ".join(words[start : start + _TEMPLATE_NGRAM]) for start in starts)
+
+
 def _leak(
     text: str, vector: Sequence[float], gates: GatesSection, guarded: TextIndex
 ) -> str | None:
@@ -378,4 +398,10 @@ def _duplicate(
         return "near_duplicate"
     if known.cosine(vector) > gates.max_cosine:
         return "semantic_duplicate"
+    return None
+
+
+def _worn_template(text: str, gates: GatesSection, known: TextIndex, form: TextForm) -> str | None:
+    if form.entities and known.template_uses(text) >= gates.max_template_uses:
+        return "template_worn"
     return None

@@ -61,6 +61,23 @@ def count_words(text: str) -> int:
     )
 
 
+def template(text: str) -> list[str]:
+    """Return a text's words, each run of names and numbers as one empty word.
+
+    A name is what has a capital letter, so that without regard to what words mean "Ann lives in
+    New York." and "Bob lives in Rome." are of one template.
+    """
+    words: list[str] = []
+    for start, end in split_tokens(text):
+        word = text[start:end]
+        slot = any(sign.isupper() or sign.isdigit() for sign in word)
+        if not slot:
+            words.append(word)
+        elif words[-1:] != [""]:
+            words.append("")
+    return words
+
+
 def is_edge(text: str, place: int) -> bool:
     """Whether an entity may begin or end here: between words."""
     return place in (0, len(text)) or _is_break(text, place)
