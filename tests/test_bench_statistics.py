@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost, TokensSaved
+from evokd.bench.records import Cell, CellResult, CurvePoint, Difference, RoleCost, TokensSaved
+from evokd.bench.sets import teacher_places
 from evokd.bench.statistics import (
     build_rows,
     equal_total_rows,
@@ -28,7 +29,7 @@ def a_result(cell: Cell, correct: str = "1", **changes: Any) -> CellResult:
     """Return a cell that ran; its score is the share of right rows."""
     known: dict[str, Any] = {
         "cell": cell,
-        "score": correct.count("1") / len(correct),
+        "score": correct.count("1") / max(1, len(correct)),
         "correct": correct,
         "commit": "aaaaaaa",
         "date": "2026-11-24T10:00:00Z",
@@ -242,7 +243,9 @@ def pool_result(variant: str, *points: tuple[int, float], seed: int = 0) -> Cell
         (((0, 0.2), (100, 0.5), (200, 0.7), (400, 0.8)), 0.5),
         (((0, 0.2), (100, 0.5), (200, 0.6), (400, 0.6)), None),  # but for the refitted student
         (((0, 0.2), (100, 0.5), (200, 0.6), (600, 0.7)), 1.5),
-        (((0, 0.7), (100, 0.1)), 0.0),
+        (((0, 0.2), (100, 0.8), (200, 0.6), (300, 0.7)), 0.75),  # a curve with noise in it
+        (((0, 0.7), (100, 0.1)), None),
+        (((0, 0.7), (100, 0.7)), 0.0),
     ],
 )
 def test_tokens_saved_are_those_at_which_the_last_score_by_chance_is_reached(
@@ -250,7 +253,13 @@ def test_tokens_saved_are_those_at_which_the_last_score_by_chance_is_reached(
 ) -> None:
     chance = pool_result("random", (0, 0.2), (200, 0.4), (400, 0.7))
     found = tokens_saved([pool_result("", *points)], [chance])
-    assert found == TokensSaved(goal=0.7, tokens=400, share=share, seeds=[0])
+    assert found == TokensSaved(goal=0.7, tokens=400, share=share, share_by_chance=1, seeds=[0])
+
+
+def test_a_flat_curve_by_chance_ends_where_it_was_long_before() -> None:
+    chance = pool_result("random", (0, 0.2), (200, 0.7), (300, 0.8), (400, 0.7))
+    found = tokens_saved([pool_result("", (0, 0.2), (100, 0.7))], [chance])
+    assert found is not None and (found.share, found.share_by_chance) == (0.25, 0.5)
 
 
 def test_tokens_saved_are_of_mean_curves_over_the_seeds_of_both() -> None:
@@ -264,7 +273,7 @@ def test_tokens_saved_are_of_mean_curves_over_the_seeds_of_both() -> None:
         pool_result("random", (0, 0.2), (300, 0.7), seed=1),
     ]
     found = tokens_saved(chosen, chance)  # at 150: the mean of 0.7 and 0.5
-    assert found == TokensSaved(goal=0.6, tokens=300, share=0.5, seeds=[0, 1])
+    assert found == TokensSaved(goal=0.6, tokens=300, share=0.5, share_by_chance=1, seeds=[0, 1])
 
 
 def test_without_a_common_seed_or_a_curve_nothing_is_said_of_tokens_saved() -> None:
@@ -278,7 +287,11 @@ def test_the_row_of_llkd_alone_says_what_it_saves() -> None:
     wanted = [a_cell("llkd"), a_cell("llkd", 0, "random"), a_cell("llkd", 0, "uncertainty")]
     results = [pool_result(cell.variant, (0, 0.2), (100, 0.5), (200, 0.5)) for cell in wanted]
     saved = [row.tokens_saved for row in build_rows(results, wanted)]
-    assert saved == [TokensSaved(goal=0.5, tokens=200, share=0.5, seeds=[0]), None, None]
+    assert saved == [
+        TokensSaved(goal=0.5, tokens=200, share=0.5, share_by_chance=0.5, seeds=[0]),
+        None,
+        None,
+    ]
 
 
 # ------------------------------------------------------------------------------------------ rows
@@ -358,14 +371,48 @@ def test_other_sets_are_not_compared() -> None:
     assert [(row.diff_static, row.diff_evokd) for row in rows] == [(None, None)] * 2
 
 
-@pytest.mark.parametrize("correct", ["10", "1011"])
+def asked_of(rows: str) -> str:
+    """Return the marks of the rows of banking8 that the teacher is asked, in its order."""
+    return "".join(rows[place] for place in teacher_places("banking8", len(rows)))
+
+
 @pytest.mark.parametrize("strategy", ["teacher_zero_shot", "teacher_one_shot"])
-def test_the_teachers_subsample_is_never_paired(strategy: str, correct: str) -> None:
-    wanted = [a_cell("static"), a_cell("evokd"), a_cell(strategy)]
-    results = [a_result(cell, "1101") for cell in wanted[:2]] + [a_result(wanted[2], correct)]
-    row = build_rows(results, wanted)[2]
-    assert row.mean is not None and row.ci_low is not None
-    assert (row.diff_static, row.diff_evokd) == (None, None)
+def test_the_teacher_is_compared_on_the_rows_it_was_asked(strategy: str) -> None:
+    right = "01" * 200
+    wanted = [a_cell("evokd"), a_cell("llkd"), a_cell(strategy)]
+    results = [a_result(one, right) for one in wanted[:2]]
+    same = a_result(wanted[2], asked_of(right))
+    rows = build_rows([*results, same], wanted)
+    assert rows[2].diff_evokd == Difference(mean=0.0, low=0.0, high=0.0)
+    zero = strategy == "teacher_zero_shot"  # the prompt that `llkd` asks with
+    assert rows[1].diff_teacher == (rows[2].diff_evokd if zero else None)
+    assert rows[0].diff_teacher is None
+    all_right = a_result(wanted[2], "1" * 300)
+    found = build_rows([*results, all_right], wanted)[2].diff_evokd
+    assert found is not None and found.mean == asked_of(right).count("1") / 300 - 1
+    other = a_result(wanted[2], "1" * 299)  # of other rows
+    assert build_rows([*results, other], wanted)[2].diff_evokd is None
+
+
+def test_the_teacher_without_examples_counts_for_every_random_seed() -> None:
+    wanted = [a_cell("llkd", 0), a_cell("llkd", 1), a_cell("teacher_zero_shot")]
+    results = [
+        a_result(cell, marks) for cell, marks in zip(wanted, ("11", "00", "11"), strict=True)
+    ]
+    found = build_rows(results, wanted)[0].diff_teacher
+    assert found is not None and found.mean == -0.5
+
+
+def test_the_teachers_entities_are_compared_on_the_rows_it_was_asked() -> None:
+    places = teacher_places("wikigold", 400)
+    counts = [f"{place % 3}/3/4" for place in range(400)]
+    wanted = [a_cell("evokd", name="wikigold"), a_cell("teacher_one_shot", name="wikigold")]
+    student = a_result(wanted[0], correct="", counts=" ".join(counts), score=0.3)
+    teacher = a_result(
+        wanted[1], correct="", counts=" ".join(counts[place] for place in places), score=0.3
+    )
+    row = build_rows([student, teacher], wanted)[1]
+    assert row.diff_evokd == Difference(mean=0.0, low=0.0, high=0.0)
 
 
 def test_a_failed_seed_makes_a_row_incomplete_and_is_named() -> None:

@@ -107,12 +107,18 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize(
-    ("share", "said"), [(0.625, "reached with 62% of them"), (None, "not reached")]
+    ("share", "by_chance", "said"),
+    [
+        (0.625, 0.9, "reached for good with 62% of them, by random with 90%"),
+        (None, None, "not reached"),
+    ],
 )
 def test_the_pools_table_says_how_many_teacher_tokens_are_saved(
-    share: float | None, said: str
+    share: float | None, by_chance: float | None, said: str
 ) -> None:
-    saved = TokensSaved(goal=0.871, tokens=2400.4, share=share, seeds=[0, 1])
+    saved = TokensSaved(
+        goal=0.871, tokens=2400.4, share=share, share_by_chance=by_chance, seeds=[0, 1]
+    )
     rows = [a_row("llkd", tokens_saved=saved), a_row("llkd", variant="random")]
     (note,) = [one for one in set_table(rows, "test").notes if "saved" in one]
     assert note == (
@@ -192,15 +198,20 @@ def test_failed_cells_are_listed_with_their_error() -> None:
     assert "\n- evokd, no critic, seed 2: no teacher\n" in text
 
 
-def test_a_students_gain_over_itself_untrained_has_a_column_where_it_is_known() -> None:
+@pytest.mark.parametrize(
+    ("field", "title"), [("diff_untrained", "untrained"), ("diff_teacher", "teacher")]
+)
+def test_a_students_gain_over_itself_untrained_or_its_teacher_has_a_column_where_it_is_known(
+    field: str, title: str
+) -> None:
     gain = Difference(mean=0.12, low=0.08, high=0.16)
-    trained = a_row("elad", diff_untrained=gain)
+    trained = a_row("elad").model_copy(update={field: gain})
     text = markdown(a_suite(trained, a_row("elad", variant="random")))
     (line,) = [one for one in text.splitlines() if one.startswith("| elad |")]
     header = next(one for one in text.splitlines() if one.startswith("| strategy |"))
-    assert "| it − untrained | teacher tokens written |" in header
+    assert f"| it − {title} | teacher tokens written |" in header
     assert "| +12.0 (+8.0 to +16.0) | 6,012 |" in line
-    assert "untrained" not in markdown(a_suite(STATIC))
+    assert f"it − {title}" not in markdown(a_suite(STATIC))
 
 
 def test_equal_totals_have_a_table_only_if_there_are_any() -> None:

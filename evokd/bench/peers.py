@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
 import time
 from collections import Counter
@@ -37,7 +36,6 @@ from evokd.tasks.reasoning import Reasoning, asked_question
 from evokd.tools.pack_list import PACKS
 from evokd.tools.packs import fetch_pack
 
-TEACHER_ROWS = 300
 LABELER, REVISER = "labeler", "reviser"
 SETFIT_BODY = "all-MiniLM-L6-v2"
 T = TypeVar("T")
@@ -102,7 +100,7 @@ def run_teacher(cell: Cell, places: Places, command: str, emit: Emit) -> CellRes
     config = cell_config(asked, bench, places)
     run = run_directory(cell, places)
     with asking_session(config, run, emit=emit, cache_dir=places.cache) as session:
-        rows = subsample(list(bench.rows(cell.split).values()), cell.set)
+        rows = bench.teacher_rows(cell.split)
         start = time.perf_counter()
         found = _ask_all(session, rows, one_shot=cell.strategy == TEACHER_ONE)
         seconds = time.perf_counter() - start
@@ -128,7 +126,7 @@ def recompute_teacher(result: CellResult, places: Places) -> CellResult:
     """
     cell = result.cell
     bench = load_set(cell.set, places.data)
-    rows = subsample(list(bench.rows(cell.split).values()), cell.set)
+    rows = bench.teacher_rows(cell.split)
     answers: dict[str, list[str]] = {}
     for call in read_packed(calls_file(places.results, cell)):
         if call["outcome"] == OK and call["reply"]:
@@ -183,12 +181,6 @@ def _read_explanation(row: Example, replies: Sequence[str], form: AnswerForm) ->
 def _found(text: str, named: Sequence[Mention], gold: Sequence[Example]) -> Prediction:
     """Return what was named, without regard to confidences: the kept answers hold none."""
     return found_in(text, [replace(one, confidence=1.0) for one in named], gold)
-
-
-def subsample(rows: list[Example], name: str) -> list[Example]:
-    """Return the 300 rows the teacher is asked, the same for every prompt and random seed."""
-    rng = random.Random(f"{name} teacher")  # noqa: S311
-    return rng.sample(rows, min(TEACHER_ROWS, len(rows)))
 
 
 def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:

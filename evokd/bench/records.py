@@ -148,7 +148,10 @@ class TokensSaved(BenchRecord):
     goal: float = Field(description="the score that `random` ends with, in [0, 1]")
     tokens: float = Field(description="generated tokens behind it, mean over the seeds")
     share: float | None = Field(
-        description="generated tokens at which the goal is reached / `tokens`; None: never"
+        description="generated tokens at which the goal is reached for good / `tokens`; None: never"
+    )
+    share_by_chance: float | None = Field(
+        description="the same of the curve by chance, which ends at the goal"
     )
     seeds: list[int] = Field(description="the random seeds of both curves")
 
@@ -169,7 +172,9 @@ class Row(BenchRecord):
     ci_high: float | None
     diff_static: Difference | None = Field(description="against `static`, paired by row and seed")
     diff_evokd: Difference | None = Field(
-        None, description="`evokd` minus this row, paired by row and seed"
+        None,
+        description="`evokd` minus this row, paired by row and seed; the teacher on the rows it "
+        "was asked",
     )
     diff_chance: Difference | None = Field(
         None,
@@ -179,6 +184,9 @@ class Row(BenchRecord):
     )
     diff_untrained: Difference | None = Field(
         None, description="a student that reasons against itself untrained, paired likewise"
+    )
+    diff_teacher: Difference | None = Field(
+        None, description="`llkd` against the teacher, same prompt, on the rows it was asked"
     )
     tokens_saved: TokensSaved | None = Field(None, description="`llkd` against `random`")
     seeds: list[int]

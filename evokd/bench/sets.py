@@ -37,6 +37,7 @@ DATA_VARIABLE = "EVOKD_DATA"
 POOL_ROWS = 1000
 DEV_ROWS = 40  # a label
 DEV_QUESTIONS = 100  # of a set without labels
+TEACHER_ROWS = 300
 LONGEST_GOLD = 4  # steps of an explanation that is shown as an example
 SETS = (
     *("banking8", "trec", "clinc10", "sst2", "csabstruct"),
@@ -156,6 +157,11 @@ class BenchSet:
         """Return the rows that are scored."""
         return self.test if split == "test" else self.dev()
 
+    def teacher_rows(self, split: Literal["test", "dev"]) -> list[Example]:
+        """Return the rows that the teacher itself is asked, see `teacher_places`."""
+        rows = list(self.rows(split).values())
+        return [rows[place] for place in teacher_places(self.name, len(rows))]
+
     def place_of(self, text: str) -> str | None:
         """Return where a text stands, as 'train:17', or None.
 
@@ -189,6 +195,15 @@ class BenchSet:
             for index in rng.sample(places, count(len(places))):
                 drawn[index] = rows[index]
         return drawn
+
+
+def teacher_places(name: str, rows: int) -> list[int]:
+    """Return which of a set's scored rows the teacher is asked: 300, in the order it is asked.
+
+    The same for every prompt and random seed.
+    """
+    rng = random.Random(f"{name} teacher")  # noqa: S311
+    return rng.sample(range(rows), min(TEACHER_ROWS, rows))
 
 
 def letters(text: str) -> str:

@@ -23,6 +23,7 @@ from evokd.bench.records import (
     Row,
     TokensSaved,
 )
+from evokd.bench.sets import teacher_places
 from evokd.bench.suites import (
     BUDGETED,
     ELAD,
@@ -39,6 +40,7 @@ PERCENTILES = (2.5, 97.5)
 CURVE_POINTS = 60
 # What is compared at equal total tokens, as (strategy, variant).
 SPENDING = (*((one, "") for one in BUDGETED), *((ELAD, one) for one in ELAD_VARIANTS))
+TEACHERS = (TEACHER_ZERO, TEACHER_ONE)
 GOLD = ("fewshot", "fullshot")  # they ask no teacher
 ROUNDING = 1e-9  # means of equal scores may differ by as much
 
@@ -213,8 +215,10 @@ def tokens_saved(
 ) -> TokensSaved | None:
     """Return where the mean curve of a way to choose reaches what choosing by chance ends with.
 
-    Over the random seeds of both. The last point of every curve is left out: its student has
-    learnt the held-out texts, too, those of the points before it have not.
+    Over the random seeds of both. Reached is what no later point falls below: a curve that has
+    noise in it touches any goal early. For the same reason choosing by chance is read likewise.
+    The last point of every curve is left out: its student has learnt the held-out texts, too,
+    those of the points before it have not.
 
     Returns:
         None if they share no seed, or if there is no curve by chance that cost anything.
@@ -225,9 +229,19 @@ def tokens_saved(
     if not ours or not theirs or not theirs[-1][0]:
         return None
     tokens, goal = theirs[-1]
-    reached = next((at for at, score in ours if score >= goal - ROUNDING), None)
-    share = None if reached is None else reached / tokens
-    return TokensSaved(goal=goal, tokens=tokens, share=share, seeds=seeds)
+    shares = [
+        None if at is None else at / tokens for at in (_stays(one, goal) for one in (ours, theirs))
+    ]
+    return TokensSaved(
+        goal=goal, tokens=tokens, share=shares[0], share_by_chance=shares[1], seeds=seeds
+    )
+
+
+def _stays(curve: Sequence[tuple[float, float]], goal: float) -> float | None:
+    """Return the tokens from which on a curve is never below a score; None: its end is."""
+    below = [score < goal - ROUNDING for _, score in curve]
+    first = len(below) - below[::-1].index(True) if any(below) else 0
+    return curve[first][0] if first < len(curve) else None
 
 
 def _taught(curve: Sequence[CurvePoint]) -> Sequence[CurvePoint]:
@@ -289,6 +303,9 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
         diff_untrained=paired_difference(
             _marks_by_seed(results), {one.cell.seed: one.before for one in scored if one.before}
         ),
+        diff_teacher=_difference(key, (name, shots, TEACHER_ZERO, ""), done)
+        if strategy == POOL
+        else None,
         tokens_saved=tokens_saved(scored, _scored(done.get((name, shots, POOL, "random"))))
         if (strategy, variant) == (POOL, "")
         else None,
@@ -324,11 +341,28 @@ def _is_scored(result: CellResult) -> bool:
 def _difference(
     first: Key, second: Key, done: Mapping[Key, Sequence[CellResult]]
 ) -> Difference | None:
-    """Return the difference of two rows; None for a row and itself, and for the teacher's rows."""
-    # The teacher is asked a subsample in an order of its own, so its rows pair with nobody's.
-    if first == second or {first[2], second[2]} & {TEACHER_ZERO, TEACHER_ONE}:
+    """Return the difference of two rows; None for a row and itself.
+
+    A student and the teacher are compared on the rows that the teacher was asked.
+    """
+    if first == second:
         return None
-    return paired_difference(_marks_by_seed(done.get(first)), _marks_by_seed(done.get(second)))
+    sides = [_marks_by_seed(done.get(key)) for key in (first, second)]
+    asked = [key[2] in TEACHERS for key in (first, second)]
+    if any(asked) and not all(asked):
+        student, teacher = (sides[asked.index(one)] for one in (False, True))
+        name, _, prompt, _ = (first, second)[asked.index(True)]
+        if prompt == TEACHER_ZERO:  # it sees no gold example: one answer for all random seeds
+            teacher = {seed: marks for seed in student for marks in teacher.values()}
+        student = {seed: _asked_marks(name, marks) for seed, marks in student.items()}
+        sides = [teacher if one else student for one in asked]
+    return paired_difference(*sides)
+
+
+def _asked_marks(name: str, marks: str) -> str:
+    """Return the marks of the rows that the teacher was asked, in its order."""
+    by_row, between = (marks.split(), " ") if "/" in marks else (list(marks), "")
+    return between.join(by_row[place] for place in teacher_places(name, len(by_row)))
 
 
 def _marks_by_seed(results: Sequence[CellResult] | None) -> dict[int, str]:

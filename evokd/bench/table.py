@@ -27,7 +27,8 @@ LEGEND = (
     "Score: mean ± standard deviation over the random seeds. Intervals: 95% bootstrap, over the "
     "scored rows; for the difference in points over rows and random seeds, paired. Tokens, "
     "written and read (prompts), accepted samples and minutes are means over the seeds. Replies "
-    "from the cache count with their tokens, but take no time."
+    "from the cache count with their tokens, but take no time. The teacher is asked 300 rows at "
+    "most; a difference from it is over these."
 )
 INCOMPLETE = "not every random seed of the suite has a score; the row is over those that have."
 EQUAL_TOTAL = (
@@ -35,7 +36,8 @@ EQUAL_TOTAL = (
     "The limit of a set is what the dearest random seed of its cheapest strategy spent. A strategy "
     "whose first batch costs more, for some random seed, has no score."
 )
-UNTRAINED = "it − untrained"
+# Columns that a table has where one of its rows has the difference.
+MORE_DIFFERENCES = {"diff_untrained": "it − untrained", "diff_teacher": "it − teacher"}
 EMPTY = "There are no results yet."
 
 Group = tuple[str, int]  # set, shots
@@ -130,6 +132,11 @@ def group_title(group: Group) -> str:
 def set_table(rows: Sequence[Row], split: str) -> Table:
     """Return the table of one set and number of shots."""
     metric = f"{words(rows[0].metric)} on {split}, %"
+    more = {
+        key: title
+        for key, title in MORE_DIFFERENCES.items()
+        if any(getattr(row, key) for row in rows)
+    }
     return Table(
         title=group_title((rows[0].set, rows[0].shots)),
         header=(
@@ -137,7 +144,7 @@ def set_table(rows: Sequence[Row], split: str) -> Table:
             metric,
             "95% interval",
             _compared(rows),
-            *([UNTRAINED] if _has_untrained(rows) else []),
+            *more.values(),
             "teacher tokens written",
             "by role",
             "read",
@@ -147,7 +154,7 @@ def set_table(rows: Sequence[Row], split: str) -> Table:
             "date",
             "commit",
         ),
-        lines=[_set_line(row, _has_untrained(rows)) for row in rows],
+        lines=[_set_line(row, more) for row in rows],
         notes=_notes(rows),
         failures=[_failure(row, error) for row in rows for error in row.errors],
     )
@@ -179,17 +186,13 @@ def _equal_total_text(row: EqualTotalRow) -> str:
     return f"none within the limit; its first batch needs {count(row.first_batch)} tokens"
 
 
-def _has_untrained(rows: Sequence[Row]) -> bool:
-    return any(row.diff_untrained for row in rows)
-
-
-def _set_line(row: Row, has_untrained: bool) -> tuple[str, ...]:
+def _set_line(row: Row, more: Iterable[str]) -> tuple[str, ...]:
     return (
         row_name(row),
         score_text(row),
         interval_text(row.ci_low, row.ci_high),
         difference_text(row.diff_chance or row.diff_evokd),
-        *([difference_text(row.diff_untrained)] if has_untrained else []),
+        *(difference_text(getattr(row, key)) for key in more),
         count(row.output_tokens),
         roles_text(row),
         count(row.input_tokens),
@@ -247,7 +250,9 @@ def _saved(saved: TokensSaved) -> str:
     goal = f"{100 * saved.goal:.1f}, where random ends with {count(saved.tokens)} tokens written"
     reached = "not reached"
     if saved.share is not None:
-        reached = f"reached with {100 * saved.share:.0f}% of them"
+        reached = f"reached for good with {100 * saved.share:.0f}% of them"
+    if saved.share_by_chance is not None:
+        reached += f", by random with {100 * saved.share_by_chance:.0f}%"
     seeds = f"seed{'s' * (len(saved.seeds) > 1)} {_seeds(saved.seeds)}"
     return f"{goal}, is {reached} ({seeds}; students before the last round)"
 
