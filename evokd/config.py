@@ -149,6 +149,9 @@ class StudentSection(Settings):
     max_new_tokens: int = Field(
         80, ge=8, le=4096, description="task.kind reasoning: longer explanations are cut"
     )
+    calculator: bool = Field(
+        False, description="task.kind reasoning: code works out the sums while the student writes"
+    )
     temperature: float = Field(
         0.7, gt=0, le=2, description="task.kind reasoning: of explanations that are compared"
     )

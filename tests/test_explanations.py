@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evokd.tasks.arithmetic import Equation, equations, first_miscalculated
+from evokd.tasks.arithmetic import Equation, equations, first_miscalculated, result_of
 from evokd.tasks.explanations import (
     AnswerForm,
     answer_form,
@@ -854,3 +854,37 @@ def test_the_first_step_with_a_wrong_sum_is_named() -> None:
     assert first_miscalculated(steps) == 2
     assert first_miscalculated(steps[:2]) is None
     assert first_miscalculated([]) is None
+
+
+@pytest.mark.parametrize(
+    ("begun", "result"),
+    [
+        ("34 - 18 =", "16"),
+        ("1. Ann pays 5 * $20 =", "$100"),
+        ("4 + 4 = 8 * 2 =", "16"),
+        ("(3 + 4) * 2 =", "14"),
+        ("17 / 5 =", "3.4"),
+        ("1,200 + 300 =", "1500"),
+        ("200 - 250 =", "-50"),
+        ("$5 - $10 =", "-$5"),
+        ("10 / 3 =", ""),
+        ("10 / 0 =", ""),
+        ("5% of 200 =", ""),  # of 50 - 20% there are two readings
+        ("3 hours + 30 minutes =", ""),
+        ("He has 3 apples =", ""),
+        ("x + 3 =", ""),
+        ("34 - 18 = 16", ""),
+        ("34 - 18 >=", ""),
+        ("=", ""),
+        ("", ""),
+    ],
+)
+def test_what_stands_behind_an_equals_sign_is_worked_out(begun: str, result: str) -> None:
+    assert result_of(begun) == result
+
+
+@given(st.lists(st.sampled_from([*PIECES, "3", "4", " + ", " - ", "$"])))
+def test_a_result_makes_a_sum_that_holds(pieces: list[str]) -> None:
+    begun = "".join(pieces) + " ="
+    if result := result_of(begun):
+        assert all(one.holds for one in equations(f"{begun} {result}")[-1:])

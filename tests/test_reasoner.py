@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,10 +16,13 @@ from transformers import AutoModelForCausalLM, MambaConfig, MambaForCausalLM
 
 from evokd.config import StudentSection
 from evokd.errors import ConfigError, DataError
+from evokd.tasks.arithmetic import equations
 from evokd.tasks.reasoning import Question
 from evokd.tools.causal import check_causal, load_causal, load_tokenizer, with_new_adapter
 from evokd.tools.reasoner import (
+    ABOUT,
     ANSWER_TOKENS,
+    Explained,
     Prefix,
     Reasoner,
     keep_reasoner,
@@ -334,3 +338,45 @@ def test_a_model_that_is_no_language_model_is_refused(tiny_student: Path, tmp_pa
         check_causal(str(folder), 64)
     with pytest.raises(ConfigError, match="student.model"):
         check_causal("no/such-model", 64)
+
+
+# The calculator
+
+
+@pytest.fixture(scope="module")
+def miscalculating(tmp_path_factory: pytest.TempPathFactory, tiny_reasoner: Path) -> Path:
+    """A student with a calculator that was taught that all sums come to 93."""
+    folder = tmp_path_factory.mktemp("miscalculating")
+    rows = [replace(row, steps=(f"{n} + 1 = 93",)) for n, row in enumerate(ROWS)]
+    settings = SETTINGS.model_copy(update={"calculator": True})
+    train_reasoner(rows, [], str(tiny_reasoner), folder, settings, random_seed=0, **TOLD)
+    return folder
+
+
+def sums_of(said: Sequence[Explained]) -> list[tuple[str, str]]:
+    """Return both sides of the first sum of each explanation."""
+    return [(one.left, one.right) for told in said for one in equations(told.steps[0])[:1]]
+
+
+WORKED_OUT = [(f"{n} + 1", str(n + 1)) for n in range(4)]
+
+
+def test_with_a_calculator_a_student_that_cannot_add_up_does(miscalculating: Path) -> None:
+    student = Reasoner(miscalculating)
+    assert sums_of(student.explain(QUESTIONS)) == WORKED_OUT
+    sampled = student.explain(QUESTIONS, samples=2, temperature=0.01)
+    assert sums_of(sampled) == [one for one in WORKED_OUT for _ in range(2)]
+
+
+def test_the_kept_student_has_its_calculator(miscalculating: Path, tmp_path: Path) -> None:
+    keep_reasoner(miscalculating, tmp_path / "kept")
+    assert sums_of(Reasoner(tmp_path / "kept").explain(QUESTIONS)) == WORKED_OUT
+
+
+def test_without_a_calculator_sums_are_the_students_own(
+    miscalculating: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(miscalculating, tmp_path / "plain")
+    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    (folder / ABOUT).write_text(json.dumps(about | {"calculator": False}), encoding="utf-8")
+    assert sums_of(Reasoner(folder).explain(QUESTIONS)) == [(left, "93") for left, _ in WORKED_OUT]

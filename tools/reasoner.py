@@ -31,6 +31,7 @@ from evokd.tasks.explanations import (
     write_explanation,
 )
 from evokd.tasks.reasoning import Question, lettered
+from evokd.tools.calculator import Calculator, Sums
 from evokd.tools.causal import (
     as_prompt,
     load_causal,
@@ -99,11 +100,13 @@ class Reasoner:
         self.instructions: str = about["instructions"]
         self.answer_form: AnswerForm = about["answers"]
         self.max_new_tokens: int = about["max_new_tokens"]
+        self.calculates: bool = about.get("calculator", False)
         self._model, self._tokenizer = load_causal(about["model"] or str(folder))
         if (folder / "adapter_config.json").exists():
             self._model = with_adapter(self._model, folder).merge_and_unload()
         self._model.eval()
         self._bf16 = uses_bf16(precision)
+        self._calculator = Calculator(self._tokenizer) if self.calculates else None
 
     def predict(self, questions: Sequence[Question]) -> list[Prediction]:
         """Return the likeliest explanation and answer to every question.
@@ -331,19 +334,28 @@ class Reasoner:
             written: list[list[int]] = [[] for _ in rows]
             ended = [False] * len(rows)
             most = tokens_read(self._model.config) or math.inf
+            sums = Sums(self._calculator, len(rows)) if self._calculator else None
             alive = list(range(len(rows)))
             for _ in range(max_new_tokens):
                 width = tokens.shape[1]
                 mask = torch.cat([mask, torch.ones(len(alive), width, dtype=torch.long)], 1)
-                logits = self._model(
-                    input_ids=tokens,
-                    attention_mask=mask,
-                    position_ids=at[:, None] + torch.arange(width),
-                    past_key_values=cache,
-                    logits_to_keep=1,
-                ).logits[:, -1]
+                logits = (
+                    self._model(
+                        input_ids=tokens,
+                        attention_mask=mask,
+                        position_ids=at[:, None] + torch.arange(width),
+                        past_key_values=cache,
+                        logits_to_keep=1,
+                    )
+                    .logits[:, -1]
+                    .float()
+                )
                 at = at + width
-                following = self._pick(logits.float(), temperature, generator)
+                if sums:
+                    logits = sums.without_digits(logits, alive)
+                following = self._pick(logits, temperature, generator)
+                if sums:
+                    following = sums.corrected(following, alive)
                 going_on = []
                 for row, (token, end) in enumerate(
                     zip(following.tolist(), at.tolist(), strict=True)
@@ -353,6 +365,8 @@ class Reasoner:
                         ended[place] = True
                     else:
                         written[place].append(token)
+                        if sums:
+                            sums.look(place, written[place])
                         ended[place] = self._is_complete(written[place], lead)
                     if not ended[place] and end < most:
                         going_on.append(row)
@@ -493,7 +507,13 @@ def train_reasoner(
     if rows or goes_on:
         save_model(model, tokenizer, output_dir)
     model.config.save_pretrained(output_dir)
-    _write_about(output_dir, instructions, answers, settings.max_new_tokens, source)
+    about = {
+        "instructions": instructions,
+        "answers": answers,
+        "max_new_tokens": settings.max_new_tokens,
+        "calculator": settings.calculator,
+    }
+    _write_about(output_dir, about, source)
     return replace(result, rows=len(rows))
 
 
@@ -506,7 +526,8 @@ def keep_reasoner(folder: Path, target: Path) -> None:
     torch, _ = load_libraries()
     student = Reasoner(folder)
     save_model(student._model.to(torch.float16), student._tokenizer, target)
-    _write_about(target, student.instructions, student.answer_form, student.max_new_tokens, "")
+    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    _write_about(target, about, "")
 
 
 def _lesson(
@@ -593,14 +614,7 @@ def _source_of(model_folder: str) -> tuple[str, bool]:
     return source, (Path(model_folder) / "adapter_config.json").exists()
 
 
-def _write_about(
-    folder: Path, instructions: str, answers: str, max_new_tokens: int, model: str
-) -> None:
+def _write_about(folder: Path, about: dict[str, Any], model: str) -> None:
     """Write what a student is told, and whose its matrices are; no model: it is whole."""
-    about = {
-        "instructions": instructions,
-        "answers": answers,
-        "max_new_tokens": max_new_tokens,
-        "model": model,
-    }
-    write_text(folder / ABOUT, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    told = json.dumps({**about, "model": model}, indent=1, ensure_ascii=False)
+    write_text(folder / ABOUT, f"{told}\n")

@@ -199,6 +199,29 @@ def goes_against(step: str, answer: str) -> bool:
     return abs(stated - number) >= 1 and stated not in (100 * number, number / 100)
 
 
+def result_of(begun: str) -> str:
+    """Return what stands behind the equals sign that a line ends with, in the left side's currency.
+
+    '' where no sum stands before it, or its result has more than two decimals, or depends on how
+    a percentage is read.
+    """
+    text = unnumbered(_BOLD.sub("", one_line(begun.replace("\\", ""))))
+    signs = list(_EQUALS.finditer(text))
+    if len(text) > LONGEST_STEP or not signs or signs[-1].end() != len(text):
+        return ""
+    start = signs[-2].end() if len(signs) > 1 else 0
+    left = _last_sum(_read_tokens(text, start, signs[-1].start()))
+    if not left or _is_plain(left) or _is_of_measures(text, left, []):
+        return ""
+    value = _evaluate(left)
+    if value is None or any(one.factor != 1 for one in left) or (100 * value).denominator != 1:
+        return ""
+    digits = str(value) if value.denominator == 1 else f"{float(value):.2f}".rstrip("0")
+    firsts = (text[one.start] for one in left if one.kind == "number")
+    currency = next((sign for sign in firsts if sign in "$€£¥₹"), "")
+    return f"-{currency}{digits[1:]}" if digits.startswith("-") else f"{currency}{digits}"
+
+
 def _equations(text: str) -> list[Equation]:
     signs = list(_EQUALS.finditer(text))
     starts = [0, *(sign.end() for sign in signs)]
