@@ -879,7 +879,7 @@ def test_a_cell_is_run_with_a_student_of_ones_own_and_without_failures_of_memory
 ) -> None:
     places = cell.Places(data=toy_questions, work=toy_questions / "w", results=toy_questions / "r")
     toy = sets.load_set("svamp", toy_questions)
-    choice = Choice(student="path:own", sets=["svamp"], variants=["no memory"])
+    choice = Choice(student="path:own", sets=["svamp"], variants=["no memory"], seeds=[0])
     (own,) = cells_of("reasoning", choice)
     config = cell.cell_config(own, toy, places)
     assert (config.student.model, config.strategy.memory) == ("path:own", False)

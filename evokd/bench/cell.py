@@ -34,9 +34,16 @@ SIZES: dict[str, dict[str, Any]] = {
     "evokd": {"init_samples": 64, "samples_per_round": 72},
     "static": {"samples_per_round": 96},
     "attr": {"samples_per_round": 96},
-    ELAD: {"samples_per_round": 50, "candidates": 100, "known_answers": "measure"},
-    # A quarter of the pool, eight rounds, where the student chooses; all of it in the mode paper.
-    POOL: {"rounds": 8, "samples_per_round": 32, "show_seeds": False},
+    # The embedded teacher calls every step of a student's right, so it solves the question first.
+    ELAD: {
+        "samples_per_round": 50,
+        "candidates": 100,
+        "known_answers": "measure",
+        "annotation": "solved",
+    },
+    # Where the student chooses, seven rounds: 224 texts, as many as are trained in small batches
+    # with a few rejected or with none. All of the pool in the mode paper.
+    POOL: {"rounds": 7, "samples_per_round": 32, "show_seeds": False},
 }
 
 

@@ -185,6 +185,9 @@ class Row(BenchRecord):
     diff_untrained: Difference | None = Field(
         None, description="a student that reasons against itself untrained, paired likewise"
     )
+    diff_fewshot: Difference | None = Field(
+        None, description="`elad` against the student that has learnt the seeds alone"
+    )
     diff_teacher: Difference | None = Field(
         None, description="`llkd` against the teacher, same prompt, on the rows it was asked"
     )

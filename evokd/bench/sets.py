@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,9 +135,14 @@ class BenchSet:
             for index, row in free.items()
             if row.rationale and len(split_steps(row.rationale)) <= LONGEST_GOLD
         ]
-        if len(short) < shots:
+        drawn = rng.sample(short, len(short))
+        if self.task["answers"] == "yes_no":
+            # Yes and no in turn: a student answers what most of its examples do.
+            by_answer = [[at for at in drawn if free[at].label == one] for one in ("yes", "no")]
+            drawn = list(chain.from_iterable(zip(*by_answer, strict=False)))
+        if len(drawn) < shots:
             raise ConfigError(f"{self.name} has fewer than {shots} questions explained in short")
-        return {index: free[index] for index in rng.sample(short, shots)}
+        return {index: free[index] for index in drawn[:shots]}
 
     def gold(self, split: Literal["test", "dev"]) -> dict[int, Example]:
         """Return what `fullshot` learns: all of train, without the dev cut where that is scored."""

@@ -303,6 +303,9 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
         diff_untrained=paired_difference(
             _marks_by_seed(results), {one.cell.seed: one.before for one in scored if one.before}
         ),
+        diff_fewshot=_difference(key, (name, shots, "fewshot", ""), done)
+        if strategy == ELAD
+        else None,
         diff_teacher=_difference(key, (name, shots, TEACHER_ZERO, ""), done)
         if strategy == POOL
         else None,

@@ -37,7 +37,11 @@ EQUAL_TOTAL = (
     "whose first batch costs more, for some random seed, has no score."
 )
 # Columns that a table has where one of its rows has the difference.
-MORE_DIFFERENCES = {"diff_untrained": "it − untrained", "diff_teacher": "it − teacher"}
+MORE_DIFFERENCES = {
+    "diff_untrained": "it − untrained",
+    "diff_fewshot": "it − fewshot",
+    "diff_teacher": "it − teacher",
+}
 EMPTY = "There are no results yet."
 
 Group = tuple[str, int]  # set, shots
