@@ -127,7 +127,8 @@ def build_report(
         "reliability": calibration or None,
         "labeler_bias": labeler_bias(session, samples),
         "explanations": _explanations(session, scores, best_round),
-        "baseline_marks": _baseline_marks(session, scores),
+        "baseline_marks": _marks(session, scores.predictions[BASELINE] if scores else []),
+        "final_marks": _marks(session, scores.final(best_round) if scores else []),
         "init": next((one for one in rounds if one["round"] == 0), None),
         "rounds": [one for one in rounds if one["round"] > 0],
         "confusion": _confusion(session, scores, best_round),
@@ -254,9 +255,8 @@ def _confusion(
     }
 
 
-def _baseline_marks(session: Session, scores: TestScores | None) -> list[str]:
-    """Return what each test row counts for in the baseline's score, see `TaskKind.mark`."""
-    said = scores.predictions.get(BASELINE, []) if scores else []
+def _marks(session: Session, said: Sequence[Prediction]) -> list[str]:
+    """Return what each test row counts for in a score, see `TaskKind.mark`; none: nothing said."""
     rows = session.data.test if said else []
     return [session.kind.mark(row, one) for row, one in zip(rows, said, strict=True)]
 

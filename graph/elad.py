@@ -282,8 +282,11 @@ def _drawn(session: Session, round: int) -> list[int]:
     """Return the numbers of a round's candidates; a selection by chance looks at no failures."""
     strategy, asked = session.config.strategy, asked_numbers(session.run.read_samples())
     failures = _open_failures(session, round) if RANKED_BY[strategy.selection] else []
-    near = int(NEAR * strategy.candidates) if failures else 0
-    drawn = pool_of(session).draw(strategy.candidates - near, asked, random_of(session, round))
+    number = strategy.candidates
+    if not RANKED_BY[strategy.selection]:  # all that are explained are chosen
+        number = min(number, session.budget.affordable(strategy.samples_per_round))
+    near = int(NEAR * number) if failures else 0
+    drawn = pool_of(session).draw(number - near, asked, random_of(session, round))
     return drawn + (draw_near(session, round, {*asked, *drawn}, failures, near) if near else [])
 
 

@@ -155,7 +155,7 @@ def session(task: Path, teacher: Any, *overrides: str) -> Any:
         ledger=SimpleNamespace(
             purposes=lambda round, beginning: set(), holds_reply=lambda *asked: False
         ),
-        budget=SimpleNamespace(reached=lambda **_: ""),
+        budget=SimpleNamespace(reached=lambda **_: "", affordable=lambda samples: samples),
     )
 
 
@@ -270,6 +270,30 @@ def test_an_answer_in_other_letters_makes_no_explanation_shaky() -> None:
         random_seed=0,
     )
     assert shaky.by_kind == {"intra": 0.0, "inter": 0.0, "answer_entropy": 0.0}
+
+
+def test_after_an_explanation_without_an_answer_nothing_is_sampled() -> None:
+    asked: list[str] = []
+    student: Any = SimpleNamespace(
+        answers=lambda prefixes: [asked.append(one.question.text) or "7" for one in prefixes],
+        go_on=lambda prefixes, **_: [Explained((), "7", True) for _ in prefixes],
+        answer_form="number",
+    )
+    shaky = look_closely(
+        student,
+        [Question("a"), Question("b")],
+        [Explained(("3 + 4",), "", False), Explained(("3 + 4 = 7",), "7", True)],
+        [0.0, 0.5],
+        ["intra", "inter"],
+        samples=1,
+        temperature=1.0,
+        random_seed=0,
+    )
+    assert [one.by_kind for one in shaky] == [
+        {"intra": 1.0, "inter": 1.0},
+        {"intra": 0.0, "inter": 0.0},
+    ]
+    assert asked == ["b"]
 
 
 def test_wrong_steps_become_weaknesses(finished: Any) -> None:
@@ -482,7 +506,10 @@ def test_some_candidates_are_like_failures_of_open_weaknesses(sums: Path) -> Non
     assert drawn[:7] == asking.pool.draw(7, (), random_of(asking, 2))
     assert all("train" in text for text in asking.pool.texts(drawn[7:]))
     asking.config.strategy.selection = "random"
-    assert _drawn(asking, 2) == by_chance
+    asking.config.strategy.samples_per_round = 6  # no more are explained than chosen
+    assert _drawn(asking, 2) == asking.pool.draw(6, (), random_of(asking, 2))
+    asking.budget.affordable = lambda samples: samples - 1
+    assert len(_drawn(asking, 2)) == 5
     asking.pool.close()
 
 

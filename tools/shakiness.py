@@ -39,12 +39,15 @@ def look_closely(
         samples: explanations sampled after each step; of a whole one twice as many.
     """
     found: list[dict[str, float]] = [{} for _ in questions]
-    prefixes = [
-        Prefix(question, one.steps[:place])
-        for question, one in zip(questions, said, strict=True)
+    # Without an answer there is nothing to agree with, whatever is sampled.
+    begun = [
+        (at, place)
+        for at, one in enumerate(said)
+        if one.answer
         for place in range(max(1, len(one.steps)))
     ]
-    owners = [at for at, one in enumerate(said) for _ in range(max(1, len(one.steps)))]
+    prefixes = [Prefix(questions[at], said[at].steps[:place]) for at, place in begun]
+    owners = [at for at, _ in begun]
     sampling: dict[str, Any] = {"temperature": temperature, "random_seed": random_seed}
     same = [
         partial(same_answer, form=form_with(q.choices, student.answer_form), choices=q.choices)

@@ -25,7 +25,6 @@ from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskKind, kind_of, load_task_data
 from evokd.tools.server_child import OWN_SERVER
 from evokd.tools.student import cpu_flags
-from evokd.tools.students import open_student
 
 ROUNDS = 100  # the budget ends a cell, not its rounds
 # Beside what a set says of its own. A batch of a one-pass strategy is only a point of its curve.
@@ -81,7 +80,7 @@ def run_cell(cell: Cell, places: Places, command: str, emit: Emit) -> CellResult
         result = start_run(
             config, runs_dir=run.path.parent, run_id=cell.id, cache_dir=places.cache, emit=emit
         )
-    collected = _collect(cell, bench, result, command)
+    collected = _collect(cell, result, command)
     run.drop_round_students()  # some 90 MB a round
     return collected
 
@@ -167,6 +166,11 @@ def stamped(result: CellResult, command: str) -> CellResult:
 def marks(kind: TaskKind, rows: Sequence[Example], said: Sequence[Prediction]) -> str:
     """Return what the rows count for in the score, see `CellResult.marks`."""
     found = [kind.mark(row, answer) for row, answer in zip(rows, said, strict=True)]
+    return joined(kind, found)
+
+
+def joined(kind: TaskKind, found: Sequence[str]) -> str:
+    """Return the marks of rows as `CellResult` has them."""
     return ("" if kind.exclusive else " ").join(found)
 
 
@@ -207,7 +211,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> CellResult:
+def _collect(cell: Cell, result: RunResult, command: str) -> CellResult:
     report = result.report
     if cell.budget and not report["samples"]["accepted"]:
         raise ConfigError(
@@ -215,9 +219,6 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
         )
     config = read_run_config(RunDirectory(result.path))
     kind = kind_of(config)
-    student = open_student(kind.name, result.student, config.student)
-    rows = list(bench.rows(cell.split).values())
-    found = marks(kind, rows, student.predict(kind.inputs(rows)))
     ledger = Ledger(result.path / "calls.sqlite")
     try:
         roles = {
@@ -230,7 +231,7 @@ def _collect(cell: Cell, bench: BenchSet, result: RunResult, command: str) -> Ce
     return stamped(
         CellResult(
             cell=cell,
-            **scored(kind, found),
+            **scored(kind, joined(kind, report["final_marks"])),
             before="".join(report["baseline_marks"]) if kind.name == "reasoning" else "",
             kept_round=report["scores"]["best_round"],
             curve=curve,
