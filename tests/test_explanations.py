@@ -458,6 +458,13 @@ def test_a_step_is_written_on_one_line() -> None:
         ("2 + 2 = 4 Answer: 4", "number", "4"),
         ("2 + 2 = 5\n**Answer:** $4.", "number", "4"),
         ("Final Answer:\n4", "number", "4"),
+        ("Final Answer:\n- 4", "number", "4"),
+        ("Answer: - 4", "number", "-4"),
+        ("Eggs.\nAnswer: 2 dozens", "number", "24"),
+        ("Eggs.\nAnswer: 3k", "number", ""),
+        ("Each box has 3. So 4 * 3 = 12 apples in 4 boxes.", "number", "12"),
+        ("So 45 / 3 = 15 per day for 3 days", "number", "15"),
+        ("So it is x = 4 + 3, that is 7", "number", "7"),
         ("So the answer is 4. He has 3.", "number", "4"),
         ("The answer is not clear. The answer is 4.", "number", "4"),
         ("Tom has 3 and Ann 5.\nThe answer is:\n8", "number", "8"),
@@ -516,6 +523,21 @@ def test_the_answer_of_an_explanation_is_found(text: str, form: AnswerForm, answ
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
+        ("No - they cannot", "no"),
+        ("yes - they can", "yes"),
+        ("Yes the Titanic sank", "yes"),
+        ("Yes and no", ""),
+        ("No cats bark", ""),
+        ("True love is rare", ""),
+    ],
+)
+def test_yes_or_no_may_go_on_as_a_sentence(text: str, answer: str) -> None:
+    assert canonical_answer(text, "yes_no") == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
         ("It cannot be true", ""),
         ("That isn't true.", ""),
         ("It is no longer true", ""),
@@ -528,6 +550,15 @@ def test_the_answer_of_an_explanation_is_found(text: str, form: AnswerForm, answ
         ("It does not bark so no", "no"),
         ("The claim that cats cannot bark is true", "yes"),
         ("It is not false but true", "yes"),
+        ("I do not think it is true", ""),
+        ("Neither statement is true.", ""),
+        ("Nobody thinks it is true.", ""),
+        ("It is unlikely to be true.", ""),
+        ("I doubt that it is true.", ""),
+        ("There's no way this is true.", ""),
+        ("That's far from true.", ""),
+        ("It does not rain, so it is true", "yes"),
+        ("There is no question that it is true", "yes"),
     ],
 )
 def test_yes_or_no_that_a_text_says_no_to_is_not_meant(text: str, answer: str) -> None:

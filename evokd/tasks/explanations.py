@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from evokd.tasks.written_numbers import (
+    concluded_number_in,
     is_only_a_number,
-    last_number_in,
     number_in,
     numbers_in,
     one_line,
@@ -29,11 +29,11 @@ _SAYS = r"(?a:yes|no|true|false)"
 _YES = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _ONLY_YES_NO = re.compile(rf"[\W_]*{_SAYS}[\W_]*", re.IGNORECASE)
 _YES_NO = re.compile(
-    rf"[\W_]*({_SAYS})(?:[\W_]*|\s*[.,;:!?)\]*\"'”’–—(…].*)", re.IGNORECASE | re.DOTALL
+    rf"[\W_]*({_SAYS})(?:[\W_]*|\s*[.,;:!?)\]*\"'”’–—(…].*|\s+-\s.*)", re.IGNORECASE | re.DOTALL
 )
 _CLAUSE = r"(?:it|he|she|they|we|you|i|there|that|this|these|those|because|since)\b"
 _YES_NO_IT_IS = re.compile(
-    rf"[\W_]*({_SAYS})\s+{_CLAUSE}.*",
+    rf"[\W_]*({_SAYS}(?=\s+{_CLAUSE})|(?a:yes)(?=\s+[^\W\d_]))\s.*",
     re.IGNORECASE | re.DOTALL,
 )
 # Yes or no as an answer: not "not true", and not the "no" of "no cats".
@@ -51,6 +51,16 @@ _ENDS_WITH_YES_NO = re.compile(
     rf"\w+){{0,2}}\s+(?:an?\s+)?{_SAYS}|(?P<said>{_SAYS}))[\W_]*$",
     re.IGNORECASE,
 )
+# "I do not think it is true": what is denied or doubted before, in the same clause.
+_DOUBT = re.compile(
+    rf"\b(?:{_NOT}|neither|nor|none|nobody|no\s+(?!doubt\b|question\b)\w+|few|(?<!no )doubt\w*"
+    r"|unlikely|improbable|impossible|far\s+from|false|untrue)\b",
+    re.IGNORECASE,
+)
+_CLAUSE_BEGINS = re.compile(
+    r"[,;:–—]|\b(?:so|thus|hence|therefore|but|because|since|and|or|then)\b", re.IGNORECASE
+)
+_CLAIM = re.compile(r"\b(?:claim|statement|sentence|assertion|idea)\s+that\b", re.IGNORECASE)
 _LETTER = re.compile(
     r"\W*(?:(?:option|choice)\s+)?((?a:[a-z]))(?:[)\].:,]+(?:\s.*|$)|\W*$)",
     re.IGNORECASE | re.DOTALL,
@@ -68,7 +78,7 @@ _FURTHER_LETTER = re.compile(
 _ANSWER_LINE = re.compile(
     r"(?:^|(?<=[.!?;。])[ \t]+|(?<=[ \t])(?=(?-i:Answer:)|####[ \t]*\S))[#>\- \t]{0,8}"
     r"(?:####(?! *step\b)|(?P<mark>[*_]{0,2})(?:the )?(?:final )?"
-    r"answer ?(?P=mark)? ?[:：](?P=mark)?)\s*(?P<said>.*)",
+    r"answer ?(?P=mark)? ?[:：](?P=mark)?)(?:\s*\n\s*[-*•]\s+|\s*)(?P<said>.*)",
     re.IGNORECASE | re.MULTILINE,
 )
 _ANSWER_IS = re.compile(
@@ -312,11 +322,11 @@ def _main_answer(said: str, form: AnswerForm, choices: Sequence[str]) -> str:
 def _conclusion(step: str, form: AnswerForm, choices: Sequence[str]) -> str:
     """Return the answer that the last step ends with, where nothing marks it."""
     if form == "number":
-        return last_number_in(step)
+        return concluded_number_in(step)
     last = _sentences(step)[-1]
     if form == "yes_no":
         ends = None if _says_both(last) else _ENDS_WITH_YES_NO.search(last)
-        said = ends["said"] if ends else None
+        said = ends["said"] if ends and not _is_doubted(last[: ends.start("said")]) else None
         return canonical_answer(last, form) or (_YES[said.lower()] if said else "")
     if form == "choice":
         if _options_by_letter(step, choices):
@@ -328,6 +338,12 @@ def _conclusion(step: str, form: AnswerForm, choices: Sequence[str]) -> str:
         named = named or {*_options_of_value(last, choices)}
         return named.pop() if len(named) == 1 else ""
     return ""
+
+
+def _is_doubted(before: str) -> bool:
+    """Whether what follows is denied or doubted: in the same clause, and not by what is claimed."""
+    clause = _CLAUSE_BEGINS.split(before)[-1]
+    return _DOUBT.search(_CLAIM.split(clause)[0]) is not None
 
 
 def _before_answer(text: str) -> str:

@@ -24,11 +24,11 @@ SCALES = {
     "billion": Fraction(10**9),
     "trillion": Fraction(10**12),
 }
-_SCALE = rf"(?:[ ]?(?P<scale>(?a:{'|'.join(SCALES)}))\b)?"
+_SCALE = rf"(?:[ ]?(?P<scale>(?a:{'|'.join(SCALES)}))s?\b)?"
 _NUMBER = (
     rf"{_START}(?P<sign>[{MINUS}])?{CURRENCY}?(?P<sign_after>[{MINUS}])?"
     rf"(?:(?P<whole>\d+)[ ](?=\d+/\d))?(?P<digits>{DIGITS})(?:/(?P<under>\d+))?{_SCALE}"
-    rf"{END}(?!/\d|[^\W\d_]+\d)"
+    rf"{END}(?!/\d|[^\W\d_]+\d|k\b)"  # nobody says whether "3k" is 3 of something
 )
 _NUMBERS = re.compile(_NUMBER, re.IGNORECASE)
 # Neither ordinals nor times of day are numbers with a unit, and "3 and a bit" is not 3.
@@ -49,6 +49,7 @@ _HYPHEN_IN_NUMBER = re.compile(rf"\b({'|'.join(_TENS)})-(?=(?:{'|'.join(_UNDER_T
 _ONLY_WORDS = re.compile(r"[\W_]*([^\W\d_]+(?:\s+[^\W\d_]+){0,12})[\W_]*")
 # What makes another number of the one before it, or two of one.
 _CHANGES_NUMBER = {*"and or to half halves quarter quarters third thirds point plus minus".split()}
+_GOES_ON = re.compile(rf"[^\d=]{{0,24}}?[+*/×·÷{MINUS}][ ]?[(]?{CURRENCY}?\d")  # a sum
 _ANSWER_ALONE = re.compile(rf"([{MINUS}])\s+(?={CURRENCY}?{DIGITS}$)")
 _FRACTIONS = str.maketrans({"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3", "⅛": "1/8"})
 _FRACTION_AFTER_NUMBER = re.compile(r"(?<=\d)(?=[¼½¾⅓⅔⅛])")
@@ -134,9 +135,16 @@ def numbers_in(text: str) -> list[Fraction | None]:
     return [_value_of(match) for match in _NUMBERS.finditer(_plain(spelled(text)))]
 
 
-def last_number_in(text: str) -> str:
-    """Return the last number in digits of a text, written as `number_in` does; '' for none."""
-    value = next(reversed(numbers_in(text)), None)
+def concluded_number_in(text: str) -> str:
+    """Return the last number in digits of a text, written as `number_in` does; '' for none.
+
+    Where a sum is worked out it is the result: 12 in "4 * 3 = 12 apples in 4 boxes".
+    """
+    *before, last = re.split("[=≈]", _plain(spelled(text)))
+    found = list(_NUMBERS.finditer(last))
+    if before and found and not _GOES_ON.match(last, found[0].end()):
+        found = found[:1]
+    value = _value_of(found[-1]) if found else None
     return "" if value is None else _write_number(value)
 
 
