@@ -22,7 +22,7 @@ from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.ner import reply_of
 from evokd.tasks.pool import PoolRow, read_pool
 from evokd.tasks.reasoning import Question, question_of, read_answer, usual_form
-from evokd.tools.reasoner import question_check
+from evokd.tools.reasoner_training import question_check
 from evokd.tools.student import cut_share, word_pieces
 from evokd.tools.tagger import is_blind_to_case
 

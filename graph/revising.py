@@ -17,7 +17,7 @@ from evokd.tasks.arithmetic import first_miscalculated, goes_against, is_worked_
 from evokd.tasks.explanations import AnswerForm, canonical_answer, form_with, same_answer
 from evokd.tasks.reasoning import asked_question
 from evokd.tasks.written_numbers import is_only_a_number, number_in
-from evokd.tools.reasoner import explanation_tokens
+from evokd.tools.reasoner_training import explanation_tokens
 
 REVISE = "revise"  # phase and purpose
 

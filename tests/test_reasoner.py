@@ -25,10 +25,9 @@ from evokd.tools.reasoner import (
     Explained,
     Prefix,
     Reasoner,
-    keep_reasoner,
     prompt_ids,
-    train_reasoner,
 )
+from evokd.tools.reasoner_training import keep_reasoner, train_reasoner
 from evokd.tools.training import TrainingRow, read_training_rows, write_training_rows
 
 TOLD: dict[str, Any] = {"instructions": "Add.", "answers": "number"}

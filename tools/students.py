@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evokd.config import StudentSection
 from evokd.tools.causal import check_causal
-from evokd.tools.reasoner import Reasoner, keep_reasoner, train_reasoner
+from evokd.tools.reasoner import Reasoner
+from evokd.tools.reasoner_training import keep_reasoner, train_reasoner
 from evokd.tools.student import Student
 from evokd.tools.tagger import Tagger, check_tagger, train_tagger
 from evokd.tools.training import (
