@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evokd.api import RunResult, distill, plan, predict, predict_each, resume
-    from evokd.config import Config, load_config
+    from evokd.config import Config
     from evokd.errors import EvokdError
+    from evokd.task_file import load_config
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
 # Public names are imported on first use, so that `import evokd` and `evokd --help` stay quick.
 _HOMES = {
     "Config": "evokd.config",
-    "load_config": "evokd.config",
+    "load_config": "evokd.task_file",
     "EvokdError": "evokd.errors",
     "RunResult": "evokd.api",
     "distill": "evokd.api",

@@ -7,12 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evokd.config import Config, load_config
+from evokd.config import Config
 from evokd.errors import DataError
 from evokd.planner import Estimate, estimate
 from evokd.records import Example, Prediction
 from evokd.runner import RunResult, read_run_config, resume_run, start_run
 from evokd.store.run_dir import RunDirectory, find_run
+from evokd.task_file import load_config
 from evokd.tasks import TaskKind, is_unicode, kind_of
 from evokd.tasks.reasoning import Reasoning, read_question
 from evokd.tools.students import open_student

@@ -228,8 +228,8 @@ def graph(
 @app.command()
 def doctor(task: Task, strategy: Strategy = None, set_: Set = None) -> None:
     """Check data, models, keys and endpoints of a task file."""
-    from evokd.config import load_config
     from evokd.doctor import check_task
+    from evokd.task_file import load_config
 
     for line in check_task(load_config(task, _overrides(strategy, set_))):
         print(line)

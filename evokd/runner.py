@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evokd import __version__
-from evokd.config import Config, apply_override, dump_config, parse_config
+from evokd.config import Config
 from evokd.errors import ConfigError, ResumeError, StoppedError
 from evokd.graph.checkpoint import run_rounds
 from evokd.graph.prompts import load_prompts
@@ -21,6 +21,7 @@ from evokd.records import Emit
 from evokd.report import build_report, score_students, write_report
 from evokd.store.files import write_text
 from evokd.store.run_dir import RunDirectory
+from evokd.task_file import apply_override, dump_config, parse_config
 from evokd.tasks import TaskData, load_task_data
 
 # What may change between start and resume without changing what the run means.

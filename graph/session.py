@@ -247,8 +247,8 @@ def session_of(state: Mapping[str, Any], runtime: Runtime[RunContext]) -> Sessio
 
 @contextmanager
 def _studio_session(task_file: str) -> Iterator[Session]:
-    from evokd.config import dump_config, load_config
     from evokd.store.files import write_text
+    from evokd.task_file import dump_config, load_config
 
     config = load_config(task_file)
     data = load_task_data(config)

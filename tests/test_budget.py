@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from evokd.config import load_config
 from evokd.graph.budget import Budget
+from evokd.task_file import load_config
 
 
 def budget(task: Path, setting: str | None, samples: list[Any], **ledger: Any) -> Budget:

@@ -22,10 +22,11 @@ from fake_llm import FakeLLM
 
 import evokd
 from evokd import api, cli
-from evokd.config import STRATEGIES, dump_config, load_config
+from evokd.config import STRATEGIES
 from evokd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_STOPPED, DataError
 from evokd.store.files import write_text
 from evokd.store.run_dir import RunDirectory
+from evokd.task_file import dump_config, load_config
 from evokd.tools.pack_list import PACKS
 
 KEY = "sk-very-secret-key-0123456789"

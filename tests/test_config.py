@@ -13,12 +13,10 @@ from evokd.config import (
     Config,
     RoleSection,
     config_fingerprint,
-    dump_config,
-    load_config,
-    parse_config,
     role_settings,
 )
 from evokd.errors import EXIT_REFUSED, ConfigError
+from evokd.task_file import dump_config, load_config, parse_config
 
 KEY = "sk-very-secret-key-0123456789"
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from evokd.config import Config, parse_config
+from evokd.config import Config
 from evokd.errors import EXIT_REFUSED, DataError
+from evokd.task_file import parse_config
 from evokd.tasks import TaskData, content_key, copy_key, load_task_data, normalize
 from evokd.tasks.classification import accuracy, confusion_matrix, recall_by_label
 from evokd.tasks.rows import read_rows

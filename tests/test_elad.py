@@ -20,7 +20,6 @@ from evokd.agents.parsing import Lines
 from evokd.agents.prompting import load_prompt
 from evokd.agents.reviser import Reviser, numbered, rest_of
 from evokd.agents.teacher import Call, Choice
-from evokd.config import load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ResumeError
 from evokd.graph.elad import (
@@ -50,6 +49,7 @@ from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
 from evokd.store.pool import Pool, PoolCounts
 from evokd.store.run_dir import RunDirectory
+from evokd.task_file import load_config
 from evokd.tasks import kind_of, load_task_data
 from evokd.tasks.explanations import AnswerForm
 from evokd.tasks.pool import PoolRow

@@ -19,7 +19,7 @@ from fake_llm import WORDS, FakeLLM, true_label, write_text
 from evokd import api, distill
 from evokd.agents.critic import ACCEPT, WRONG_LABEL
 from evokd.agents.teacher import Choice
-from evokd.config import MemorySection, load_config
+from evokd.config import MemorySection
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ReplyError
 from evokd.graph import reading
@@ -48,6 +48,7 @@ from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
 from evokd.store.pool import Pool, Scored
 from evokd.store.run_dir import RunDirectory
+from evokd.task_file import load_config
 from evokd.tasks import kind_of, load_task_data
 from evokd.tasks.pool import PoolRow
 from evokd.tools.selection import SELECTIONS, Wanted

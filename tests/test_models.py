@@ -8,8 +8,13 @@ import pytest
 import yaml
 
 from evokd.agents.models import Endpoint, LocalEndpoint, chat_model, resolve_endpoint, split_model
-from evokd.config import AgentsSection, RoleSection, load_config, role_settings
+from evokd.config import (
+    AgentsSection,
+    RoleSection,
+    role_settings,
+)
 from evokd.errors import EXIT_REFUSED, ConfigError, EndpointError
+from evokd.task_file import load_config
 
 KEY = "sk-very-secret-key-0123456789"
 

@@ -11,8 +11,8 @@ from test_ner_loop import ner_task
 
 from evokd import distill
 from evokd.api import plan
-from evokd.config import load_config
 from evokd.graph.naming import listed_parts, usable_names
+from evokd.task_file import load_config
 
 MEANINGS = {"PER": "the name of a writer; a nickname", "ORG": "a company", "none": "nothing"}
 PROPER = frozenset({"PER", "ORG"})

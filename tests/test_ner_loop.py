@@ -15,7 +15,6 @@ from fake_llm import FILLERS, WORDS, FakeLLM, running_llm, true_entities, write_
 from evokd import distill
 from evokd.api import plan, predict
 from evokd.cli import app
-from evokd.config import load_config
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError
 from evokd.graph.reading import screen_drafts
@@ -24,6 +23,7 @@ from evokd.records import FoundEntity, Sample
 from evokd.report_html import label_table
 from evokd.runner import RunResult
 from evokd.store.run_dir import RunDirectory
+from evokd.task_file import load_config
 
 
 def tagged_row(text: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def test_the_tables_of_the_readme_are_those_of_the_results(name: str) -> None:
 def test_the_task_file_of_the_readme_is_valid() -> None:
     import yaml
 
-    from evokd.config import parse_config
+    from evokd.task_file import parse_config
 
     block = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert block is not None

@@ -11,13 +11,14 @@ from conftest import write_task
 from fake_llm import RUBBISH, FakeLLM
 
 from evokd import distill
-from evokd.config import STRATEGIES, load_config
+from evokd.config import STRATEGIES
 from evokd.errors import ConfigError, DataError
 from evokd.graph.budget import Budget
 from evokd.graph.strategies import STRATEGY, first_round, remembers, used_roles
 from evokd.records import Sample
 from evokd.runner import RunResult
 from evokd.store.run_dir import RunDirectory
+from evokd.task_file import load_config
 
 
 def run(task: Path, *overrides: str, run_id: str = "r") -> RunResult:

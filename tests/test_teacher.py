@@ -17,7 +17,11 @@ from evokd.agents import models
 from evokd.agents.models import resolve_endpoint
 from evokd.agents.parsing import parse_json, strict_schema
 from evokd.agents.teacher import SAMPLERS, Call, CallLog, Capabilities, Teacher
-from evokd.config import AgentsSection, RoleSection, role_settings
+from evokd.config import (
+    AgentsSection,
+    RoleSection,
+    role_settings,
+)
 from evokd.errors import EndpointError, ReplyError, TeacherError
 from evokd.store.ledger import Ledger
 from evokd.store.replies import ReplyCache

@@ -14,7 +14,6 @@ from conftest import write_task
 from fake_llm import WORDS, FakeLLM, running_llm, true_label
 
 from evokd import distill
-from evokd.config import load_config
 from evokd.errors import TeacherError
 from evokd.graph import vocabulary
 from evokd.graph.vocabulary import (
@@ -28,6 +27,7 @@ from evokd.records import Sample, Word
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
 from evokd.store.run_dir import RunDirectory
+from evokd.task_file import load_config
 from evokd.tools.student import Student
 
 TOY_WORDS = {word for group in WORDS.values() for word in group}

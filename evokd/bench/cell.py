@@ -16,12 +16,13 @@ from evokd.bench.records import Cell, CellResult, CurvePoint, RoleCost
 from evokd.bench.sets import BenchSet, load_set, write_pool, write_rows
 from evokd.bench.statistics import score_of
 from evokd.bench.suites import ELAD, POOL, VARIANTS, asks_teacher
-from evokd.config import Config, parse_config
+from evokd.config import Config
 from evokd.errors import ConfigError, ResumeError
 from evokd.records import Emit, Example, Prediction
 from evokd.runner import RunResult, fingerprint_parts, read_run_config, resume_run, start_run
 from evokd.store.ledger import Ledger
 from evokd.store.run_dir import RunDirectory
+from evokd.task_file import parse_config
 from evokd.tasks import TaskKind, kind_of, load_task_data
 from evokd.tools.server_child import OWN_SERVER
 from evokd.tools.student import cpu_flags
