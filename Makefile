@@ -30,7 +30,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# SUITE=core or wide; BENCH_ARGS="--data DIR", with --quick or --set trec: docs/benchmark.md.
+# SUITE=core, wide, ner, pool or reasoning; BENCH_ARGS="--data DIR", with --quick or --set trec: docs/benchmark.md.
 SUITE ?= core
 bench: .venv/.bench
 	$(BIN)/evokd models pull qwen2.5-coder-1.5b-instruct all-MiniLM-L6-v2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +25,6 @@ from evokd.tasks.ner import (
     NOTHING,
     NamedEntitiesReply,
     entities_reply,
-    name_types,
     reply_of,
 )
 
@@ -129,25 +129,28 @@ def name_entities(
     labels: Sequence[str],
     text: str,
     call: Call,
+    *,
+    names: AbstractSet[str] = frozenset(),
 ) -> NamedInText:
     """Return the entities of `text` as strings with their types, and the confidence in each.
 
     The confidence is the probability of the entity's own tokens, of a reply that names nothing
     that of all its tokens; else the share of `samples` answers that say the same. What fewer than
-    half name is left out. It is told which types are names, if any, see `name_types`.
+    half name is left out.
 
     Args:
         gold: some of these rows' entities are shown as answers, as turns of the conversation.
+        names: types that are names, as it is told, see `ner.name_types`.
 
     Raises:
         ReplyError, TeacherError: see `Teacher.ask`.
     """
-    names = _told_of_names(prompt, gold, labels)
+    told = _told_of_names(prompt, names, labels)
 
     def asked(text: str, *, first: bool) -> Message:
         if not first:
             return "user", prompt.fill("next", text=text)
-        return "user", prompt.fill("main", types=", ".join(labels), names=names, text=text)
+        return "user", prompt.fill("main", types=", ".join(labels), names=told, text=text)
 
     turns: list[Message] = [("system", card)]
     as_pairs = teacher.capabilities.schema_mode == "grammar"
@@ -167,11 +170,10 @@ def name_entities(
     return NamedInText(mentions, mean_probability(raw.logprobs or []))
 
 
-def _told_of_names(prompt: Prompt, gold: Sequence[Example], labels: Sequence[str]) -> str:
-    names = name_types(gold)
+def _told_of_names(prompt: Prompt, names: AbstractSet[str], labels: Sequence[str]) -> str:
     if not names:
         return ""
-    which = "They" if names.issuperset(labels) else ", ".join(one for one in labels if one in names)
+    which = "They" if names >= set(labels) else ", ".join(one for one in labels if one in names)
     return "\n" + prompt.fill("names", which=which)
 
 

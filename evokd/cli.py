@@ -154,9 +154,10 @@ def predict(
 ) -> None:
     """Ask the kept student; one line a text: label, confidence, text.
 
-    A student for entities: the text, then a line an entity: offsets, type, confidence, string. One
-    that reasons: the question, then a line a step, and a line with the answer; a question with
-    choices is given as JSON: {"question": "…", "choices": ["…", "…"]}.
+    A student for entities: the text, then a line an entity: offsets (in code points, the end not
+    counted), type, confidence, string. One that reasons: the question, then a line a step, and a
+    line with the answer; a question with choices is given as JSON: {"question": "…", "choices":
+    ["…", "…"]}.
     """
     from evokd import api
 

@@ -55,6 +55,11 @@ class TaskSection(Settings):
         description="label or entity type → meaning; its parts, between semicolons, are written "
         "about in turn; a task of reasoning has none",
     )
+    capitals: Literal["auto", "ignore"] = Field(
+        "auto",
+        description="task.kind ner: auto: of a type whose gold entities, two or more, are "
+        "capitalized, nothing in small letters is one; ignore: it may be",
+    )
     answers: Literal["number", "yes_no", "choice", "text"] | None = Field(
         None,
         description="task.kind reasoning: what an answer is where a question has no choices; None: "
@@ -380,7 +385,7 @@ class GatesSection(Settings):
     max_template_uses: int = Field(
         2,
         ge=1,
-        description="of texts that are equal but for names and numbers, so many stay (entities)",
+        description="of texts almost equal but for names and numbers, so many stay (task.kind ner)",
     )
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from evokd.store.pool import Pool
 from evokd.tasks import TaskData, content_key, kind_of, word_set
 from evokd.tasks.choices import are_needed, choices_key
 from evokd.tasks.explanations import AnswerForm
-from evokd.tasks.ner import reply_of
+from evokd.tasks.ner import name_types, reply_of
 from evokd.tasks.pool import PoolRow, read_pool
 from evokd.tasks.reasoning import Question, question_of, read_answer, usual_form
 from evokd.tools.reasoner_training import question_check
@@ -185,6 +185,11 @@ def foreign_texts(drawn: Sequence[str], data: TaskData, student: str) -> list[st
         f"data.pool: {told}: its texts may be in another language, or of another kind, than the "
         "task's"
     ]
+
+
+def names_told_by_case(config: Config, data: TaskData) -> frozenset[str]:
+    """Return the types of which nothing in small letters is an entity, see `ner.name_types`."""
+    return name_types(data.seed) if config.task.capitals == "auto" else frozenset()
 
 
 def warn_of_case(config: Config, student: str) -> list[str]:

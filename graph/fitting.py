@@ -128,6 +128,7 @@ def fit_student(
                 "choice": row_choice(session.config),
                 "instructions": session.config.task.instructions,
                 "answers": session.answers,
+                "capitals": session.config.task.capitals,
             }
         )
         session.ledger.add_phase(FIT, max(round, 0), start, time.time())

@@ -28,7 +28,6 @@ from evokd.graph.planning import parts_of
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import NameTask, RunState, branch_of
 from evokd.tasks import kind_of
-from evokd.tasks.ner import name_types
 from evokd.tasks.words import is_lowered
 
 MAX_WORDS, MAX_CHARS = 8, 60  # of a name
@@ -85,7 +84,7 @@ def names_of(session: Session, state: RunState) -> dict[str, list[str]]:
         return {}
     parts = enumerate(listed_parts(session.config))
     listed = [(label, found.get(str(place), [])) for place, (label, _) in parts]
-    return usable_names(listed, session.targets, name_types(session.data.seed))
+    return usable_names(listed, session.targets, session.names)
 
 
 def usable_names(

@@ -27,7 +27,7 @@ from evokd.graph.strategies import first_round
 from evokd.records import POOL, Example, Sample
 from evokd.tasks import normalize
 from evokd.tasks.grounding import ground
-from evokd.tasks.ner import NOTHING, name_types
+from evokd.tasks.ner import NOTHING
 from evokd.tools.calibration import calibrate, label_bias
 from evokd.tools.doubt import leave_one_out
 from evokd.tools.gates import (
@@ -367,9 +367,9 @@ def _name_entities(session: Session, sample: Sample, call: Call) -> Sample:
     The label is the type that was asked for, if there is an entity of it, else that of the first.
     """
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card
-    named = name_entities(*asked, session.data.seed, session.labels, sample.text, call)
-    names = name_types(session.data.seed)
-    found = ground(sample.text, named.mentions, names=names)
+    seed, labels = session.data.seed, session.labels
+    named = name_entities(*asked, seed, labels, sample.text, call, names=session.names)
+    found = ground(sample.text, named.mentions, names=session.names)
     types = [one.label for one in found.entities] or [NOTHING]
     read = sample.model_copy(
         update={

@@ -76,6 +76,9 @@ def _retest_all(
 
 
 def shows(weakness: Weakness, mistakes: Sequence[Mistake]) -> bool:
-    """Whether mistakes are of this weakness: about a whole text, or about one of its labels."""
+    """Whether mistakes are of this weakness: about a whole text, or one of its kind and labels."""
     concerned = set(weakness.labels) - {NOTHING}
-    return any(not one.part or {one.label, one.predicted} & concerned for one in mistakes)
+    return any(
+        not one.part or (one.error == weakness.error and {one.label, one.predicted} & concerned)
+        for one in mistakes
+    )

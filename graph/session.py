@@ -29,6 +29,7 @@ from evokd.graph.filling import (
     fill,
     foreign_texts,
     longest_text,
+    names_told_by_case,
     size_of,
     some_texts,
     warn_of_case,
@@ -136,6 +137,11 @@ class Session:
             fewest_words=fewest_words(gold),
             entities=not self.kind.exclusive,
         )
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The types of entities that are names, see `ner.name_types`."""
+        return names_told_by_case(self.config, self.data)
 
     @cached_property
     def guarded(self) -> TextIndex:
@@ -318,6 +324,9 @@ def open_session(
                     warnings += cut_pool(config, drawn, student_source)
         for warning in warnings:
             emit({"kind": "warning", "text": warning})
+        if names := names_told_by_case(config, data):
+            told = f"nothing in small letters is taken for {', '.join(sorted(names))}, as no gold"
+            emit({"kind": "note", "text": f"{told} entity is in small letters (task.capitals)"})
         with _timed(setup, "local server"):
             local = {
                 name: start_server(name, card, config, run, stack, emit)

@@ -508,6 +508,19 @@ def test_the_third_text_that_differs_by_names_and_numbers_alone_is_rejected() ->
     assert reasons(BORN[3:], known=BORN[:2], form=entities) == ["template_worn", None]
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["Apple Unveils New Phone", "Senate Passes Budget Bill", "Storm Hits Florida Coast"],
+        ["Ford Opens Plant in Kenya", "Fiat Closes Works in Turin", "Wizz Flies Again in May"],
+        ["AJAX 3 - 2 PSV", "Inter 0 - 0 Milan", "Rangers 2 - 1 Celtic"],
+        ["Ms. Li Wei, Huawei, Shenzhen", "Mr. Abe Roe, Ford, Detroit", "Dr. Eve Poe, Bayer, Ulm"],
+    ],
+)
+def test_headlines_and_lists_are_of_no_template(texts: list[str]) -> None:
+    assert reasons(texts, form=TextForm(entities=True)) == [None] * 3
+
+
 def test_texts_with_labels_may_differ_by_a_number_alone() -> None:
     assert reasons(BORN) == [None] * len(BORN)
 

@@ -122,8 +122,11 @@ def test_none_clears_the_drafts_and_an_empty_branch_keeps_them() -> None:
 def test_a_probe_shows_a_weakness_by_mistakes_about_its_labels(
     labels: list[str], mistake: Mistake, shown: bool
 ) -> None:
-    weakness = Weakness(id="w", name="n", description="d", labels=labels, round=1)
+    known = {"id": "w", "name": "n", "description": "d", "labels": labels, "round": 1}
+    weakness = Weakness(**known, error=mistake.error)
     assert shows(weakness, [mistake]) is shown
+    of_another_kind = Weakness(**known, error="wrong boundary")
+    assert shows(of_another_kind, [mistake]) is (shown and not mistake.part)
     assert not shows(weakness, [])
 
 

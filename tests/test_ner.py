@@ -15,7 +15,8 @@ from evokd.agents.compact_grammar import compact_grammar
 from evokd.config import Config
 from evokd.errors import DataError
 from evokd.records import Example, FoundEntity, Prediction
-from evokd.tasks import Mistake
+from evokd.task_file import load_config
+from evokd.tasks import Mistake, load_task_data, ner
 from evokd.tasks.grounding import Mention, ground
 from evokd.tasks.ner import (
     MOST_ENTITIES,
@@ -30,8 +31,9 @@ from evokd.tasks.ner import (
     to_tags,
 )
 from evokd.tasks.rows import TaskData, read_task_data
-from evokd.tasks.words import is_lowered, split_tokens
+from evokd.tasks.words import is_lowered, is_no_name, split_tokens
 
+EXAMPLE = Path(__file__).parent.parent / "examples" / "ner" / "task.yaml"
 KIND = NamedEntities()
 LABELS = ["person", "place"]
 WORDS = st.text(min_size=1, max_size=6).filter(lambda word: word.split() == [word])
@@ -247,6 +249,13 @@ def grounded(text: str, *named: tuple[str, str]) -> list[tuple[str, str]]:
         ("in Rome .", "Rome.", ["Rome"]),
         ("我 住 在 北 京 。", "北京", ["北 京"]),
         ("He met Al Bert", "Albert", []),
+        ("He left Rome, Italy.", "Rome,", ["Rome"]),
+        ("He left Rome, Italy.", "Rome, Italy", ["Rome, Italy"]),
+        ("In the U.S., he said", "U.S.,", ["U.S."]),
+        ("They sang 'Jaws' again", "'Jaws'", ["Jaws"]),
+        ("They sang “Jaws” again", "“Jaws”", ["Jaws"]),
+        ("They sang (Jaws) again", "(Jaws)", ["Jaws"]),
+        ("the 'Jaws' and 'Ran' films", "'Jaws' and 'Ran'", ["'Jaws' and 'Ran'"]),
         ("हिन्दी भाषा है", "हिन्दीभाषा", []),
     ],
 )
@@ -434,12 +443,21 @@ def test_rows_with_their_own_tokens_score_one_against_themselves(
     assert KIND.inputs([read])[0].words == row[0]
 
 
-def test_entities_are_names_where_no_gold_one_is_in_small_letters() -> None:
-    names = [example("Ann met Bob", ("Ann", "person"), ("Bob", "person"))] * 2
+def test_a_type_s_entities_are_names_where_no_gold_one_is_in_small_letters() -> None:
+    names = [example("so Ann met Bob", ("Ann", "person"), ("Bob", "person"))]
     assert name_types(names) == {"person"}
-    assert not name_types(names[:1])  # too few to tell
-    assert not name_types([*names, example("In town", ("town", "place"))])
-    assert name_types([*names, example("in town", ("town", "place"))]) == {"person"}  # typed so
+    assert not name_types([example("so Ann met Bob", ("Ann", "person"))])  # too few to tell
+    lowered = example("In town Ann ate", ("town", "place"), ("Ann", "person"))
+    assert name_types([*names, lowered]) == {"person"}
+    assert not name_types([*names, example("Met ann", ("ann", "person"))])
+    assert name_types([*names, example("met ann", ("ann", "person"))]) == {"person"}  # typed so
+
+
+def test_an_i_alone_tells_nothing_of_capital_letters() -> None:
+    assert not is_no_name("I live in paris", 10, 15)
+    assert not is_no_name("and I’m in paris", 11, 16)
+    assert is_no_name("We live in paris", 11, 16)
+    assert is_no_name("II. live in paris", 12, 17)
 
 
 @pytest.mark.parametrize(
@@ -458,8 +476,8 @@ def test_entities_are_names_where_no_gold_one_is_in_small_letters() -> None:
 def test_a_capital_letter_that_every_word_would_have_there_makes_no_name(
     text: str, string: str, is_name: bool
 ) -> None:
-    people = [example("so Ann met Bob", ("Ann", "person"), ("Bob", "person"))] * 2
-    rows = [*people, example(text, (string, "thing"))]
+    people = [example("so Ann met Bob", ("Ann", "person"), ("Bob", "person"))]
+    rows = [*people, *[example(text, (string, "thing"))] * 2]
     assert name_types(rows) == ({"person", "thing"} if is_name else {"person"})
 
 
@@ -472,11 +490,13 @@ def test_small_letters_are_told_where_letters_know_case(string: str, lowered: bo
 
 
 def test_a_reply_names_no_more_than_half_of_the_words_and_one() -> None:
-    form = entities_reply(LABELS, "Ann met Bob")  # three tokens
+    form = entities_reply(LABELS, "so Ann met Bob again")  # five tokens
     two = [{"text": "Ann", "type": "person"}, {"text": "Bob", "type": "person"}]
     assert [one.text for one in form.model_validate({"entities": two}).entities] == ["Ann", "Bob"]
     with pytest.raises(ValidationError):
-        form.model_validate({"entities": [*two, two[0]]})
+        form.model_validate({"entities": [*two, *two, two[0]]})
+    three = {"entities": [*two, two[0]]}  # a list of names
+    assert entities_reply(LABELS, "Arsenal Chelsea Leeds").model_validate(three)
     many = entities_reply(LABELS, "word " * 500).model_json_schema()
     assert many["properties"]["entities"]["maxItems"] == MOST_ENTITIES
 
@@ -574,3 +594,14 @@ def test_entities_within_words_are_warned_of(tmp_path: Path) -> None:
 def test_a_csv_is_refused_in_words_that_help(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"seed\.csv: rows of this kind fit no CSV; expected JSONL"):
         read(tmp_path, person("Ann ran", 0), name="seed.csv")
+
+
+def test_the_example_loads_and_its_rows_survive_both_ways() -> None:
+    config = load_config(EXAMPLE)
+    data = load_task_data(config)
+    assert config.task.kind == "ner"
+    shown = {one.label for row in data.seed for one in row.entities}
+    assert shown == set(config.task.labels)
+    assert len(data.test) > 100
+    for row in (*data.seed, *data.test):
+        assert from_tags(*to_tags(ner.tagged(row))).entities == list(row.entities)

@@ -500,23 +500,20 @@ def test_the_labeler_of_entities_is_shown_gold_answers_in_the_form_it_has_to_kee
         listener.forms[0].model_validate({"entities": [{"text": "Bob", "type": "animal"}]})
 
 
-def test_where_gold_entities_are_names_the_labeler_is_told_so() -> None:
-    text = "so Ann met Bob and Eve near Oslo"
-    names = [
-        Entity(start=text.index(one), end=text.index(one) + len(one), label="person")
-        for one in ("Ann", "Bob", "Eve", "Oslo")
-    ]
+def test_which_types_are_names_the_labeler_is_told() -> None:
     prompt = load_prompt("labeler", "ner")
-    for entities, told in ((names, True), (names[:3], False)):  # three are too few to tell
-        gold = [Example(text=text, label="person", entities=entities)]
-        listener = Listener({"entities": []})
-        name_entities(as_teacher(listener), prompt, "card", gold, ["person"], TEXT, CALL)
-        assert ("They are names, written with" in listener.asked[0][1][1]) is told
     types = ["food", "person"]
-    gold = [Example(text=text, label="person", entities=names)]
-    listener = Listener({"entities": []})
-    name_entities(as_teacher(listener), prompt, "card", gold, types, TEXT, CALL)
-    assert "\nperson are names, written with" in listener.asked[0][1][1]
+    for names, told in (
+        ((), ""),
+        (("person",), "\nperson are names, written with"),
+        (("food", "person"), "\nThey are names, written with"),
+    ):
+        listener = Listener({"entities": []})
+        asked = as_teacher(listener), prompt, "card", [], types, TEXT, CALL
+        name_entities(*asked, names=frozenset(names))
+        said = listener.asked[0][1][1]
+        assert told in said
+        assert ("are names" in said) is bool(names)
 
 
 def test_without_log_probabilities_entities_are_voted_on() -> None:

@@ -214,9 +214,9 @@ def test_a_text_without_capitals_may_name_something(
 ) -> None:
     said = nearly_sure(["O", "B-metal", "O"], tags_of(LABELS))
     monkeypatch.setattr(tagger, "probabilities", lambda texts: [said] * len(texts))
-    written, typed = tagger.predict([plain("I love 2"), plain("i love 2")])
+    written, typed = tagger.predict([plain("We love 2"), plain("we love 2")])
     assert not written.entities  # a writer who knows capitals gives names one
-    assert [(e.start, e.end, e.label) for e in typed.entities] == [(2, 6, "metal")]
+    assert [(e.start, e.end, e.label) for e in typed.entities] == [(3, 7, "metal")]
 
 
 def lesson_with_planted_tags(

@@ -39,6 +39,7 @@ _PLACEHOLDER = re.compile(
 )
 _NGRAM = 4
 _TEMPLATE_NGRAM = 3  # words
+FEWEST_TEMPLATE_WORDS = 3
 SAME_TEMPLATE = 0.5  # Jaccard of the n-grams of words
 FEWEST_EXAMPLES = 5  # fewer say little of a task's form
 FEWEST_SENTENCES = 4
@@ -120,7 +121,12 @@ class TextIndex:
         return max((jaccard(grams, other) for other in self._grams), default=0.0)
 
     def template_uses(self, text: str) -> int:
-        """Return how many texts are almost the same but for names and numbers."""
+        """Return how many texts are almost the same but for names and numbers.
+
+        None where too few words are left: headlines are names, as far as capitals tell.
+        """
+        if sum(word[:1].isalpha() for word in template(text)) < FEWEST_TEMPLATE_WORDS:
+            return 0
         self._templates.extend(map(_template_grams, self._texts[len(self._templates) :]))
         grams = _template_grams(text)
         return sum(jaccard(grams, other) > SAME_TEMPLATE for other in self._templates)

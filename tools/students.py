@@ -89,6 +89,7 @@ def train_kind(
     choice: Mapping[str, str] | None = None,
     instructions: str = "",
     answers: str = "text",
+    capitals: str = "auto",
 ) -> TrainingResult:
     """Train the student of a kind of task; see `training.train`.
 
@@ -96,10 +97,13 @@ def train_kind(
         choice: the fields of a `RowChoice`; rows without a confidence are learnt in any case.
         instructions: what a student that reasons is told before every question.
         answers: what form its answers have.
+        capitals: what a student for entities makes of them, see `TaskSection`.
     """
     more: dict[str, Any] = {"choice": RowChoice(**choice)} if choice else {}  # type: ignore[arg-type]
     if kind == "reasoning":
         more |= {"instructions": instructions, "answers": answers}
+    elif kind == "ner":
+        more |= {"tells_names": capitals == "auto"}
     return TRAINERS[kind](
         rows, labels, model, output_dir, settings, random_seed=random_seed, repeat=repeat, **more
     )
@@ -127,6 +131,7 @@ class TrainRequest(BaseModel):
     answers: str = Field(
         "text", description="the form of its answers: number, yes_no, choice, text"
     )
+    capitals: str = Field("auto", description="what tells an entity's type: auto or ignore")
 
 
 @tool(args_schema=TrainRequest)
@@ -142,6 +147,7 @@ def train_student(
     choice: dict[str, str] | None = None,
     instructions: str = "",
     answers: str = "text",
+    capitals: str = "auto",
 ) -> dict[str, Any]:
     """Fine-tune the student on the rows of a file and save it; return rows, steps and speed."""
     result = train_kind(
@@ -156,5 +162,6 @@ def train_student(
         choice=choice,
         instructions=instructions,
         answers=answers,
+        capitals=capitals,
     )
     return asdict(result)

@@ -105,12 +105,15 @@ def train_tagger(
     random_seed: int,
     repeat: bool = True,
     choice: RowChoice | None = None,
+    tells_names: bool = True,
 ) -> TrainingResult:
     """Fine-tune on `rows` and save model and tokenizer to `output_dir`; as `training.train`.
 
     Args:
         choice: of it only `noise` counts: "mixture": halfway, the tokens of rows with a confidence
             that are likely mislabelled are left out; None: all are learnt.
+        tells_names: of types whose entities are names, see `ner.name_types`, none is found in small
+            letters.
 
     Raises:
         ConfigError: the pretrained weights cannot be loaded.
@@ -120,7 +123,9 @@ def train_tagger(
     result = train_model(
         Tagger.kind,
         tags,
-        lambda model, tokenizer: read_rows(model, tokenizer, rows, tags, settings, choice),
+        lambda model, tokenizer: read_rows(
+            model, tokenizer, rows, tags, settings, choice, tells_names=tells_names
+        ),
         model_folder,
         output_dir,
         settings,
@@ -231,11 +236,15 @@ def read_rows(
     tags: Sequence[str],
     settings: StudentSection,
     choice: RowChoice | None = None,
+    *,
+    tells_names: bool = True,
 ) -> Lesson:
     """Return the windows of all rows as what a model is taught; see `train_tagger`."""
     torch, _ = load_libraries()
     cases = _tell_case(model) if is_uncased(tokenizer) else []
-    setattr(model.config, HABITS, EntityHabits.of([row.example for row in rows]).raw())
+    habits = EntityHabits.of([row.example for row in rows])
+    habits = habits if tells_names else replace(habits, names=frozenset())
+    setattr(model.config, HABITS, habits.raw())
     windows, targets, balance = _cut_rows(tokenizer, rows, tags, settings.max_length)
 
     open_windows = [at for at, row in enumerate(balance) if row.confidence is not None]

@@ -180,6 +180,7 @@ def relearn(
             choice=row_choice(config),
             instructions=config.task.instructions,
             answers=config.task.answers or "text",
+            capitals=config.task.capitals,
         )
         keep_student(kind.name, trained, kept)
         student = open_student(kind.name, kept, config.student)

@@ -31,7 +31,7 @@ from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskKind
 from evokd.tasks.explanations import AnswerForm, canonical_answer, form_with
 from evokd.tasks.grounding import Mention
-from evokd.tasks.ner import entities_reply, found_in
+from evokd.tasks.ner import entities_reply, found_in, name_types
 from evokd.tasks.reasoning import Reasoning, asked_question
 from evokd.tools.pack_list import PACKS
 from evokd.tools.packs import fetch_pack
@@ -180,7 +180,7 @@ def _read_explanation(row: Example, replies: Sequence[str], form: AnswerForm) ->
 
 def _found(text: str, named: Sequence[Mention], gold: Sequence[Example]) -> Prediction:
     """Return what was named, without regard to confidences: the kept answers hold none."""
-    return found_in(text, [replace(one, confidence=1.0) for one in named], gold)
+    return found_in(text, [replace(one, confidence=1.0) for one in named], name_types(gold))
 
 
 def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:
@@ -239,7 +239,8 @@ def _ask_for_entities(
 
     def ask(place: int) -> Prediction:
         try:
-            named = name_entities(*asked, texts[place], Call(0, _purpose(place))).mentions
+            call = Call(0, _purpose(place))
+            named = name_entities(*asked, texts[place], call, names=name_types(gold)).mentions
         except ReplyError:
             named = []
         return _found(texts[place], named, gold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -21,6 +22,10 @@ from evokd.tasks.words import (
     tighten,
 )
 
+_PAUSES = ",;:"
+_ENCLOSED = re.compile(
+    r"([\"'`])[^\"'`]+\1|“[^“”]+”|‘[^‘’]+’|«[^«»]+»|„[^„“”]+[“”]|\([^()]+\)|\[[^\[\]]+\]"
+)
 _QUOTES = "\"'`“”‘’«»„.,;:!?()[]"
 
 
@@ -46,9 +51,10 @@ def ground(
 ) -> Grounded:
     """Find the strings an LLM named in their text.
 
-    A string is looked for as it stands, each spelling by itself; one that stands nowhere so is
-    looked for without regard to case, width, white space and the form of quotes and dashes, else
-    without the quotes around it, else with other spaces beside signs, "AT&T" for "AT & T". It has
+    Signs that belong to the sentence are no part of a string: a comma behind it, quotes and
+    brackets around it. A string is looked for as it stands, each spelling by itself; one that
+    stands nowhere so is looked for without regard to case, width, white space and the form of
+    quotes and dashes, else with other spaces beside signs, "AT&T" for "AT & T". It has
     to begin and end where a word does, and not within another name where it stands alone, too. All
     its places count, also those where it is spelled otherwise and nothing else that was named
     stands, but for case: small letters are another word than capitals. A string named with several
@@ -62,7 +68,7 @@ def ground(
     """
     named: dict[str, list[Mention]] = defaultdict(list)
     for one in mentions:
-        named[one.text.strip()].append(one)
+        named[_without_signs(one.text.strip(), text)].append(one)
     hay = _Hay(text, *fold(text))
     exact = {string: hay.exact(string) for string in named}
     taken = [span for spans in exact.values() for span in spans]
@@ -93,6 +99,14 @@ def ground(
         ),
         tuple(one for one in mentions if one in lost),
     )
+
+
+def _without_signs(string: str, text: str) -> str:
+    """Return what stands in the text as it is without a comma behind, or quotes around it."""
+    bare = string.rstrip(_PAUSES).rstrip()
+    if _ENCLOSED.fullmatch(bare):
+        bare = bare[1:-1].strip()
+    return bare if bare and string in text else string
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ exclusive.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
@@ -32,9 +33,10 @@ OUTSIDE, BEGIN, INSIDE = "O", "B-", "I-"
 NOTHING = "none"  # stands for the type of a text without entities
 NOTHING_MEANS = "no entity of any of these types"
 MOST_ENTITIES = 30  # a text
+MOST_BARE_NAMES = 4  # that stand in a text of names alone
 # Longer than a grammar spells out: thirty times a bounded string is too much for the server.
 LONGEST_NAME = 400
-FEWEST_NAMES = 4  # fewer say little of how entities are written
+FEWEST_NAMES = 2  # of a type; one says little of how its entities are written
 MISSED, SPURIOUS, WRONG_TYPE, BOUNDARY = "missed", "spurious", "wrong type", "wrong boundary"
 
 
@@ -280,21 +282,31 @@ class NamedEntities:
 def name_types(rows: Iterable[Row]) -> frozenset[str]:
     """Return the types whose entities are names: one in small letters is none.
 
-    Those of which a gold entity has a capital letter that the sentence's beginning does not
-    explain, where four or more are gold and none of any type is in small letters, but where the
-    whole text is: a small labeler takes common nouns for entities now and then.
+    Those of which two or more gold entities have a capital letter that the sentence's beginning
+    does not explain, and none is in small letters, but where the whole text is: a small labeler
+    takes common nouns for entities now and then.
     """
-    gold = [(row.text, one) for row in rows for one in row.entities]
-    if len(gold) < FEWEST_NAMES:
-        return frozenset()
-    if any(is_no_name(text, one.start, one.end) for text, one in gold):
-        return frozenset()
-    return frozenset(one.label for text, one in gold if is_capitalized(text, one.start, one.end))
+    capitalized: Counter[str] = Counter()
+    lowered: set[str] = set()
+    for row in rows:
+        for one in row.entities:
+            capitalized[one.label] += is_capitalized(row.text, one.start, one.end)
+            if is_no_name(row.text, one.start, one.end):
+                lowered.add(one.label)
+    return frozenset(
+        label
+        for label, number in capitalized.items()
+        if number >= FEWEST_NAMES and label not in lowered
+    )
 
 
-def found_in(text: str, named: Sequence[Mention], gold: Iterable[Row]) -> Prediction:
-    """Return what an LLM named as a prediction; what is not in the text is left out."""
-    found = list(ground(text, named, names=name_types(gold)).entities)
+def found_in(text: str, named: Sequence[Mention], names: AbstractSet[str]) -> Prediction:
+    """Return what an LLM named as a prediction; what is not in the text is left out.
+
+    Args:
+        names: see `name_types`.
+    """
+    found = list(ground(text, named, names=names).entities)
     return Prediction(
         label=found[0].label if found else NOTHING,
         confidence=min((one.confidence for one in found), default=1.0),
@@ -331,13 +343,14 @@ def entities_reply(
     """Return the reply's model with its types bound to the task's.
 
     A small labeler that does not know when to end names every word: so no more entities than half
-    of the words, and one.
+    of the words, and one; up to four words may be a list of names.
 
     Args:
         as_pairs: what is asked for is a pair an entity, not an object: half the tokens, but
             endpoints that take JSON schemas only in part do not take this one. Both are read.
     """
-    most = min(MOST_ENTITIES, len(split_tokens(text)) // 2 + 1)
+    words = len(split_tokens(text))
+    most = min(MOST_ENTITIES, max(words // 2 + 1, min(words, MOST_BARE_NAMES)))
     kind: Any = Literal[tuple(labels)]
     item = create_model("Entity", __base__=NamedEntity, type=(kind, ...))
     entities: Any = (list[item], Field(max_length=most))

@@ -5,6 +5,7 @@ Offsets count code points, ends are exclusive.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -23,6 +24,7 @@ _SPACELESS = (
 )
 _HYPHENS = "-\u2010\u2011"
 _APOSTROPHES = "'\u2019"
+_LONE_I = re.compile(r"\bI\b")
 # What is written onto a name with an apostrophe or a hyphen and is no part of it.
 _ELISIONS = frozenset({"l", "qu", "dell", "all", "nell"})  # no d: D'Angelo is a name
 _PREFIXES = frozenset({"anti", "pro", "non", "ex"})
@@ -117,8 +119,11 @@ def is_lowered(string: str) -> bool:
 
 
 def is_no_name(text: str, start: int, end: int) -> bool:
-    """Whether a part of a text is in small letters though whoever wrote it knows capital ones."""
-    return is_lowered(text[start:end]) and any(sign.isupper() for sign in text)
+    """Whether a part of a text is in small letters though whoever wrote it knows capital ones.
+
+    An "I" by itself does not tell: "I live in paris".
+    """
+    return is_lowered(text[start:end]) and any(sign.isupper() for sign in _LONE_I.sub("", text))
 
 
 def is_capitalized(text: str, start: int, end: int) -> bool:
