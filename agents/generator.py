@@ -102,20 +102,22 @@ def generate_texts(
     named = assignment.named_orders()
     reply = _ask_for_lists(teacher, messages, named, call)
     written = [
-        (order.difficulty, shorten(without_labels(text, labels), 2000))
+        (order.difficulty, shorten(tidied(text, labels), 2000))
         for name, order in named
         for text in reply[name]
     ]
     return [(difficulty, text) for difficulty, text in written if text and is_unicode(text)]
 
 
-def without_labels(text: str, labels: Iterable[str]) -> str:
-    """Return a text without labels in brackets, as in "Ann (PER) sang."; the text itself has none.
+def tidied(text: str, labels: Iterable[str]) -> str:
+    """Return a text without labels in brackets, as in "Ann (PER) sang.", and a first full stop.
 
-    A small generator comments on what it writes, and a student would learn the comment.
+    A small generator comments on what it writes, or goes on from the order, and a student would
+    learn that.
     """
     named = "|".join(map(re.escape, labels))
-    return re.sub(rf"\s*(?:\((?:{named})\)|\[(?:{named})\]|<(?:{named})>)", "", text).strip()
+    text = re.sub(rf"\s*(?:\((?:{named})\)|\[(?:{named})\]|<(?:{named})>)", "", text)
+    return re.sub(r"^\s*[.,;:]\s+", "", text).strip()
 
 
 def list_names(

@@ -13,7 +13,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from evokd.agents.critic import Critic, Verdict
-from evokd.agents.generator import without_labels
+from evokd.agents.generator import tidied
 from evokd.agents.labeler import label_text, label_texts, name_entities, sways
 from evokd.agents.teacher import Call, Choice
 from evokd.errors import ReplyError
@@ -401,7 +401,7 @@ def _judge(session: Session, sample: Sample, round: int, bias: Mapping[str, floa
         if not verdict.repairable:
             return _judged(sample, verdict)
         repair = critic.repair(sample.text, verdict.verdict, label, call)
-        text = without_labels(repair, session.targets) or sample.text
+        text = tidied(repair, session.targets) or sample.text
         repaired = sample.model_copy(
             update={"text": text, "repaired_from": sample.text, "role": "critic"}
         )

@@ -13,7 +13,7 @@ from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
 from evokd.agents.attributes import find_attributes
 from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
 from evokd.agents.critic import ACCEPT, FAULTS, WRONG_LABEL, Critic, Repaired, Verdict
-from evokd.agents.generator import Assignment, Order, generate_texts, without_labels, written_order
+from evokd.agents.generator import Assignment, Order, generate_texts, tidied, written_order
 from evokd.agents.labeler import SHOWN_GOLD, label_text, name_entities, shown_gold
 from evokd.agents.parsing import complete_texts, validated
 from evokd.agents.prompting import Prompt, load_prompt
@@ -888,7 +888,12 @@ def test_half_characters_are_no_attributes() -> None:
         ("Ann (per) sang (PERSON).", "Ann (per) sang (PERSON)."),
         ("Ann (PER] sang.", "Ann (PER] sang."),
         ("All of C++ (C++) is fun.", "All of C++ is fun."),
+        (". The Nile is long.", "The Nile is long."),
+        (": so it is", "so it is"),
+        ("... and so on", "... and so on"),
+        (".5 is a half", ".5 is a half"),
+        (":) is a smile", ":) is a smile"),
     ],
 )
-def test_labels_in_brackets_are_no_part_of_a_text(written: str, text: str) -> None:
-    assert without_labels(written, ["PER", "LOC", "C++"]) == text
+def test_what_a_generator_adds_to_a_text_is_no_part_of_it(written: str, text: str) -> None:
+    assert tidied(written, ["PER", "LOC", "C++"]) == text
