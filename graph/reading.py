@@ -28,6 +28,7 @@ from evokd.records import POOL, Example, Sample
 from evokd.tasks import normalize
 from evokd.tasks.grounding import ground
 from evokd.tasks.ner import NOTHING
+from evokd.tasks.texts import first_sentence
 from evokd.tools.calibration import calibrate, label_bias
 from evokd.tools.doubt import leave_one_out
 from evokd.tools.gates import (
@@ -56,6 +57,8 @@ def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         ]
         if session.form.questions and session.form.one_question:
             fresh = [one.model_copy(update={"text": first_question(one.text)}) for one in fresh]
+        if session.form.one_sentence:
+            fresh = [one.model_copy(update={"text": first_sentence(one.text)}) for one in fresh]
         known = known_rows(session, state["round"], fresh, drafts)
         screened = screen_drafts(session, fresh, known)
         guessed = _guess(session, state["round"], screened, known)

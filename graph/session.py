@@ -60,6 +60,7 @@ from evokd.tools.gates import (
     TextForm,
     TextIndex,
     are_sentences,
+    are_single_sentences,
     asks_questions,
     end_with_their_question,
     fewest_words,
@@ -131,6 +132,7 @@ class Session:
             questions=asks_questions((row.text, row.label) for row in self.data.seed),
             one_question=end_with_their_question(gold),
             sentences=not self.kind.exclusive and are_sentences(gold),
+            one_sentence=not self.kind.exclusive and are_single_sentences(gold),
             instructions=tuple(
                 normalize(one) for one in self.prompts["generator"].phrases(INSTRUCTION_WORDS)
             ),

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from evokd.config import GatesSection
 from evokd.memory.embeddings import HashEmbedder
 from evokd.records import FoundEntity, Sample
+from evokd.tasks.texts import first_sentence
 from evokd.tools.gates import (
     ANY_FORM,
     EntityUses,
     TextForm,
     TextIndex,
     are_sentences,
+    are_single_sentences,
     asks_questions,
     balance,
     end_with_their_question,
@@ -430,6 +432,34 @@ def test_where_all_gold_texts_end_with_a_mark_one_that_breaks_off_is_rejected() 
     ):
         assert format_problem(text, GATES, [], TextForm(sentences=True)) == problem
         assert format_problem(text, GATES, []) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("Ann left. Bob came.", "Ann left."),
+        ("Ann left! “Bob came.”", "Ann left!"),
+        ("He said “Ann left.” Bob came.", "He said “Ann left.”"),
+        ("Ann left", "Ann left"),
+        ("Ann left.", "Ann left."),
+        ("Dr. Li and J. K. Rowling met in St. Paul, Minn. No more.", None),
+        ("On Oct. 15 he left the U.S. Army.", None),
+        ("It cost 1. 1 million", None),
+        ("so it goes. and on", None),
+        ("他走了。她来了。", "他走了。"),
+        ("他走了。", "他走了。"),
+        ("", ""),
+    ],
+)
+def test_a_text_up_to_the_end_of_its_first_sentence(text: str, first: str | None) -> None:
+    assert first_sentence(text) == (text if first is None else first)
+
+
+def test_whether_texts_are_single_sentences_is_told_by_most_examples() -> None:
+    one, two = "Ann left .", "Ann left. Bob came."
+    assert are_single_sentences([one, one, two])
+    assert not are_single_sentences([one, two])
+    assert not are_single_sentences([])
 
 
 # Entities

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from evokd.config import GatesSection
 from evokd.records import Embedder, Example, Sample
 from evokd.tasks import normalize
+from evokd.tasks.texts import first_sentence
 from evokd.tasks.words import count_words, folded, template
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class TextForm:
         questions: all are questions, see `asks_questions`.
         one_question: nothing stands behind a question, see `end_with_their_question`.
         sentences: all end with a mark, see `are_sentences`.
+        one_sentence: most are no more than a sentence, see `are_single_sentences`.
         instructions: phrases of the generator's prompt, normalized, that no text may hold.
         fewest_words: where the settings name none, see `fewest_words`.
         entities: the task is about what texts name, so that little is learnt from one text with
@@ -67,6 +69,7 @@ class TextForm:
     questions: bool = False
     one_question: bool = False
     sentences: bool = False
+    one_sentence: bool = False
     instructions: Sequence[str] = ()
     fewest_words: int = 1
     entities: bool = False
@@ -203,6 +206,15 @@ def are_sentences(examples: Iterable[str]) -> bool:
     """
     ending = [_ends(text) for text in examples]
     return len(ending) >= FEWEST_SENTENCES and _are_nearly_all(ending)
+
+
+def are_single_sentences(examples: Iterable[str]) -> bool:
+    """Whether most gold examples are a sentence each, and nothing stands behind it.
+
+    A small generator runs on, and from a long text less is learnt for what it costs to read.
+    """
+    rows = list(examples)
+    return 2 * sum(first_sentence(one) == one for one in rows) > len(rows)
 
 
 def _are_nearly_all(rows: Sequence[bool]) -> bool:

@@ -9,6 +9,30 @@ import unicodedata
 _SIGNS = re.compile("[\"“”„‘’«»¿¡?!;:…。、，！？；：]|['.,]+(?=\\s|$)|(?<!\\S)'+")
 
 
+# A sentence ends where one begins with a capital letter; "。" ends one in any case.
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]*(\w))|[。！？]+[”’」』]*\s*(?=\S)")
+# What has a full stop behind it and goes on: titles, months, states, streets.
+_CUT_SHORT = frozenset(
+    "mr mrs ms dr prof st mt ft rev hon sen rep gov gen col lt sgt capt maj adm pres sir jr sr "
+    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun no nos vol vs "
+    "ala ariz ark calif colo conn fla ga ill ind kan ky la mass md mich minn miss mo mont nev okla "
+    "ore pa tenn tex va vt wash wis wyo ave blvd rd inc ltd co corp bros dept univ etc al est "
+    "approx".split()
+)
+
+
+def first_sentence(text: str) -> str:
+    """Return a text up to the end of its first sentence, as far as signs and capitals tell."""
+    for end in _SENTENCE_END.finditer(text):
+        begun = end[1]
+        word = text[: end.start()].split()[-1:] or [""]
+        last = word[0].lstrip("\"'“‘([").casefold()
+        goes_on = len(last) == 1 or "." in last or last in _CUT_SHORT
+        if begun is None or (begun.isupper() and not goes_on):
+            return text[: end.end()].rstrip()
+    return text
+
+
 def normalize(text: str) -> str:
     """Return the form in which two texts count as the same: NFKC, lower case, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).lower().split())
