@@ -219,19 +219,17 @@ def _is_agreed(sample: Sample) -> bool:
 def _out_of_budget(session: Session, sample: Sample) -> Sample:
     """What nobody can be paid to read any more is kept where nothing speaks against its label.
 
-    Entities have nobody but the labeler to speak for them: a sure one is enough.
+    Of entities those that the labeler has named: the critic would have judged the text alone.
     """
     doubted = sample.repaired_from or sample.labeler_label not in (None, sample.intended_label)
-    agreed = _is_agreed(sample) if session.kind.exclusive else _is_surely_named(session, sample)
-    if sample.split == "train" and agreed and not doubted:
-        return sample.model_copy(update={"checked": False, "label": sample.intended_label})
+    if session.kind.exclusive:
+        if sample.split == "train" and _is_agreed(sample) and not doubted:
+            return sample.model_copy(update={"checked": False, "label": sample.intended_label})
+    elif sample.labeler_label is not None and not sample.repaired_from:
+        least = session.config.strategy.labeler_min_confidence
+        settled = settle_label(sample, least, separation=True, agreed=True)
+        return settled.model_copy(update={"checked": False})
     return sample.rejected("budget")
-
-
-def _is_surely_named(session: Session, sample: Sample) -> bool:
-    """Whether the labeler has named what was asked for, and is sure of all it named."""
-    sure = (sample.labeler_confidence or 0.0) >= session.config.strategy.labeler_min_confidence
-    return sample.labeler_label == sample.intended_label and sure
 
 
 def _unbiased(sample: Sample, bias: Mapping[str, float]) -> Sample:
