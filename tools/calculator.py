@@ -67,9 +67,9 @@ class Sums:
 
     def without_digits(self, logits: Any, rows: list[int]) -> Any:
         """Return next tokens' logits, shape (rows, tokens), with no digit behind a result."""
-        stated = [place for place, row in enumerate(rows) if self._is_stated[row]]
-        for place in stated:
-            logits[place, self._calculator.going_on] = float("-inf")
+        for place, row in enumerate(rows):
+            if self._is_stated[row]:
+                logits[place, self._calculator.going_on] = float("-inf")
         return logits
 
     def corrected(self, following: Any, rows: list[int]) -> Any:

@@ -126,12 +126,14 @@ class TextIndex:
     def template_uses(self, text: str) -> int:
         """Return how many texts are almost the same but for names and numbers.
 
-        None where too few words are left: headlines are names, as far as capitals tell.
+        0 where too few words are left: headlines are names, as far as capitals tell.
         """
-        if sum(word[:1].isalpha() for word in template(text)) < FEWEST_TEMPLATE_WORDS:
+        words = template(text)
+        if sum(word[:1].isalpha() for word in words) < FEWEST_TEMPLATE_WORDS:
             return 0
-        self._templates.extend(map(_template_grams, self._texts[len(self._templates) :]))
-        grams = _template_grams(text)
+        new = map(template, self._texts[len(self._templates) :])
+        self._templates.extend(map(_template_grams, new))
+        grams = _template_grams(words)
         return sum(jaccard(grams, other) > SAME_TEMPLATE for other in self._templates)
 
     def cosine(self, vector: Sequence[float]) -> float:
@@ -393,8 +395,7 @@ def _ngrams(text: str) -> frozenset[str]:
     return frozenset(flat[i : i + _NGRAM] for i in range(len(flat) - _NGRAM + 1))
 
 
-def _template_grams(text: str) -> frozenset[str]:
-    words = template(text)
+def _template_grams(words: Sequence[str]) -> frozenset[str]:
     starts = range(max(1, len(words) - _TEMPLATE_NGRAM + 1))
     return frozenset(" ".join(words[start : start + _TEMPLATE_NGRAM]) for start in starts)
 

@@ -88,13 +88,12 @@ class Reasoner:
         self.instructions: str = about["instructions"]
         self.answer_form: AnswerForm = about["answers"]
         self.max_new_tokens: int = about["max_new_tokens"]
-        self.calculates: bool = about.get("calculator", False)
         self._model, self._tokenizer = load_causal(about["model"] or str(folder))
         if (folder / "adapter_config.json").exists():
             self._model = with_adapter(self._model, folder).merge_and_unload()
         self._model.eval()
         self._bf16 = uses_bf16(precision)
-        self._calculator = Calculator(self._tokenizer) if self.calculates else None
+        self._calculator = Calculator(self._tokenizer) if about.get("calculator") else None
 
     def predict(self, questions: Sequence[Question]) -> list[Prediction]:
         """Return the likeliest explanation and answer to every question.
@@ -335,21 +334,17 @@ class Reasoner:
             for _ in range(max_new_tokens):
                 width = tokens.shape[1]
                 mask = torch.cat([mask, torch.ones(len(alive), width, dtype=torch.long)], 1)
-                logits = (
-                    self._model(
-                        input_ids=tokens,
-                        attention_mask=mask,
-                        position_ids=at[:, None] + torch.arange(width),
-                        past_key_values=cache,
-                        logits_to_keep=1,
-                    )
-                    .logits[:, -1]
-                    .float()
-                )
+                logits = self._model(
+                    input_ids=tokens,
+                    attention_mask=mask,
+                    position_ids=at[:, None] + torch.arange(width),
+                    past_key_values=cache,
+                    logits_to_keep=1,
+                ).logits[:, -1]
                 at = at + width
                 if sums:
                     logits = sums.without_digits(logits, alive)
-                following = self._pick(logits, temperature, generator)
+                following = self._pick(logits.float(), temperature, generator)
                 if sums:
                     following = sums.corrected(following, alive)
                 going_on = []

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -141,8 +142,9 @@ def recompute_teacher(result: CellResult, places: Places) -> CellResult:
             for place, row in enumerate(rows)
         ]
     else:
+        names = name_types(gold)
         said = [
-            _read_answers(kind, row, answers.get(_purpose(place), []), bench.labels, gold)
+            _read_answers(kind, row, answers.get(_purpose(place), []), bench.labels, names)
             for place, row in enumerate(rows)
         ]
     return result.model_copy(update=scored(kind, marks(kind, rows, said)))
@@ -153,7 +155,7 @@ def _read_answers(
     row: Example,
     replies: Sequence[str],
     labels: Sequence[str],
-    gold: Sequence[Example],
+    names: AbstractSet[str],
 ) -> Prediction:
     """Return what the kept replies to one row say; several are voted on."""
     if kind.exclusive:
@@ -164,7 +166,7 @@ def _read_answers(
         read = [validated(form, one) for one in replies]
     except ValueError as error:
         raise DataError(f"a kept answer cannot be read: {error}") from None
-    return _found(row.text, agreed(read, len(read)), gold)
+    return _found(row.text, agreed(read, len(read)), names)
 
 
 def _read_explanation(row: Example, replies: Sequence[str], form: AnswerForm) -> Prediction:
@@ -178,9 +180,9 @@ def _read_explanation(row: Example, replies: Sequence[str], form: AnswerForm) ->
     return Prediction(label=answer, confidence=1.0)
 
 
-def _found(text: str, named: Sequence[Mention], gold: Sequence[Example]) -> Prediction:
+def _found(text: str, named: Sequence[Mention], names: AbstractSet[str]) -> Prediction:
     """Return what was named, without regard to confidences: the kept answers hold none."""
-    return found_in(text, [replace(one, confidence=1.0) for one in named], name_types(gold))
+    return found_in(text, [replace(one, confidence=1.0) for one in named], names)
 
 
 def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:
@@ -236,14 +238,15 @@ def _ask_for_entities(
 ) -> list[Prediction]:
     """Return what the labeler finds in the texts; nothing for an unusable reply."""
     asked = session.teachers["labeler"], session.prompts["labeler"], card, gold, session.labels
+    names = name_types(gold)
 
     def ask(place: int) -> Prediction:
+        call = Call(0, _purpose(place))
         try:
-            call = Call(0, _purpose(place))
-            named = name_entities(*asked, texts[place], call, names=name_types(gold)).mentions
+            named = name_entities(*asked, texts[place], call, names=names).mentions
         except ReplyError:
             named = []
-        return _found(texts[place], named, gold)
+        return _found(texts[place], named, names)
 
     return ask_each(session, ask, len(texts))
 

@@ -229,19 +229,28 @@ def tokens_saved(
     if not ours or not theirs or not theirs[-1][0]:
         return None
     tokens, goal = theirs[-1]
-    shares = [
-        None if at is None else at / tokens for at in (_stays(one, goal) for one in (ours, theirs))
-    ]
     return TokensSaved(
-        goal=goal, tokens=tokens, share=shares[0], share_by_chance=shares[1], seeds=seeds
+        goal=goal,
+        tokens=tokens,
+        share=_share_spent(ours, goal, tokens),
+        share_by_chance=_share_spent(theirs, goal, tokens),
+        seeds=seeds,
     )
 
 
-def _stays(curve: Sequence[tuple[float, float]], goal: float) -> float | None:
-    """Return the tokens from which on a curve is never below a score; None: its end is."""
-    below = [score < goal - ROUNDING for _, score in curve]
-    first = len(below) - below[::-1].index(True) if any(below) else 0
-    return curve[first][0] if first < len(curve) else None
+def _share_spent(curve: Sequence[tuple[float, float]], goal: float, tokens: float) -> float | None:
+    """Return at which share of `tokens` a curve comes to a score for good; None: its end is below.
+
+    Args:
+        curve: (output tokens, score), in order.
+    """
+    reached = None
+    for at, score in curve:
+        if score < goal - ROUNDING:
+            reached = None
+        elif reached is None:
+            reached = at / tokens
+    return reached
 
 
 def _taught(curve: Sequence[CurvePoint]) -> Sequence[CurvePoint]:
