@@ -120,7 +120,7 @@ def strict_schema(schema: Any, *, lengths: bool) -> Any:
 
     Args:
         lengths: strings keep their limits; OpenAI itself refuses a schema that has any. Replies
-            are validated in any case.
+            are validated in any case. A string's `format` is for the compact grammar alone.
     """
     if isinstance(schema, list):
         return [strict_schema(one, lengths=lengths) for one in schema]
@@ -129,7 +129,7 @@ def strict_schema(schema: Any, *, lengths: bool) -> Any:
     kept = {
         key: strict_schema(value, lengths=lengths)
         for key, value in schema.items()
-        if lengths or key not in ("minLength", "maxLength")
+        if key != "format" and (lengths or key not in ("minLength", "maxLength"))
     }
     return kept | ({"additionalProperties": False} if kept.get("type") == "object" else {})
 

@@ -37,6 +37,7 @@ from evokd.graph.quotas import (
 )
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, WriteTask, branch_of, by_id
+from evokd.graph.strategies import strategy_of
 from evokd.graph.topics import topics_of
 from evokd.records import Failure, Sample, Weakness
 from evokd.tasks import TaskKind
@@ -226,6 +227,7 @@ def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
         vary=call.vary,
         avoid=avoid,
         questions=session.form.questions,
+        one_sentence=session.form.one_sentence and strategy_of(session.config).teaches,
     )
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
 
-from evokd.agents.compact_grammar import NUMBER, choice_grammar, compact_grammar, lines_grammar
+from evokd.agents.compact_grammar import (
+    NUMBER,
+    SENTENCE,
+    choice_grammar,
+    compact_grammar,
+    lines_grammar,
+)
 
 
 def root_of(schema: dict[str, Any]) -> str:
@@ -75,3 +83,48 @@ def test_lines_end_in_an_answer_and_none_begins_as_that_line_does() -> None:
         rf'line ::= ([^ A{control}] | "A" [^b{control}] | "Ab" [^:{control}])'
         rf' [^{control}]{{0,99}} "\n"',
     ]
+
+
+def as_regex(grammar: str, name: str = "root") -> str:
+    """A grammar without recursion as a regular expression."""
+    rules = dict(line.split(" ::= ", 1) for line in grammar.splitlines())
+
+    def read(part: re.Match[str]) -> str:
+        literal, sign, rule = part.groups()
+        if rule:
+            return f"(?:{as_regex(grammar, rule)})"
+        return re.escape(json.loads(literal)) if literal else (sign or "").strip()
+
+    parts = r'("(?:\\.|[^"\\])*")|(\[(?:\\.|[^\]\\])*\]|\{[^}]*\}|[()|*+?]|\s+)|([a-z]+)'
+    return re.sub(parts, read, rules[name])
+
+
+SENTENCES = [
+    ("Ann left.", True),
+    ("Ann left", True),
+    ("Ann left .", True),
+    ("Ann left. Bob came.", False),
+    ("Ann left! “Bob came.”", False),
+    ('"Ann left." Bob came.', False),
+    ('"Ann left," he said.', True),
+    ("He said “Ann left.”", True),
+    ("Dr. Li and J. K. Rowling met in St. Paul, Minn., U.S. at 3.5 a.m.", True),
+    ("It has 1.5 m, said Ann (of T.I. Inc.).", True),
+    ("Ann left... he stayed", False),
+    ("Ann left.他走了", False),
+    ("他走了。", True),
+    ("他走了。她来了。", False),
+    ("C:\\ or é?!", True),
+    (". Ann left.", False),
+    ("Ann\nleft.", False),
+    (" Ann left.", False),
+    ("", False),
+]
+
+
+@pytest.mark.parametrize(("text", "is_one"), SENTENCES)
+def test_a_string_may_be_bound_to_be_one_sentence(text: str, is_one: bool) -> None:
+    grammar = compact_grammar({"type": "string", "format": SENTENCE})
+    assert grammar is not None
+    matched = re.fullmatch(as_regex(grammar), json.dumps(text, ensure_ascii=False))
+    assert bool(matched) is is_one

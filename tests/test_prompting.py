@@ -12,10 +12,11 @@ from pydantic import BaseModel, ValidationError
 from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
 from evokd.agents.attributes import find_attributes
 from evokd.agents.card import EXAMPLES_PER_LABEL, render_card, shorten
+from evokd.agents.compact_grammar import compact_grammar
 from evokd.agents.critic import ACCEPT, FAULTS, WRONG_LABEL, Critic, Repaired, Verdict
 from evokd.agents.generator import Assignment, Order, generate_texts, tidied, written_order
 from evokd.agents.labeler import SHOWN_GOLD, label_text, name_entities, shown_gold
-from evokd.agents.parsing import complete_texts, validated
+from evokd.agents.parsing import complete_texts, strict_schema, validated
 from evokd.agents.prompting import Prompt, load_prompt
 from evokd.agents.teacher import Call, Capabilities, Choice, Message, Teacher
 from evokd.config import Config
@@ -281,6 +282,14 @@ def test_of_a_reply_that_was_cut_off_the_texts_that_ended_are_kept(end: str) -> 
 def test_a_reply_cut_off_before_a_text_ended_holds_none(text: str) -> None:
     with pytest.raises(ValueError):
         complete_texts(text, ["hard", "easy"])
+
+
+def test_texts_that_are_single_sentences_end_as_the_grammar_says() -> None:
+    for bound in (True, False):
+        _, listener = written(order(PLAIN, one_sentence=bound))
+        schema = listener.forms[0].model_json_schema()
+        assert (" sentence " in str(compact_grammar(schema))) is bound
+        assert "format" not in str(strict_schema(schema, lengths=True))
 
 
 def test_half_characters_are_refused_in_a_repair() -> None:

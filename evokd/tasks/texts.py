@@ -12,7 +12,7 @@ _SIGNS = re.compile("[\"“”„‘’«»¿¡?!;:…。、，！？；：]|['.
 # A sentence ends where one begins with a capital letter; "。" ends one in any case.
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]*(\w))|[。！？]+[”’」』]*\s*(?=\S)")
 # What has a full stop behind it and goes on: titles, months, states, streets.
-_CUT_SHORT = frozenset(
+CUT_SHORT = frozenset(
     "mr mrs ms dr prof st mt ft rev hon sen rep gov gen col lt sgt capt maj adm pres sir jr sr "
     "jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun no nos vol vs "
     "ala ariz ark calif colo conn fla ga ill ind kan ky la mass md mich minn miss mo mont nev okla "
@@ -27,7 +27,7 @@ def first_sentence(text: str) -> str:
         begun = end[1]
         word = text[: end.start()].split()[-1:] or [""]
         last = word[0].lstrip("\"'“‘([").casefold()
-        goes_on = len(last) == 1 or "." in last or last in _CUT_SHORT
+        goes_on = len(last) == 1 or "." in last or last in CUT_SHORT
         if begun is None or (begun.isupper() and not goes_on):
             return text[: end.end()].rstrip()
     return text
