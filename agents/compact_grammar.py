@@ -29,12 +29,12 @@ _CHARS = r"""first ::= [^"\\\x7F\x00-\x1F ,;:}\]] | escaped
 char ::= [^"\\\x7F\x00-\x1F] | escaped
 escaped ::= [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{4})"""
 
-# What a sentence ends with may stand within a word ("3.5") and behind what is cut short ("Dr. Who").
-# Not before a word in small letters ("Yahoo! said"): a model goes on with one if it may.
+# What a sentence ends with may stand within a word ("3.5") and behind what is cut short ("Dr. Li"),
+# not before a word in small letters ("Yahoo! said"): a model goes on with one if it may.
 _STOPS = ".!?…。！？"
 _NO_LETTER = rf'"\\\x7F\x00-\x1F {_STOPS}'
 _SENTENCE = rf"""sentence ::= (short | begun rest) (" " (short | letter+ rest))* (" "? stop)?
-begun ::= ([^{_NO_LETTER},;:}}\]] | quoted) letter*
+begun ::= ([^{_NO_LETTER},;:{{}}[\]] | quoted) letter*
 rest ::= ("." [a-zA-Z0-9] letter*)*
 letter ::= [^{_NO_LETTER}] | quoted
 quoted ::= [\\] (["\\] | "u" [0-9a-fA-F]{{4}})

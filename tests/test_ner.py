@@ -525,6 +525,31 @@ def test_where_entities_are_names_one_that_stands_in_small_letters_is_none() -> 
     assert len(typed.entities) == 1  # who types no capital letter gives names none
 
 
+@pytest.mark.parametrize(
+    ("text", "string", "confidence", "kept"),
+    [
+        ("The poet met Ann.", "The poet", 0.79, False),
+        ("La peste est un roman.", "La peste", 0.8, True),
+        ("He met Ann.", "He", 0.49, False),
+        ("Lincoln met Ann.", "Lincoln", 0.5, True),
+        ("The Hague is a city.", "The Hague", 0.1, True),
+        ("747s land here, said Ann.", "747s land", 0.1, True),
+        ("so we met Ann.", "Ann", 0.1, True),
+        ("I've seen the world.", "world", 0.49, False),
+        ("I've seen paris.", "paris", 0.5, True),
+        ("he met ann.", "he", 0.1, True),
+        ("HE MET ANN.", "HE MET", 0.1, True),
+        ("东京 is Tokyo.", "东京", 0.1, True),
+    ],
+)
+def test_what_no_capital_letter_marks_is_a_name_if_it_was_surely_named(
+    text: str, string: str, confidence: float, kept: bool
+) -> None:
+    named = [Mention(string, "place", confidence)]
+    assert bool(ground(text, named, names={"place"}).entities) is kept
+    assert ground(text, named).entities  # of types that are no names, whatever was named
+
+
 def test_a_name_is_not_looked_for_within_words_where_it_stands_alone() -> None:
     arabic = "سافر علي إلى عليان"
     (found,) = ground(arabic, [Mention("علي", "person")]).entities

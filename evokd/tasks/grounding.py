@@ -19,9 +19,12 @@ from evokd.tasks.words import (
     is_lowered,
     is_no_name,
     is_part_of_name,
+    is_unmarked,
     tighten,
 )
 
+# How sure the labeler has to be of a name that no capital letter marks: of one word, of several.
+SURE_OF_WORD, SURE_OF_WORDS = 0.5, 0.8
 _PAUSES = ",;:"
 _ENCLOSED = re.compile(
     r"([\"'`])[^\"'`]+\1|“[^“”]+”|‘[^‘’]+’|«[^«»]+»|„[^„“”]+[“”]|\([^()]+\)|\[[^\[\]]+\]"
@@ -64,7 +67,9 @@ def ground(
 
     Args:
         names: types of which what stands there in small letters is no entity, see
-            `ner.name_types`; in a text that has no capital letter it may be one.
+            `ner.name_types`; in a text that has no capital letter it may be one. What begins a
+            sentence and has no other capital letter is one only if it was surely named: a small
+            labeler names "The politician" and "He".
     """
     named: dict[str, list[Mention]] = defaultdict(list)
     for one in mentions:
@@ -89,7 +94,7 @@ def ground(
         kept += [
             ((start, end), one)
             for (start, end), one in _with_types(free, same)
-            if one.label not in names or not is_no_name(text, start, end)
+            if one.label not in names or _may_be_name(text, start, end, one.confidence)
         ]
     lost = {one for spans, same in placed if not spans for one in same}
     return Grounded(
@@ -99,6 +104,13 @@ def ground(
         ),
         tuple(one for one in mentions if one in lost),
     )
+
+
+def _may_be_name(text: str, start: int, end: int, confidence: float) -> bool:
+    if is_no_name(text, start, end):
+        return False
+    least = SURE_OF_WORDS if " " in text[start:end] else SURE_OF_WORD
+    return confidence >= least or not is_unmarked(text, start, end)
 
 
 def _without_signs(string: str, text: str) -> str:

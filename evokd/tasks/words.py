@@ -137,6 +137,18 @@ def is_capitalized(text: str, start: int, end: int) -> bool:
     return any(sign.isupper() for sign in text[first:end])
 
 
+def is_unmarked(text: str, start: int, end: int) -> bool:
+    """Whether no capital letter and no digit marks a part of a text as a name, though some could.
+
+    The first letter of a sentence is a capital in any word, see `is_capitalized`.
+    """
+    knows_case = any(sign.islower() for sign in text) and any(sign.isupper() for sign in text)
+    part = text[start:end]
+    if not knows_case or part.lower() == part.upper() or any(sign.isdigit() for sign in part):
+        return False
+    return not is_capitalized(text, start, end)
+
+
 def begins_sentence(text: str, place: int) -> bool:
     """Whether a sentence begins here, as far as its signs tell."""
     before = text[:place].rstrip()
