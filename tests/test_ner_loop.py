@@ -11,14 +11,19 @@ from typing import Any
 import pytest
 from conftest import write_task
 from fake_llm import FILLERS, WORDS, FakeLLM, running_llm, true_entities, write_text
+from langgraph.runtime import Runtime
 
 from evokd import distill
+from evokd.agents.generator import Assignment
 from evokd.api import plan, predict
 from evokd.cli import app
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError
+from evokd.graph import writing
+from evokd.graph.planning import PlannedCall
 from evokd.graph.reading import screen_drafts
-from evokd.graph.session import asking_session
+from evokd.graph.session import RunContext, asking_session
+from evokd.graph.state import WriteTask
 from evokd.records import FoundEntity, Sample
 from evokd.report_html import label_table
 from evokd.runner import RunResult
@@ -259,6 +264,25 @@ def test_a_copy_of_a_row_of_tokens_with_the_spaces_of_a_written_text_is_known(
         ]
         reasons = [one.reason for one in screen_drafts(session, drafts, [])]
     assert reasons == ["leak", None, None, "duplicate"]
+
+
+@pytest.mark.parametrize(("strategy", "bound"), [("evokd", True), ("static", False)])
+def test_only_the_loop_ends_a_text_with_its_sentence(
+    tmp_path: Path,
+    llm: FakeLLM,
+    tiny_student: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+    bound: bool,
+) -> None:
+    asked: list[Assignment] = []
+    monkeypatch.setattr(writing, "generate_texts", lambda *said, **_: asked.append(said[4]) or [])
+    task = ner_task(tmp_path, llm, tiny_student, strategy={"name": strategy})
+    call = PlannedCall(id="r01w0c00", label="none", counts={"plain": 2}, length="short")
+    branch: WriteTask = {"assignment": call.model_dump(), "round": 1, "task_file": ""}
+    with asking_session(load_config(task), RunDirectory(tmp_path / "run")) as session:
+        writing.generate(branch, Runtime(context=RunContext(session)))
+    assert [one.one_sentence for one in asked] == [bound]
 
 
 def test_a_type_of_which_the_labeler_is_shown_no_example_is_warned_of(
