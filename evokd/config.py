@@ -153,6 +153,11 @@ class StudentSection(Settings):
     calculator: bool = Field(
         False, description="task.kind reasoning: code works out the sums while the student writes"
     )
+    renumber: bool = Field(
+        False,
+        description="task.kind reasoning: a word problem is learnt with other numbers in every "
+        "pass, its steps worked out anew; only whole numbers",
+    )
     temperature: float = Field(
         0.7, gt=0, le=2, description="task.kind reasoning: of explanations that are compared"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import struct
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from evokd.config import StudentSection
 from evokd.errors import ConfigError, DataError
 from evokd.tasks.arithmetic import equations
 from evokd.tasks.reasoning import Question
+from evokd.tasks.renumbering import Solved, renumbered
+from evokd.tools import reasoner_training
 from evokd.tools.causal import check_causal, load_causal, load_tokenizer, with_new_adapter
 from evokd.tools.reasoner import (
     ABOUT,
@@ -214,6 +217,30 @@ def test_equal_rows_and_seed_give_equal_weights(tiny_reasoner: Path, tmp_path: P
         train_reasoner(ROWS, [], str(tiny_reasoner), folder, short, random_seed=3)
         files.append((folder / "adapter_model.safetensors").read_bytes())
     assert files[0] == files[1]
+
+
+def test_a_question_may_be_learnt_with_other_numbers_in_every_pass(
+    tiny_reasoner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt: list[Solved] = []
+
+    def watched(problem: Solved, rng: random.Random) -> Solved | None:
+        learnt.append(renumbered(problem, rng) or problem)
+        return learnt[-1]
+
+    monkeypatch.setattr(reasoner_training, "renumbered", watched)
+    sums = TrainingRow("Ann has 12 nuts and eats 5.", "7", steps=("12 - 5 = 7",))
+    constant = TrainingRow("Is 3 odd?", "yes", steps=("3 is odd.",))
+    files = []
+    for renumber in (True, True, False):
+        learnt.clear()
+        folder = tmp_path / str(len(files))
+        few = SETTINGS.model_copy(update={"passes": 4, "min_steps": 4, "renumber": renumber})
+        train_reasoner([sums, constant], [], str(tiny_reasoner), folder, few, random_seed=3)
+        files.append((folder / "adapter_model.safetensors").read_bytes())
+        said = {one.answer for one in learnt if one.answer != "yes"}
+        assert len(said) > 1 if renumber else not learnt
+    assert files[0] == files[1] != files[2]
 
 
 def test_only_the_explanation_is_learnt(tiny_reasoner: Path, tmp_path: Path) -> None:

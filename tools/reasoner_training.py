@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -13,6 +14,7 @@ from evokd.config import StudentSection
 from evokd.store.files import storage_errors, write_text
 from evokd.tasks.explanations import write_explanation
 from evokd.tasks.reasoning import Question
+from evokd.tasks.renumbering import Solved, renumbered
 from evokd.tools.causal import (
     load_causal,
     load_tokenizer,
@@ -65,7 +67,7 @@ def train_reasoner(
     if rows:
         result = fit_lesson(
             model,
-            lambda: _lesson(model, tokenizer, rows, settings, instructions),
+            lambda: _lesson(model, tokenizer, rows, settings, instructions, random_seed),
             settings,
             random_seed,
             repeat=repeat,
@@ -103,21 +105,30 @@ def _lesson(
     rows: Sequence[TrainingRow],
     settings: StudentSection,
     instructions: str,
+    random_seed: int,
 ) -> Lesson:
     torch, _ = load_libraries()
-    encoded: list[tuple[list[int], list[int]]] = []
-    for row in rows:
-        head = prompt_ids(tokenizer, instructions, Question(row.text))
-        said = _explanation_ids(tokenizer, row.steps, row.label)
-        encoded.append((head, [*said, tokenizer.eos_token_id]))
+    rng = random.Random(f"{random_seed} renumber")  # noqa: S311
+    problems = [Solved(row.text, row.steps, row.label) for row in rows]
+
+    def encode(problem: Solved) -> tuple[list[int], list[int]]:
+        head = prompt_ids(tokenizer, instructions, Question(problem.question))
+        said = _explanation_ids(tokenizer, problem.steps, problem.answer)
+        return head, [*said, tokenizer.eos_token_id]
+
+    encoded = [encode(one) for one in problems]
+
+    def read(at: int) -> tuple[list[int], list[int]]:
+        other = renumbered(problems[at], rng) if settings.renumber else None
+        return encode(other) if other else encoded[at]
 
     def loss_of(batch: list[int]) -> Any:
-        ids, mask = padded([[*head, *tail] for head, tail in (encoded[at] for at in batch)])
+        rows_read = [read(at) for at in batch]
+        ids, mask = padded([[*head, *tail] for head, tail in rows_read])
         targets = torch.full(ids.shape, IGNORED)
-        for place, at in enumerate(batch):
-            head, tail = encoded[at]
+        for place, (head, tail) in enumerate(rows_read):
             targets[place, len(head) : len(head) + len(tail)] = torch.tensor(tail)
-        first = min(len(encoded[at][0]) for at in batch)
+        first = min(len(head) for head, _ in rows_read)
         with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16(settings.precision)):
             # Logits of what is not learnt would cost as much as a third of the model.
             logits = model(
