@@ -20,7 +20,7 @@ from evokd.agents.option_probability import (
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Choice, Message, Teacher
 from evokd.records import Example
-from evokd.tasks.grounding import Mention
+from evokd.tasks.grounding import NO_CAPITALS, Capitals, Mention
 from evokd.tasks.ner import (
     NOTHING,
     NamedEntitiesReply,
@@ -129,8 +129,7 @@ def name_entities(
     labels: Sequence[str],
     text: str,
     call: Call,
-    *,
-    names: AbstractSet[str] = frozenset(),
+    capitals: Capitals = NO_CAPITALS,
 ) -> NamedInText:
     """Return the entities of `text` as strings with their types, and the confidence in each.
 
@@ -140,12 +139,12 @@ def name_entities(
 
     Args:
         gold: some of these rows' entities are shown as answers, as turns of the conversation.
-        names: types that are names, as it is told, see `ner.name_types`.
+        capitals: it is told which types are names; all, where capital letters are usual.
 
     Raises:
         ReplyError, TeacherError: see `Teacher.ask`.
     """
-    told = _told_of_names(prompt, names, labels)
+    told = _told_of_names(prompt, set(labels) if capitals.usual else capitals.names, labels)
 
     def asked(text: str, *, first: bool) -> Message:
         if not first:

@@ -19,7 +19,8 @@ from evokd.store.pool import Pool
 from evokd.tasks import TaskData, content_key, kind_of, word_set
 from evokd.tasks.choices import are_needed, choices_key
 from evokd.tasks.explanations import AnswerForm
-from evokd.tasks.ner import name_types, reply_of
+from evokd.tasks.grounding import NO_CAPITALS, Capitals
+from evokd.tasks.ner import capitals_of, reply_of
 from evokd.tasks.pool import PoolRow, read_pool
 from evokd.tasks.reasoning import Question, question_of, read_answer, usual_form
 from evokd.tools.reasoner_training import question_check
@@ -187,9 +188,9 @@ def foreign_texts(drawn: Sequence[str], data: TaskData, student: str) -> list[st
     ]
 
 
-def names_told_by_case(config: Config, data: TaskData) -> frozenset[str]:
-    """Return the types of which nothing in small letters is an entity, see `ner.name_types`."""
-    return name_types(data.seed) if config.task.capitals == "auto" else frozenset()
+def capitals_told(config: Config, data: TaskData) -> Capitals:
+    """Return what the capital letters of the seeds' entities tell, if they are asked."""
+    return capitals_of(data.seed) if config.task.capitals == "auto" else NO_CAPITALS
 
 
 def warn_of_case(config: Config, student: str) -> list[str]:

@@ -84,7 +84,7 @@ def names_of(session: Session, state: RunState) -> dict[str, list[str]]:
         return {}
     parts = enumerate(listed_parts(session.config))
     listed = [(label, found.get(str(place), [])) for place, (label, _) in parts]
-    return usable_names(listed, session.targets, session.names)
+    return usable_names(listed, session.targets, session.capitals.names)
 
 
 def usable_names(

@@ -369,8 +369,8 @@ def _name_entities(session: Session, sample: Sample, call: Call) -> Sample:
     """
     asked = session.teachers["labeler"], session.prompts["labeler"], session.card
     seed, labels = session.data.seed, session.labels
-    named = name_entities(*asked, seed, labels, sample.text, call, names=session.names)
-    found = ground(sample.text, named.mentions, names=session.names)
+    named = name_entities(*asked, seed, labels, sample.text, call, session.capitals)
+    found = ground(sample.text, named.mentions, session.capitals)
     types = [one.label for one in found.entities] or [NOTHING]
     read = sample.model_copy(
         update={

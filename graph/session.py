@@ -22,6 +22,7 @@ from evokd.graph.budget import Budget
 from evokd.graph.filling import (
     CHARS_PER_TOKEN,
     answers_of,
+    capitals_told,
     check_lengths,
     check_of_questions,
     cut_gold,
@@ -29,7 +30,6 @@ from evokd.graph.filling import (
     fill,
     foreign_texts,
     longest_text,
-    names_told_by_case,
     size_of,
     some_texts,
     warn_of_case,
@@ -71,6 +71,8 @@ from evokd.tools.students import AnyStudent, check_student
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
     from langgraph.runtime import Runtime
+
+    from evokd.tasks.grounding import Capitals
 
 INSTRUCTION_WORDS = 5  # of the prompt in a row are no chance
 
@@ -141,9 +143,9 @@ class Session:
         )
 
     @cached_property
-    def names(self) -> frozenset[str]:
-        """The types of entities that are names, see `ner.name_types`."""
-        return names_told_by_case(self.config, self.data)
+    def capitals(self) -> Capitals:
+        """What capital letters tell of the task's entities."""
+        return capitals_told(self.config, self.data)
 
     @cached_property
     def guarded(self) -> TextIndex:
@@ -326,7 +328,7 @@ def open_session(
                     warnings += cut_pool(config, drawn, student_source)
         for warning in warnings:
             emit({"kind": "warning", "text": warning})
-        if names := names_told_by_case(config, data):
+        if names := capitals_told(config, data).names:
             told = f"nothing in small letters is taken for {', '.join(sorted(names))}, as no gold"
             emit({"kind": "note", "text": f"{told} entity is in small letters (task.capitals)"})
         with _timed(setup, "local server"):

@@ -17,16 +17,16 @@ from evokd.errors import DataError
 from evokd.records import Example, FoundEntity, Prediction
 from evokd.task_file import load_config
 from evokd.tasks import Mistake, load_task_data, ner
-from evokd.tasks.grounding import Mention, ground
+from evokd.tasks.grounding import Capitals, Mention, ground
 from evokd.tasks.ner import (
     MOST_ENTITIES,
     Entity,
     NamedEntities,
     TaggedText,
+    capitals_of,
     entities_reply,
     from_entities,
     from_tags,
-    name_types,
     reply_of,
     to_tags,
 )
@@ -445,12 +445,38 @@ def test_rows_with_their_own_tokens_score_one_against_themselves(
 
 def test_a_type_s_entities_are_names_where_no_gold_one_is_in_small_letters() -> None:
     names = [example("so Ann met Bob", ("Ann", "person"), ("Bob", "person"))]
-    assert name_types(names) == {"person"}
-    assert not name_types([example("so Ann met Bob", ("Ann", "person"))])  # too few to tell
+    assert capitals_of(names).names == {"person"}
+    assert not capitals_of([example("so Ann met Bob", ("Ann", "person"))]).names  # too few to tell
     lowered = example("In town Ann ate", ("town", "place"), ("Ann", "person"))
-    assert name_types([*names, lowered]) == {"person"}
-    assert not name_types([*names, example("Met ann", ("ann", "person"))])
-    assert name_types([*names, example("met ann", ("ann", "person"))]) == {"person"}  # typed so
+    assert capitals_of([*names, lowered]).names == {"person"}
+    assert not capitals_of([*names, example("Met ann", ("ann", "person"))]).names
+    typed = example("met ann", ("ann", "person"))
+    assert capitals_of([*names, typed]).names == {"person"}
+
+
+def test_enough_capital_letters_of_all_types_tell_of_one_that_has_but_one() -> None:
+    people = [example("so Ann met Bob", ("Ann", "person"), ("Bob", "person"))] * 2
+    place = example("we saw Rome", ("Rome", "place"))
+    day = example("it took 2 days", ("2 days", "time"))
+    few, enough, dated = (
+        capitals_of([*people, *more]) for more in ([place], [place, place], [day, place])
+    )
+    assert (few.names, few.usual) == ({"person"}, False)
+    assert (enough.names, enough.usual) == ({"person", "place"}, True)
+    assert (dated.names, dated.usual) == ({"person", "place"}, True)  # a digit is a mark, no name
+    small = example("We ate for days", ("days", "time"))
+    told = capitals_of([*people, place, day, small])
+    assert (told.names, told.usual) == ({"person"}, True)
+    assert not capitals_of([*people, place, day, small, small]).usual
+
+
+def test_where_capital_letters_are_usual_what_has_none_must_be_surely_named() -> None:
+    usual = Capitals(frozenset({"person"}), usual=True)
+    text = "The prize of two days went to Ann"
+    named = [Mention("The prize", "event", 0.79), Mention("two days", "time", 0.8)]
+    found = ground(text, [*named, Mention("Ann", "event", 0.1)], usual).entities
+    assert [text[one.start : one.end] for one in found] == ["two days", "Ann"]
+    assert len(ground(text, named, Capitals(frozenset({"person"}))).entities) == 2
 
 
 def test_an_i_alone_tells_nothing_of_capital_letters() -> None:
@@ -478,7 +504,7 @@ def test_a_capital_letter_that_every_word_would_have_there_makes_no_name(
 ) -> None:
     people = [example("so Ann met Bob", ("Ann", "person"), ("Bob", "person"))]
     rows = [*people, *[example(text, (string, "thing"))] * 2]
-    assert name_types(rows) == ({"person", "thing"} if is_name else {"person"})
+    assert capitals_of(rows).names == ({"person", "thing"} if is_name else {"person"})
 
 
 @pytest.mark.parametrize(
@@ -517,11 +543,11 @@ def test_a_pair_an_entity_is_asked_for_and_read_like_an_object() -> None:
 def test_where_entities_are_names_one_that_stands_in_small_letters_is_none() -> None:
     text = "the mission of Apollo and the iPhone"
     named = [Mention("Mission", "event"), Mention("Apollo", "event"), Mention("iPhone", "thing")]
-    found = ground(text, named, names={"event", "thing"})
+    found = ground(text, named, Capitals({"event", "thing"}))
     assert [text[one.start : one.end] for one in found.entities] == ["Apollo", "iPhone"]
     assert found.lost == ()  # it is in the text
-    assert len(ground(text, named, names={"thing"}).entities) == 3
-    typed = ground(text.lower(), [Mention("apollo", "event")], names={"event"})
+    assert len(ground(text, named, Capitals({"thing"})).entities) == 3
+    typed = ground(text.lower(), [Mention("apollo", "event")], Capitals({"event"}))
     assert len(typed.entities) == 1  # who types no capital letter gives names none
 
 
@@ -546,7 +572,7 @@ def test_what_no_capital_letter_marks_is_a_name_if_it_was_surely_named(
     text: str, string: str, confidence: float, kept: bool
 ) -> None:
     named = [Mention(string, "place", confidence)]
-    assert bool(ground(text, named, names={"place"}).entities) is kept
+    assert bool(ground(text, named, Capitals({"place"})).entities) is kept
     assert ground(text, named).entities  # of types that are no names, whatever was named
 
 

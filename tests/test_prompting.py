@@ -27,6 +27,7 @@ from evokd.graph.session import INSTRUCTION_WORDS
 from evokd.records import Difficulty, Entity, Example
 from evokd.store.replies import Reply
 from evokd.tasks import KINDS, TaskKind, normalize
+from evokd.tasks.grounding import Capitals
 from evokd.tasks.ner import BOUNDARY, MISSED
 
 KIND = "classification"
@@ -512,17 +513,18 @@ def test_the_labeler_of_entities_is_shown_gold_answers_in_the_form_it_has_to_kee
 def test_which_types_are_names_the_labeler_is_told() -> None:
     prompt = load_prompt("labeler", "ner")
     types = ["food", "person"]
-    for names, told in (
-        ((), ""),
-        (("person",), "\nperson are names, written with"),
-        (("food", "person"), "\nThey are names, written with"),
+    for capitals, told in (
+        (Capitals(), ""),
+        (Capitals({"person"}), "\nperson are names, written with"),
+        (Capitals({"food", "person"}), "\nThey are names, written with"),
+        (Capitals({"person"}, usual=True), "\nThey are names, written with"),
     ):
         listener = Listener({"entities": []})
         asked = as_teacher(listener), prompt, "card", [], types, TEXT, CALL
-        name_entities(*asked, names=frozenset(names))
+        name_entities(*asked, capitals)
         said = listener.asked[0][1][1]
         assert told in said
-        assert ("are names" in said) is bool(names)
+        assert ("are names" in said) is bool(told)
 
 
 def test_without_log_probabilities_entities_are_voted_on() -> None:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from evokd.records import Example
-from evokd.tasks.ner import BEGIN, INSIDE, OUTSIDE, name_types, tagged, to_tags
+from evokd.tasks.ner import BEGIN, INSIDE, OUTSIDE, capitals_of, tagged, to_tags
 
 LEAST = 1e-12  # a probability of nought is none
 
@@ -26,8 +26,7 @@ class EntityHabits:
 
     Args:
         adjacent_cost: in nats, of an entity right behind another.
-        names: types of which nothing in small letters is an entity, see `ner.name_types`, where the
-            text has capital ones.
+        names: types of which nothing in small letters is an entity, see `Capitals`.
     """
 
     adjacent_cost: float = 0.0
@@ -47,7 +46,7 @@ class EntityHabits:
             if OUTSIDE not in (last, tag)
         ]
         begun = sum(tag.startswith(BEGIN) for tag in behind)
-        return cls(math.log((len(behind) + 2) / (begun + 1)), name_types(rows))
+        return cls(math.log((len(behind) + 2) / (begun + 1)), frozenset(capitals_of(rows).names))
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> EntityHabits:

@@ -112,7 +112,7 @@ def train_tagger(
     Args:
         choice: of it only `noise` counts: "mixture": halfway, the tokens of rows with a confidence
             that are likely mislabelled are left out; None: all are learnt.
-        tells_names: of types whose entities are names, see `ner.name_types`, none is found in small
+        tells_names: of types whose entities are names, see `Capitals`, none is found in small
             letters.
 
     Raises:

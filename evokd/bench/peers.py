@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,8 +30,8 @@ from evokd.store.ledger import OK
 from evokd.store.run_dir import RunDirectory
 from evokd.tasks import TaskKind
 from evokd.tasks.explanations import AnswerForm, canonical_answer, form_with
-from evokd.tasks.grounding import Mention
-from evokd.tasks.ner import entities_reply, found_in, name_types
+from evokd.tasks.grounding import Capitals, Mention
+from evokd.tasks.ner import capitals_of, entities_reply, found_in
 from evokd.tasks.reasoning import Reasoning, asked_question
 from evokd.tools.pack_list import PACKS
 from evokd.tools.packs import fetch_pack
@@ -142,9 +141,9 @@ def recompute_teacher(result: CellResult, places: Places) -> CellResult:
             for place, row in enumerate(rows)
         ]
     else:
-        names = name_types(gold)
+        capitals = capitals_of(gold)
         said = [
-            _read_answers(kind, row, answers.get(_purpose(place), []), bench.labels, names)
+            _read_answers(kind, row, answers.get(_purpose(place), []), bench.labels, capitals)
             for place, row in enumerate(rows)
         ]
     return result.model_copy(update=scored(kind, marks(kind, rows, said)))
@@ -155,7 +154,7 @@ def _read_answers(
     row: Example,
     replies: Sequence[str],
     labels: Sequence[str],
-    names: AbstractSet[str],
+    capitals: Capitals,
 ) -> Prediction:
     """Return what the kept replies to one row say; several are voted on."""
     if kind.exclusive:
@@ -166,7 +165,7 @@ def _read_answers(
         read = [validated(form, one) for one in replies]
     except ValueError as error:
         raise DataError(f"a kept answer cannot be read: {error}") from None
-    return _found(row.text, agreed(read, len(read)), names)
+    return _found(row.text, agreed(read, len(read)), capitals)
 
 
 def _read_explanation(row: Example, replies: Sequence[str], form: AnswerForm) -> Prediction:
@@ -180,9 +179,9 @@ def _read_explanation(row: Example, replies: Sequence[str], form: AnswerForm) ->
     return Prediction(label=answer, confidence=1.0)
 
 
-def _found(text: str, named: Sequence[Mention], names: AbstractSet[str]) -> Prediction:
+def _found(text: str, named: Sequence[Mention], capitals: Capitals) -> Prediction:
     """Return what was named, without regard to confidences: the kept answers hold none."""
-    return found_in(text, [replace(one, confidence=1.0) for one in named], names)
+    return found_in(text, [replace(one, confidence=1.0) for one in named], capitals)
 
 
 def _ask_all(session: Session, rows: list[Example], *, one_shot: bool) -> str:
@@ -238,15 +237,15 @@ def _ask_for_entities(
 ) -> list[Prediction]:
     """Return what the labeler finds in the texts; nothing for an unusable reply."""
     asked = session.teachers["labeler"], session.prompts["labeler"], card, gold, session.labels
-    names = name_types(gold)
+    capitals = capitals_of(gold)
 
     def ask(place: int) -> Prediction:
         call = Call(0, _purpose(place))
         try:
-            named = name_entities(*asked, texts[place], call, names=names).mentions
+            named = name_entities(*asked, texts[place], call, capitals).mentions
         except ReplyError:
             named = []
-        return _found(texts[place], named, names)
+        return _found(texts[place], named, capitals)
 
     return ask_each(session, ask, len(texts))
 

@@ -23,8 +23,9 @@ from evokd.tasks.words import (
     tighten,
 )
 
-# How sure the labeler has to be of a name that no capital letter marks: of one word, of several.
-SURE_OF_WORD, SURE_OF_WORDS = 0.5, 0.8
+# How sure the labeler has to be of what no capital letter marks; less of one word that may be a
+# name, for it begins a sentence.
+SURE, SURE_OF_WORD = 0.8, 0.5
 _PAUSES = ",;:"
 _ENCLOSED = re.compile(
     r"([\"'`])[^\"'`]+\1|“[^“”]+”|‘[^‘’]+’|«[^«»]+»|„[^„“”]+[“”]|\([^()]+\)|\[[^\[\]]+\]"
@@ -42,6 +43,37 @@ class Mention:
 
 
 @dataclass(frozen=True)
+class Capitals:
+    """What capital letters tell of a task's entities, see `ner.capitals_of`.
+
+    Args:
+        names: types of which nothing in small letters is an entity, in a text that has capital
+            ones.
+        usual: nearly all entities have one, or a digit, whatever their type.
+    """
+
+    names: AbstractSet[str] = frozenset()
+    usual: bool = False
+
+    def allow(self, text: str, start: int, end: int, named: Mention) -> bool:
+        """Whether what was named may be an entity where it stands.
+
+        Where entities have capital letters, and it has none but that of its sentence's beginning,
+        only if it was surely named: a small labeler names "The politician" and "He".
+        """
+        is_name = named.label in self.names
+        if is_name and is_no_name(text, start, end):
+            return False
+        if not (is_name or self.usual) or not is_unmarked(text, start, end):
+            return True
+        is_word = is_name and " " not in text[start:end]
+        return named.confidence >= (SURE_OF_WORD if is_word else SURE)
+
+
+NO_CAPITALS = Capitals()
+
+
+@dataclass(frozen=True)
 class Grounded:
     """Entities found, and mentions that have no place in the text."""
 
@@ -49,9 +81,7 @@ class Grounded:
     lost: tuple[Mention, ...]
 
 
-def ground(
-    text: str, mentions: Sequence[Mention], *, names: AbstractSet[str] = frozenset()
-) -> Grounded:
+def ground(text: str, mentions: Sequence[Mention], capitals: Capitals = NO_CAPITALS) -> Grounded:
     """Find the strings an LLM named in their text.
 
     Signs that belong to the sentence are no part of a string: a comma behind it, quotes and
@@ -66,10 +96,7 @@ def ground(
     then the one that stands there as named.
 
     Args:
-        names: types of which what stands there in small letters is no entity, see
-            `ner.name_types`; in a text that has no capital letter it may be one. What begins a
-            sentence and has no other capital letter is one only if it was surely named: a small
-            labeler names "The politician" and "He".
+        capitals: what they tell of the entities; by default nothing.
     """
     named: dict[str, list[Mention]] = defaultdict(list)
     for one in mentions:
@@ -94,7 +121,7 @@ def ground(
         kept += [
             ((start, end), one)
             for (start, end), one in _with_types(free, same)
-            if one.label not in names or _may_be_name(text, start, end, one.confidence)
+            if capitals.allow(text, start, end, one)
         ]
     lost = {one for spans, same in placed if not spans for one in same}
     return Grounded(
@@ -104,13 +131,6 @@ def ground(
         ),
         tuple(one for one in mentions if one in lost),
     )
-
-
-def _may_be_name(text: str, start: int, end: int, confidence: float) -> bool:
-    if is_no_name(text, start, end):
-        return False
-    least = SURE_OF_WORDS if " " in text[start:end] else SURE_OF_WORD
-    return confidence >= least or not is_unmarked(text, start, end)
 
 
 def _without_signs(string: str, text: str) -> str:

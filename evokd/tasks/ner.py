@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model,
 from evokd.config import nearest
 from evokd.errors import DataError
 from evokd.records import Entity, Example, Prediction, Record, Span
-from evokd.tasks.grounding import Mention, ground
+from evokd.tasks.grounding import Capitals, Mention, ground
 from evokd.tasks.kind import Mistake, Row
 from evokd.tasks.pool import TEXT
 from evokd.tasks.texts import is_unicode
@@ -37,6 +37,8 @@ MOST_BARE_NAMES = 4  # that stand in a text of names alone
 # Longer than a grammar spells out: thirty times a bounded string is too much for the server.
 LONGEST_NAME = 400
 FEWEST_NAMES = 2  # of a type; one says little of how its entities are written
+FEWEST_MARKED = 6  # with a capital letter or a digit, of all types
+MARKED_FOR_ONE = 4  # for one in small letters, where capital letters are usual
 MISSED, SPURIOUS, WRONG_TYPE, BOUNDARY = "missed", "spurious", "wrong type", "wrong boundary"
 
 
@@ -279,34 +281,38 @@ class NamedEntities:
         return mistakes
 
 
-def name_types(rows: Iterable[Row]) -> frozenset[str]:
-    """Return the types whose entities are names: one in small letters is none.
+def capitals_of(rows: Iterable[Row]) -> Capitals:
+    """Return what gold entities show: which types are names, and whether capitals are usual.
 
-    Those of which two or more gold entities have a capital letter that the sentence's beginning
-    does not explain, and none is in small letters, but where the whole text is: a small labeler
-    takes common nouns for entities now and then.
+    Names are the types of which two or more gold entities have a capital letter that the sentence's
+    beginning does not explain, or one, where those of all types together are enough to tell; and
+    none is in small letters, but where the whole text is. Usual are capital letters where there are
+    enough entities with one, or a digit, for each in small letters. A small labeler takes common
+    nouns for entities now and then.
     """
     capitalized: Counter[str] = Counter()
-    lowered: set[str] = set()
+    lowered: Counter[str] = Counter()
+    marked = 0
     for row in rows:
         for one in row.entities:
-            capitalized[one.label] += is_capitalized(row.text, one.start, one.end)
-            if is_no_name(row.text, one.start, one.end):
-                lowered.add(one.label)
-    return frozenset(
+            is_capital = is_capitalized(row.text, one.start, one.end)
+            has_digit = any(sign.isdigit() for sign in row.text[one.start : one.end])
+            capitalized[one.label] += is_capital
+            marked += is_capital or has_digit
+            lowered[one.label] += is_no_name(row.text, one.start, one.end)
+    small = lowered.total()
+    alike = not small and marked >= FEWEST_MARKED
+    names = frozenset(
         label
         for label, number in capitalized.items()
-        if number >= FEWEST_NAMES and label not in lowered
+        if not lowered[label] and number >= (1 if alike else FEWEST_NAMES)
     )
+    return Capitals(names, usual=marked >= max(FEWEST_MARKED, MARKED_FOR_ONE * small))
 
 
-def found_in(text: str, named: Sequence[Mention], names: AbstractSet[str]) -> Prediction:
-    """Return what an LLM named as a prediction; what is not in the text is left out.
-
-    Args:
-        names: see `name_types`.
-    """
-    found = list(ground(text, named, names=names).entities)
+def found_in(text: str, named: Sequence[Mention], capitals: Capitals) -> Prediction:
+    """Return what an LLM named as a prediction; what is not in the text is left out."""
+    found = list(ground(text, named, capitals).entities)
     return Prediction(
         label=found[0].label if found else NOTHING,
         confidence=min((one.confidence for one in found), default=1.0),
