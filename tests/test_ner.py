@@ -468,6 +468,8 @@ def test_enough_capital_letters_of_all_types_tell_of_one_that_has_but_one() -> N
     told = capitals_of([*people, place, day, small])
     assert (told.names, told.usual) == ({"person"}, True)
     assert not capitals_of([*people, place, day, small, small]).usual
+    assert not capitals_of([*people, *[day] * 5]).usual
+    assert not capitals_of([example("在2020年", ("2020年", "time"))] * 6).usual
 
 
 def test_where_capital_letters_are_usual_what_has_none_must_be_surely_named() -> None:

@@ -286,9 +286,9 @@ def capitals_of(rows: Iterable[Row]) -> Capitals:
 
     Names are the types of which two or more gold entities have a capital letter that the sentence's
     beginning does not explain, or one, where those of all types together are enough to tell; and
-    none is in small letters, but where the whole text is. Usual are capital letters where there are
-    enough entities with one, or a digit, for each in small letters. A small labeler takes common
-    nouns for entities now and then.
+    none is in small letters, but where the whole text is. Usual are capital letters where enough
+    entities have one, or a digit, for each in small letters, and not most of these but a digit. A
+    small labeler takes common nouns for entities now and then.
     """
     capitalized: Counter[str] = Counter()
     lowered: Counter[str] = Counter()
@@ -301,13 +301,13 @@ def capitals_of(rows: Iterable[Row]) -> Capitals:
             marked += is_capital or has_digit
             lowered[one.label] += is_no_name(row.text, one.start, one.end)
     small = lowered.total()
-    alike = not small and marked >= FEWEST_MARKED
+    enough = marked >= FEWEST_MARKED and 2 * capitalized.total() >= marked
     names = frozenset(
         label
         for label, number in capitalized.items()
-        if not lowered[label] and number >= (1 if alike else FEWEST_NAMES)
+        if not lowered[label] and number >= (1 if enough and not small else FEWEST_NAMES)
     )
-    return Capitals(names, usual=marked >= max(FEWEST_MARKED, MARKED_FOR_ONE * small))
+    return Capitals(names, usual=enough and marked >= MARKED_FOR_ONE * small)
 
 
 def found_in(text: str, named: Sequence[Mention], capitals: Capitals) -> Prediction:
