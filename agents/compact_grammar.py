@@ -33,12 +33,13 @@ char ::= [^"\\\x7F\x00-\x1F] | escaped
 escaped ::= [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{4})"""
 
 # What a sentence ends with may stand within a word ("3.5") and behind what is cut short ("Dr. Li"),
-# not before a word in small letters ("Yahoo! said"): a model goes on with one if it may.
+# not before a word in small letters ("Yahoo! said"): a model goes on with one if it may. Before its
+# name a sentence has none: a model that wants to end, and must not, would go on in digits.
 _STOPS = ".!?…。！？"
 _CAPITALS = "A-ZÀ-ÖØ-ÞΑ-ΩА-Я"
 _NO_LETTER = rf'"\\\x7F\x00-\x1F {_STOPS}'
 _SENTENCES = rf"""sentence ::= begun next* end
-naming ::= begun next* " " name next* end
+naming ::= (short | initial letter*) (" " (short | letter+))* " " name next* end
 nameless ::= (initial small* inner* (" " (small+ inner* | "I" (['’] [a-z]{{1,2}})?))*) end
 named ::= first char* " " name char*
 begun ::= short | initial letter* rest

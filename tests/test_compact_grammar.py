@@ -146,6 +146,7 @@ def test_a_string_may_be_bound_to_be_one_sentence(text: str, is_one: bool) -> No
         ('The poet sang "Ännchen von Tharau".', True),
         ("The poet sang 'Oh, no' for T.I. Inc.", True),
         ("Поэт встретил Анну.", True),
+        ("In the U.S. the poet met Ann at 3.5 a.m.", True),
         ("Ann met the poet.", False),
         ("The poet and I met.", False),
         ("The poet said I'm 3 years old.", False),
@@ -155,6 +156,11 @@ def test_a_string_may_be_bound_to_be_one_sentence(text: str, is_one: bool) -> No
 def test_a_sentence_may_be_bound_to_name_or_to_name_nothing(text: str, names: bool) -> None:
     assert is_allowed(text, NAMING) is is_allowed(text, NAMED) is names
     assert is_allowed(text, NAMELESS) is not names
+
+
+def test_before_its_name_a_sentence_cannot_seem_to_end() -> None:
+    assert not is_allowed("It cost 3.5 cents for Ann", NAMING)
+    assert is_allowed("It cost Ann 3.5 cents", NAMING)
 
 
 def test_names_do_not_end_a_text_that_may_be_longer_than_a_sentence() -> None:
