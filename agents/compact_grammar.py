@@ -5,7 +5,7 @@ uses them: such a reply takes up to twice the tokens, and on a CPU twice the tim
 a colon stays, and no string begins with a separator: a model that is denied the space it expects
 begins its text with a comma, because quote and comma are one token. A string may be bound to be one
 sentence: a small model runs on, and a sampler that forbids the likeliest token (XTC) forbids the
-quote that would end it; and to hold a name, or none, where names have capital letters.
+quote that would end it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,7 @@ from typing import Any
 
 from evokd.tasks.texts import CUT_SHORT
 
-# The `format` of a string: no more than a sentence; such a one with a capitalized word within, or
-# without any; any text with one.
-SENTENCE, NAMING, NAMELESS, NAMED = "sentence", "naming", "nameless", "named"
-FORMATS = (SENTENCE, NAMING, NAMELESS, NAMED)
+SENTENCE = "sentence"  # the `format` of a string that is no more than one
 # Longer limits would make the grammar itself large; validation checks them anyway.
 LONGEST_LIMIT = 200
 MOST_NUMBERS = 20
@@ -33,25 +30,15 @@ char ::= [^"\\\x7F\x00-\x1F] | escaped
 escaped ::= [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{4})"""
 
 # What a sentence ends with may stand within a word ("3.5") and behind what is cut short ("Dr. Li"),
-# not before a word in small letters ("Yahoo! said"): a model goes on with one if it may. Before its
-# name a sentence has none: a model that wants to end, and must not, would go on in digits.
+# not before a word in small letters ("Yahoo! said"): a model goes on with one if it may.
 _STOPS = ".!?…。！？"
-_CAPITALS = "A-ZÀ-ÖØ-ÞΑ-ΩА-Я"
 _NO_LETTER = rf'"\\\x7F\x00-\x1F {_STOPS}'
-_SENTENCES = rf"""sentence ::= begun next* end
-naming ::= (short | initial letter*) (" " (short | letter+))* " " name next* end
-nameless ::= (initial small* inner* (" " (small+ inner* | "I" (['’] [a-z]{{1,2}})?))*) end
-named ::= first char* " " name char*
-begun ::= short | initial letter* rest
-initial ::= [^{_NO_LETTER},;:{{}}[\]] | quoted
-next ::= " " (short | letter+ rest)
-name ::= ([(“‘'] | "\\\"")? [{_CAPITALS}] [^{_NO_LETTER}'’,;:)-] letter* rest
+_SENTENCE = rf"""sentence ::= (short | begun rest) (" " (short | letter+ rest))* (" "? stop)?
+begun ::= ([^{_NO_LETTER},;:{{}}[\]] | quoted) letter*
 rest ::= ("." [a-zA-Z0-9] letter*)*
-small ::= [^{_NO_LETTER}{_CAPITALS}] | quoted
-inner ::= "." [a-z0-9] small*
 letter ::= [^{_NO_LETTER}] | quoted
 quoted ::= [\\] (["\\] | "u" [0-9a-fA-F]{{4}})
-end ::= (" "? [{_STOPS}]{{1,3}} ([)\]'”’」』] | "\\\"")?)?
+stop ::= [{_STOPS}]{{1,3}} ([)\]'”’」』] | "\\\"")?
 short ::= [(“‘]? (([a-zA-Z] [a-z]? "."){{0,3}} [a-zA-Z] | cut) "." ([,;:)’'-] letter*)?
 cut ::= {" | ".join(f'"{one.capitalize()}" | "{one}"' for one in sorted(CUT_SHORT))}"""
 
@@ -103,8 +90,8 @@ def compact_grammar(schema: Mapping[str, Any]) -> str | None:
         root = _rule(schema, schema.get("$defs", {}))
     except _UnknownSchemaError:
         return None
-    bound = f"\n{_SENTENCES}" if any(f" {one} " in root for one in FORMATS) else ""
-    return f"root ::= {root}\n{_CHARS}{bound}"
+    sentences = f"\n{_SENTENCE}" if " sentence " in root else ""
+    return f"root ::= {root}\n{_CHARS}{sentences}"
 
 
 def _rule(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
@@ -125,8 +112,8 @@ def _rule(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
             return _tuple([_rule(one, shared) for one in schema["prefixItems"]])
         case "array":
             return _array(schema, _rule(schema["items"], shared))
-        case "string" if schema.get("format") in FORMATS:
-            return rf'"\"" {schema["format"]} "\""'
+        case "string" if schema.get("format") == SENTENCE:
+            return r'"\"" sentence "\""'
         case "string":
             return _string(schema.get("minLength", 0), schema.get("maxLength"))
         case "integer":

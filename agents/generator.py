@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
 from evokd.agents.card import shorten
+from evokd.agents.compact_grammar import SENTENCE
 from evokd.agents.parsing import complete_texts
 from evokd.agents.prompting import Prompt
 from evokd.agents.teacher import Call, Message, Teacher
@@ -20,6 +21,7 @@ from evokd.tasks.ner import NOTHING
 
 AVOID_CHARS = 70
 NAMES = "names"  # the list's name in the reply
+Sentence = Annotated[str, WithJsonSchema({"type": "string", "format": SENTENCE})]
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,7 @@ class Assignment:
 
     As in the paper, hard and easy texts come from one call. `rival` is the label the student takes
     for `label`; hard texts without an example need one. `avoid` holds the nearest texts that exist
-    already, nearest first. `questions`: all texts of the task are. `form`: what each is bound to by
-    the grammar, one of its formats; '': to nothing.
+    already, nearest first. `questions`: all texts of the task are; `one_sentence`: none is more.
     """
 
     label: str
@@ -57,7 +58,7 @@ class Assignment:
     vary: str | None = None
     avoid: Sequence[str] = ()
     questions: bool = False
-    form: str = ""
+    one_sentence: bool = False
 
     def named_orders(self) -> list[tuple[str, Order]]:
         """Return the orders with the names their texts have in the reply: hard, or hard_1, ….
@@ -102,7 +103,8 @@ def generate_texts(
     user = written_order(prompt, labels, assignment, texts)
     messages: list[Message] = [("system", card), ("user", user)]
     named = assignment.named_orders()
-    reply = _ask_for_lists(teacher, messages, named, call, assignment.form)
+    one = Sentence if assignment.one_sentence else str
+    reply = _ask_for_lists(teacher, messages, named, call, one)
     written = [
         (order.difficulty, shorten(tidied(text, labels), 2000))
         for name, order in named
@@ -144,10 +146,10 @@ def _ask_for_lists(
     messages: list[Message],
     named: Sequence[tuple[str, Order]],
     call: Call,
-    form: str = "",
+    one: Any = str,
 ) -> dict[str, list[str]]:
-    """Return a list an order, by its name; of a reply that was cut off, what ended."""
-    model = _reply_model(named, form)
+    """Return a list of `one` an order, by its name; of a reply that was cut off, what ended."""
+    model = _reply_model(named, one)
 
     def begun(text: str) -> _Texts:
         return model.model_construct(None, **complete_texts(text, [name for name, _ in named]))
@@ -161,9 +163,7 @@ class _Texts(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
-def _reply_model(named: Sequence[tuple[str, Order]], form: str) -> type[_Texts]:
-    bound = WithJsonSchema({"type": "string", "format": form})
-    one: Any = Annotated[str, bound] if form else str
+def _reply_model(named: Sequence[tuple[str, Order]], one: Any) -> type[_Texts]:
     fields: dict[str, Any] = {
         name: (list[one], Field(min_length=order.count, max_length=order.count))
         for name, order in named

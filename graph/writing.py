@@ -12,7 +12,6 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from evokd.agents.analyst import Findings, PlannedWeakness, Shown, analyze
-from evokd.agents.compact_grammar import NAMED, NAMELESS, NAMING, SENTENCE
 from evokd.agents.generator import Assignment, generate_texts
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
@@ -228,23 +227,8 @@ def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
         vary=call.vary,
         avoid=avoid,
         questions=session.form.questions,
-        form=_bound_form(session, call.label),
+        one_sentence=session.form.one_sentence and strategy_of(session.config).teaches,
     )
-
-
-def _bound_form(session: Session, label: str) -> str:
-    """Return what a grammar binds a label's texts to, see `compact_grammar.FORMATS`.
-
-    One-pass strategies take texts as they come.
-    """
-    capitals, one = session.capitals, session.form.one_sentence
-    if not strategy_of(session.config).teaches:
-        return ""
-    if label in capitals.names:
-        return NAMING if one else NAMED
-    if label == NOTHING and one and capitals.usual and capitals.rare:
-        return NAMELESS
-    return SENTENCE if one else ""
 
 
 def _shown_wrong(kind: TaskKind, sample: Sample) -> list[Shown]:

@@ -10,9 +10,6 @@ import pytest
 from pydantic import BaseModel, Field
 
 from evokd.agents.compact_grammar import (
-    NAMED,
-    NAMELESS,
-    NAMING,
     NUMBER,
     SENTENCE,
     choice_grammar,
@@ -127,45 +124,9 @@ SENTENCES = [
 ]
 
 
-def is_allowed(text: str, form: str) -> bool:
-    grammar = compact_grammar({"type": "string", "format": form})
-    assert grammar is not None
-    return bool(re.fullmatch(as_regex(grammar), json.dumps(text, ensure_ascii=False)))
-
-
 @pytest.mark.parametrize(("text", "is_one"), SENTENCES)
 def test_a_string_may_be_bound_to_be_one_sentence(text: str, is_one: bool) -> None:
-    assert is_allowed(text, SENTENCE) is is_one
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("The poet met Ann.", True),
-        ("The poet met Ann", True),
-        ('The poet sang "Ännchen von Tharau".', True),
-        ("The poet sang 'Oh, no' for T.I. Inc.", True),
-        ("Поэт встретил Анну.", True),
-        ("In the U.S. the poet met Ann at 3.5 a.m.", True),
-        ("Ann met the poet.", False),
-        ("The poet and I met.", False),
-        ("The poet said I'm 3 years old.", False),
-        ("The poet met.", False),
-    ],
-)
-def test_a_sentence_may_be_bound_to_name_or_to_name_nothing(text: str, names: bool) -> None:
-    assert is_allowed(text, NAMING) is is_allowed(text, NAMED) is names
-    assert is_allowed(text, NAMELESS) is not names
-
-
-def test_before_its_name_a_sentence_cannot_seem_to_end() -> None:
-    assert not is_allowed("It cost 3.5 cents for Ann", NAMING)
-    assert is_allowed("It cost Ann 3.5 cents", NAMING)
-
-
-def test_names_do_not_end_a_text_that_may_be_longer_than_a_sentence() -> None:
-    assert is_allowed("It rained. The poet met Ann. He sang.", NAMED)
-    assert not is_allowed("It rained. The poet met Ann. He sang.", NAMING)
-    for form in (NAMING, NAMELESS):
-        assert not is_allowed("", form)
-        assert not is_allowed("it rained. it snowed.", form)
+    grammar = compact_grammar({"type": "string", "format": SENTENCE})
+    assert grammar is not None
+    matched = re.fullmatch(as_regex(grammar), json.dumps(text, ensure_ascii=False))
+    assert bool(matched) is is_one

@@ -40,15 +40,6 @@ def tagged_row(text: str) -> dict[str, Any]:
     }
 
 
-def named_row(form: str, label: str) -> dict[str, Any]:
-    """A gold row that names a word of a type twice, in small letters and with a capital one."""
-    word = WORDS[label][0]
-    text = form.format(word, word.title())
-    spans = [match.span() for match in re.finditer(word, text, re.IGNORECASE)]
-    entities = [{"start": start, "end": end, "label": label} for start, end in spans]
-    return {"text": text, "entities": entities}
-
-
 def sentence(label: str, rng: random.Random) -> str:
     words = rng.sample(WORDS.get(label, FILLERS), 1)
     return f"{rng.choice(FILLERS)} {words[0]} {rng.choice(FILLERS)}"
@@ -276,35 +267,28 @@ def test_a_copy_of_a_row_of_tokens_with_the_spaces_of_a_written_text_is_known(
 
 
 @pytest.mark.parametrize(
-    ("strategy", "gold", "form"),
-    [
-        ("static", "{0} {0}", {"river": "", "none": ""}),
-        ("evokd", "{0} {0}", {"river": "sentence", "none": "sentence"}),
-        ("evokd", "we saw {1} {1} here", {"river": "naming", "none": "nameless"}),
-        ("evokd", "The Day We Saw {1} {1} Here", {"river": "naming", "none": "sentence"}),
-        ("evokd", "It was so. We saw {1} {1} here", {"river": "named", "none": ""}),
-    ],
+    ("strategy", "gold", "bound"),
+    [("evokd", "", True), ("static", "", False), ("evokd", "It was so. ", False)],
 )
-def test_what_a_grammar_binds_texts_to_is_told_by_the_gold_ones(
+def test_only_the_loop_ends_a_text_with_its_sentence_where_gold_ones_are_single(
     tmp_path: Path,
     llm: FakeLLM,
     tiny_student: Path,
     monkeypatch: pytest.MonkeyPatch,
     strategy: str,
     gold: str,
-    form: dict[str, str],
+    bound: bool,
 ) -> None:
     asked: list[Assignment] = []
     monkeypatch.setattr(writing, "generate_texts", lambda *said, **_: asked.append(said[4]) or [])
     task = ner_task(tmp_path, llm, tiny_student, strategy={"name": strategy})
-    seeds = [named_row(gold, label) for label in WORDS]
-    (tmp_path / "seed.jsonl").write_text("\n".join(map(json.dumps, seeds)), encoding="utf-8")
+    rows = [tagged_row(f"{gold}We saw {WORDS[label][0]} here") for label in WORDS]
+    (tmp_path / "seed.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    call = PlannedCall(id="r01w0c00", label="none", counts={"plain": 2}, length="short")
+    branch: WriteTask = {"assignment": call.model_dump(), "round": 1, "task_file": ""}
     with asking_session(load_config(task), RunDirectory(tmp_path / "run")) as session:
-        for label in form:
-            call = PlannedCall(id="r01w0c00", label=label, counts={"plain": 2}, length="short")
-            branch: WriteTask = {"assignment": call.model_dump(), "round": 1, "task_file": ""}
-            writing.generate(branch, Runtime(context=RunContext(session)))
-    assert {one.label: one.form for one in asked} == form
+        writing.generate(branch, Runtime(context=RunContext(session)))
+    assert [one.one_sentence for one in asked] == [bound]
 
 
 def test_a_type_of_which_the_labeler_is_shown_no_example_is_warned_of(

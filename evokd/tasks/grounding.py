@@ -50,12 +50,10 @@ class Capitals:
         names: types of which nothing in small letters is an entity, in a text that has capital
             ones.
         usual: nearly all entities have one, or a digit, whatever their type.
-        rare: within sentences hardly any other word has one, as nouns have in German.
     """
 
     names: AbstractSet[str] = frozenset()
     usual: bool = False
-    rare: bool = False
 
     def allow(self, text: str, start: int, end: int, named: Mention) -> bool:
         """Whether what was named may be an entity where it stands.

@@ -24,7 +24,7 @@ from evokd.tasks.grounding import Capitals, Mention, ground
 from evokd.tasks.kind import Mistake, Row
 from evokd.tasks.pool import TEXT
 from evokd.tasks.texts import is_unicode
-from evokd.tasks.words import begins_sentence, is_capitalized, is_edge, is_no_name, split_tokens
+from evokd.tasks.words import is_capitalized, is_edge, is_no_name, split_tokens
 
 Key = tuple[int, int, str]  # start, end, type
 
@@ -39,7 +39,6 @@ LONGEST_NAME = 400
 FEWEST_NAMES = 2  # of a type; one says little of how its entities are written
 FEWEST_MARKED = 6  # with a capital letter or a digit, of all types
 MARKED_FOR_ONE = 4  # for one in small letters, where capital letters are usual
-FEW_CAPITALS = 0.2  # of the words of a text; of a German one a quarter are nouns
 MISSED, SPURIOUS, WRONG_TYPE, BOUNDARY = "missed", "spurious", "wrong type", "wrong boundary"
 
 
@@ -289,16 +288,12 @@ def capitals_of(rows: Iterable[Row]) -> Capitals:
     beginning does not explain, or one, where those of all types together are enough to tell; and
     none is in small letters, but where the whole text is. Usual are capital letters where enough
     entities have one, or a digit, for each in small letters, and not most of these but a digit.
-    Rare they are where most texts have hardly any elsewhere. A small labeler takes common nouns for
-    entities now and then.
+    A small labeler takes common nouns for entities now and then.
     """
     capitalized: Counter[str] = Counter()
     lowered: Counter[str] = Counter()
     marked = 0
-    texts = rare = 0
     for row in rows:
-        texts += 1
-        rare += _share_of_capitals(row) <= FEW_CAPITALS
         for one in row.entities:
             is_capital = is_capitalized(row.text, one.start, one.end)
             has_digit = any(sign.isdigit() for sign in row.text[one.start : one.end])
@@ -312,20 +307,7 @@ def capitals_of(rows: Iterable[Row]) -> Capitals:
         for label, number in capitalized.items()
         if not lowered[label] and number >= (1 if enough and not small else FEWEST_NAMES)
     )
-    return Capitals(names, usual=enough and marked >= MARKED_FOR_ONE * small, rare=2 * rare > texts)
-
-
-def _share_of_capitals(row: Row) -> float:
-    """Return the share of capitalized words among those of no entity that begin no sentence."""
-    words = [
-        row.text[start]
-        for start, end in split_tokens(row.text)
-        if end - start > 1
-        and row.text[start].isalpha()
-        and not begins_sentence(row.text, start)
-        and not any(one.start < end and start < one.end for one in row.entities)
-    ]
-    return sum(map(str.isupper, words)) / max(1, len(words))
+    return Capitals(names, usual=enough and marked >= MARKED_FOR_ONE * small)
 
 
 def found_in(text: str, named: Sequence[Mention], capitals: Capitals) -> Prediction:
