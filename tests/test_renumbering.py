@@ -62,6 +62,8 @@ def test_a_quotient_stays_whole_and_a_difference_above_nought() -> None:
         Solved("Ann has 8 nuts and eats 3.", ("8 - 3 = 5 are left.",), "five"),
         Solved("Ann has 8 nuts and eats 8.", ("8 - 8 = 0 are left.",), "0"),
         Solved("Ann has 007 nuts.", ("007 + 007 = 14.",), "14"),
+        Solved("Ann has ٣ nuts and 4.", ("٣ + 4 = 7.",), "7"),
+        Solved(f"Ann has {'9' * 5000} nuts and 4.", (f"{'9' * 5000} + 4 = 7.",), "7"),
         Solved("Is a cat an animal?", ("A cat is an animal.",), "yes"),
         Solved("", (), ""),
     ],

@@ -16,6 +16,7 @@ from evokd.tasks.arithmetic import result_of
 TRIES = 200  # a quotient that is whole is met by chance
 _NUMBER = re.compile(r"(?<![\w.,/])\d+(?![\w/%]|[.,]\d)")
 _SUM = re.compile(r"(?P<left>[\d(][\d\s()+*/-]*[+*/-][\d\s()+*/-]*[\d)])\s*=\s*(?P<right>\d+)\b")
+_PLAIN = re.compile(r"[1-9][0-9]{0,8}")
 _DIGIT = re.compile(r"\d")
 
 
@@ -61,7 +62,7 @@ def _whole_numbers(text: str) -> list[str]:
     """Return the whole numbers of a text, each once; none where it has other digits, too."""
     others = _NUMBER.sub("", text)
     found = list(dict.fromkeys(_NUMBER.findall(text)))
-    plain = all(str(int(one)) == one and one != "0" for one in found)
+    plain = all(_PLAIN.fullmatch(one) for one in found)
     return found if plain and not _DIGIT.search(others) else []
 
 
