@@ -42,6 +42,7 @@ SETTINGS = StudentSection(
     learning_rate=0.004,
     lora_rank=16,
     threads=1,
+    precision="fp32",  # what so small a student learns shall not depend on the processor
 )
 QUESTIONS = [Question(f"What is {n} plus 1?") for n in range(4)]
 ROWS = [
