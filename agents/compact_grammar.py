@@ -90,7 +90,7 @@ def compact_grammar(schema: Mapping[str, Any]) -> str | None:
         root = _rule(schema, schema.get("$defs", {}))
     except _UnknownSchemaError:
         return None
-    sentences = f"\n{_SENTENCE}" if " sentence " in root else ""
+    sentences = f"\n{_SENTENCE}" if f" {SENTENCE} " in root else ""
     return f"root ::= {root}\n{_CHARS}{sentences}"
 
 
@@ -113,7 +113,7 @@ def _rule(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
         case "array":
             return _array(schema, _rule(schema["items"], shared))
         case "string" if schema.get("format") == SENTENCE:
-            return r'"\"" sentence "\""'
+            return rf'"\"" {SENTENCE} "\""'
         case "string":
             return _string(schema.get("minLength", 0), schema.get("maxLength"))
         case "integer":

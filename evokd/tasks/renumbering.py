@@ -1,5 +1,4 @@
-"""Solved word problems with other numbers: the same solution, so that a student cannot learn a sum
-by heart.
+"""Solved word problems with other numbers, so that a student cannot learn their sums by heart.
 
 Pure functions; nothing here raises for any text.
 """
@@ -74,17 +73,14 @@ def _are_known(problem: Solved, given: Sequence[str], sums: Sequence[tuple[str, 
     """Whether each number of the steps is one of the question's or one sum's result."""
     known = set(given)
     for left, right in sums:
-        if not known.issuperset(_NUMBER.findall(left)) or result_of(f"{left} =") != right:
-            return False
-        if right in known:
+        is_told = known.issuperset(_NUMBER.findall(left)) and right not in known
+        if not is_told or result_of(f"{left} =") != right:
             return False
         known.add(right)
     steps = "\n".join(problem.steps)
-    return (
-        steps.count("=") == len(sums)
-        and problem.answer in known
-        and known.issuperset(_whole_numbers(steps) or ("a number of another kind",))
-    )
+    stated = _whole_numbers(steps)
+    is_all_read = bool(stated) and steps.count("=") == len(sums)
+    return is_all_read and known.issuperset(stated) and problem.answer in known
 
 
 def _drawn(given: Sequence[str], rng: random.Random) -> dict[str, str]:
