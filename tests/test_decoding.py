@@ -80,7 +80,20 @@ def test_habits_are_counted_from_rows() -> None:
     # Behind a token of an entity stand Lee and York, which go on, and Ann, who begins.
     assert habits.adjacent_cost == pytest.approx(-math.log((1 + 1) / (3 + 2)))
     assert habits.names == {"PER", "LOC"}
+    assert habits.unfigured == {"PER", "LOC"}
     assert EntityHabits.read(habits.raw()) == habits
+
+
+def test_a_year_is_no_name_unless_those_that_were_learnt_are() -> None:
+    titles = [row("She read Emma.", ("Emma", "TITLE"))] * 20
+    orwell = row("She read 1984.", ("1984", "TITLE"))
+    few, many = EntityHabits.of([*titles, orwell]), EntityHabits.of([*titles[1:], orwell])
+    assert not few.allow(orwell.text, 9, 13, "TITLE")
+    assert many.allow(orwell.text, 9, 13, "TITLE")
+    assert few.allow("she read 1984.", 9, 13, "TITLE")  # who types no capital letter
+    assert few.allow("She read F451.", 9, 13, "TITLE")
+    assert few.allow("She read 1984.", 9, 13, "YEAR")
+    assert not many.allow("She read emma.", 9, 13, "TITLE")
 
 
 def test_a_student_that_knows_of_no_habits_has_none() -> None:

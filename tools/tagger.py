@@ -27,7 +27,6 @@ from evokd.tasks.ner import (
     tagged,
     to_tags,
 )
-from evokd.tasks.words import is_no_name
 from evokd.tools.decoding import EntityHabits, likeliest_tags
 from evokd.tools.mixture import noisy_rows
 from evokd.tools.student import PREDICT_BATCH, TrainedModel, load_libraries
@@ -243,7 +242,7 @@ def read_rows(
     torch, _ = load_libraries()
     cases = _tell_case(model) if is_uncased(tokenizer) else []
     habits = EntityHabits.of([row.example for row in rows])
-    habits = habits if tells_names else replace(habits, names=frozenset())
+    habits = habits if tells_names else EntityHabits(habits.adjacent_cost)
     setattr(model.config, HABITS, habits.raw())
     windows, targets, balance = _cut_rows(tokenizer, rows, tags, settings.max_length)
 
@@ -374,7 +373,7 @@ def _entities(
     for start, end, label in entity_runs(chosen):
         sure = [probabilities[at][tags.index(chosen[at])] for at in range(start, end)]
         first, last = row.tokens[start][0], row.tokens[end - 1][1]
-        if label in habits.names and is_no_name(row.text, first, last):
+        if not habits.allow(row.text, first, last, label):
             continue
         found.append(
             FoundEntity(

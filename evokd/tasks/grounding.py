@@ -15,6 +15,7 @@ from evokd.tasks.words import (
     fold,
     folded,
     is_edge,
+    is_figure,
     is_loose_edge,
     is_lowered,
     is_no_name,
@@ -59,11 +60,13 @@ class Capitals:
         """Whether what was named may be an entity where it stands.
 
         Where entities have capital letters, and it has none but that of its sentence's beginning,
-        only if it was surely named: a small labeler names "The politician" and "He".
+        only if it was surely named: a small labeler names "The politician", "He" and "1986".
         """
         is_name = named.label in self.names
         if is_name and is_no_name(text, start, end):
             return False
+        if is_name and is_figure(text, start, end):
+            return named.confidence >= SURE
         if not (is_name or self.usual) or not is_unmarked(text, start, end):
             return True
         is_word = is_name and " " not in text[start:end]

@@ -126,6 +126,17 @@ def is_no_name(text: str, start: int, end: int) -> bool:
     return is_lowered(text[start:end]) and any(sign.isupper() for sign in _LONE_I.sub("", text))
 
 
+def is_figure(text: str, start: int, end: int) -> bool:
+    """Whether a part of a text has digits, but no capital letter: "1986", "3,600 km".
+
+    As in `is_no_name`, in a text that has capital letters; what has letters without case is none.
+    """
+    part = text[start:end]
+    letters = [sign for sign in part if sign.isalpha()]
+    is_plain = any(sign.isdigit() for sign in part) and all(sign.islower() for sign in letters)
+    return is_plain and any(sign.isupper() for sign in _LONE_I.sub("", text))
+
+
 def is_capitalized(text: str, start: int, end: int) -> bool:
     """Whether a part of a text has a capital letter that is not there for another reason.
 
