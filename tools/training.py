@@ -103,8 +103,7 @@ class Lesson:
         kept: the selectable rows that were kept in at least one step, or, where only noise leaves
             rows out, to the end; None: there are none.
         ignored: (row, word) of the tokens that noise leaves out; None: it is not looked for.
-        new: parameters that are not pretrained, deep in the model; they learn NEW_FACTOR times as
-            quickly.
+        new: parameters that are not pretrained; they learn NEW_FACTOR times as quickly.
     """
 
     rows: Sequence[TrainingRow]
