@@ -204,8 +204,23 @@ def types_not_shown(gold: Sequence[Example], labels: Sequence[str]) -> list[str]
 def agreed(replies: Sequence[NamedEntitiesReply], samples: int) -> list[Mention]:
     """Return what at least half of `samples` replies name, in the order of the first that does.
 
-    The confidence is the share that does.
+    What a reply names twice is another mention the second time. The confidence is the share that
+    names it.
     """
-    votes = Counter(one for reply in replies for one in {(e.text, e.type) for e in reply.entities})
-    order = dict.fromkeys((e.text, e.type) for reply in replies for e in reply.entities)
-    return [Mention(*one, votes[one] / samples) for one in order if 2 * votes[one] >= samples]
+    votes = Counter(one for reply in replies for one in _numbered(reply))
+    return [
+        Mention(text, label, count / samples)
+        for (text, label, _), count in votes.items()
+        if 2 * count >= samples
+    ]
+
+
+def _numbered(reply: NamedEntitiesReply) -> list[tuple[str, str, int]]:
+    """Return (string, type, how often a reply has named it before) of all it names, in order."""
+    before: Counter[tuple[str, str]] = Counter()
+    numbered = []
+    for one in reply.entities:
+        named = one.text, one.type
+        numbered.append((*named, before[named]))
+        before[named] += 1
+    return numbered

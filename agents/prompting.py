@@ -22,7 +22,10 @@ INHERITED = (
     "sways_shown",
     "names",
     "names_listed",
-    *(f"{block}_none" for block in ("rules", "rules_texts", "main", "easy", "hard", "like")),
+    *(
+        f"{block}_none"
+        for block in ("rules", "rules_texts", "main", "plain", "easy", "hard", "like")
+    ),
 )
 _BLOCK = re.compile(r"^=== (\w+)\n", re.MULTILINE)
 

@@ -58,7 +58,7 @@ class TaskSection(Settings):
     capitals: Literal["auto", "ignore"] = Field(
         "auto",
         description="task.kind ner: auto: of a type whose gold entities, two or more, are "
-        "capitalized, nothing in small letters is one; ignore: it may be",
+        "capitalized, nothing in small letters is one, nor a number; ignore: it may be",
     )
     answers: Literal["number", "yes_no", "choice", "text"] | None = Field(
         None,

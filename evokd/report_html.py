@@ -60,6 +60,7 @@ def render_html(report: dict[str, Any]) -> str:
     return _template().render(
         report=report,
         reasons=reasons(report),
+        classifies=section(report, "task").get("kind", "classification") == "classification",
         head=headline(report),
         charts=curve(report),
         rounds=round_rows(report),

@@ -329,8 +329,9 @@ def open_session(
         for warning in warnings:
             emit({"kind": "warning", "text": warning})
         if names := capitals_told(config, data).names:
-            told = f"nothing in small letters is taken for {', '.join(sorted(names))}, as no gold"
-            emit({"kind": "note", "text": f"{told} entity is in small letters (task.capitals)"})
+            told = f"nothing in small letters is taken for {', '.join(sorted(names))}"
+            also = "nor, unless surely, a number, as no gold entity is (task.capitals)"
+            emit({"kind": "note", "text": f"{told}, {also}"})
         with _timed(setup, "local server"):
             local = {
                 name: start_server(name, card, config, run, stack, emit)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evokd.records import Entity, Example
+from evokd.tasks.grounding import NO_CAPITALS
 from evokd.tasks.ner import OUTSIDE
 from evokd.tools.decoding import EntityHabits, likeliest_tags
 
@@ -79,8 +80,8 @@ def test_habits_are_counted_from_rows() -> None:
 
     # Behind a token of an entity stand Lee and York, which go on, and Ann, who begins.
     assert habits.adjacent_cost == pytest.approx(-math.log((1 + 1) / (3 + 2)))
-    assert habits.names == {"PER", "LOC"}
-    assert habits.unfigured == {"PER", "LOC"}
+    assert habits.capitals.names == {"PER", "LOC"}
+    assert not habits.capitals.figured
     assert EntityHabits.read(habits.raw()) == habits
 
 
@@ -92,9 +93,13 @@ def test_a_year_is_no_name_unless_those_that_were_learnt_are() -> None:
     assert many.allow(orwell.text, 9, 13, "TITLE")
     assert few.allow("she read 1984.", 9, 13, "TITLE")  # who types no capital letter
     assert few.allow("She read F451.", 9, 13, "TITLE")
+    assert few.allow("She read p53.", 9, 12, "TITLE")
     assert few.allow("She read 1984.", 9, 13, "YEAR")
     assert not many.allow("She read emma.", 9, 13, "TITLE")
 
 
 def test_a_student_that_knows_of_no_habits_has_none() -> None:
-    assert EntityHabits.read({}) == EntityHabits(adjacent_cost=0.0, names=frozenset())
+    assert EntityHabits.read({}) == EntityHabits(adjacent_cost=0.0, capitals=NO_CAPITALS)
+    of_before = EntityHabits.read({"names": ["PER"]})  # figures were entities then
+    assert of_before.allow("Born 1986", 5, 9, "PER")
+    assert not of_before.allow("Born here", 5, 9, "PER")

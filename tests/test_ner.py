@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from evokd.agents.compact_grammar import compact_grammar
+from evokd.agents.labeler import agreed
 from evokd.config import Config
 from evokd.errors import DataError
 from evokd.records import Example, FoundEntity, Prediction
@@ -254,6 +255,8 @@ def grounded(text: str, *named: tuple[str, str]) -> list[tuple[str, str]]:
         ("In the U.S., he said", "U.S.,", ["U.S."]),
         ("They sang 'Jaws' again", "'Jaws'", ["Jaws"]),
         ("They sang “Jaws” again", "“Jaws”", ["Jaws"]),
+        ("They sang “Jaws” again", '"Jaws"', ["Jaws"]),
+        ("He left Rome, Italy.", "rome,", ["Rome"]),
         ("They sang (Jaws) again", "(Jaws)", ["Jaws"]),
         ("the 'Jaws' and 'Ran' films", "'Jaws' and 'Ran'", ["'Jaws' and 'Ran'"]),
         ("हिन्दी भाषा है", "हिन्दीभाषा", []),
@@ -481,6 +484,21 @@ def test_where_capital_letters_are_usual_what_has_none_must_be_surely_named() ->
     assert len(ground(text, named, Capitals(frozenset({"person"}))).entities) == 2
 
 
+def test_a_type_with_figures_among_its_gold_entities_may_have_others() -> None:
+    dates = ["on 5 May 1990", "in June 2001", "he wrote 1984"]
+    rows = [example(text, (text.split(" ", 1)[1], "date")) for text in dates[:2]]
+    figured = example("So he wrote 1984", ("1984", "date"))
+    others = [example(f"so {dates[0]}", ("5 May 1990", "date"))] * 20
+    without, few, many = (capitals_of([*rows, *more]) for more in ([], [figured], others))
+    named = [Mention("1999", "date", 0.7)]
+    assert not without.figured
+    assert not ground("He died in 1999.", named, without).entities
+    assert few.names == few.figured == {"date"}
+    assert ground("He died in 1999.", named, few).entities
+    assert not many.figured
+    assert not capitals_of([*rows, figured, *others]).figured  # one label in more than twenty
+
+
 def test_an_i_alone_tells_nothing_of_capital_letters() -> None:
     assert not is_no_name("I live in paris", 10, 15)
     assert not is_no_name("and I’m in paris", 11, 16)
@@ -529,6 +547,18 @@ def test_a_reply_names_no_more_than_half_of_the_words_and_one() -> None:
     assert many["properties"]["entities"]["maxItems"] == MOST_ENTITIES
 
 
+def test_of_several_replies_a_name_given_twice_is_two_mentions() -> None:
+    def reply(*pairs: tuple[str, str]) -> Any:
+        return entities_reply(LABELS, "word " * 20).model_validate(
+            {"entities": [{"text": text, "type": label} for text, label in pairs]}
+        )
+
+    thrice = [("Paris", "person"), ("Paris", "person"), ("Paris", "place")]
+    assert agreed([reply(*thrice)] * 3, 3) == [Mention(*one) for one in thrice]
+    two = [reply(*thrice), reply(thrice[0], thrice[2])]
+    assert agreed(two, 3) == [Mention("Paris", label, 2 / 3) for label in ("person", "place")]
+
+
 def test_a_pair_an_entity_is_asked_for_and_read_like_an_object() -> None:
     form = entities_reply(LABELS, "Ann met Bob", as_pairs=True)
     rows = [example("Ann met Bob", ("Ann", "person"), ("Bob", "person")), example("so it went")]
@@ -566,6 +596,10 @@ def test_where_entities_are_names_one_that_stands_in_small_letters_is_none() -> 
         ("747 land here, said Ann.", "747", 0.79, False),
         ("B747 lands here, said Ann.", "B747", 0.1, True),
         ("747s land here, said ann.", "747s land", 0.1, True),
+        ("Ann reads about p53.", "p53", 0.1, True),
+        ("Ann had covid-19.", "covid-19", 0.1, True),
+        ("Ann left in the early 1700s.", "early 1700s", 0.79, False),
+        ("Ann walked 3,600 km", "3,600 km", 0.79, False),
         ("在2020年 by Ann", "2020年", 0.1, True),
         ("so we met Ann.", "Ann", 0.1, True),
         ("I've seen the world.", "world", 0.49, False),

@@ -165,7 +165,7 @@ def test_equal_rows_and_seed_give_equal_weights(
     assert said[0] == said[1]
 
 
-def test_what_tells_the_case_learns_ten_times_as_quickly(
+def test_what_begins_at_random_learns_ten_times_as_quickly(
     tmp_path: Path, tiny_student: Path
 ) -> None:
     rows = [sentence(random.Random(seed)) for seed in range(20)]
@@ -179,6 +179,13 @@ def test_what_tells_the_case_learns_ten_times_as_quickly(
     told = (after[f"bert.{kind}"] - before[kind][:1]).abs().max()
     other = (after[f"bert.{layer}"] - before[layer]).abs().max()
     assert float(told) == pytest.approx(NEW_FACTOR * float(other), rel=0.05)
+
+    bias = "classifier.bias"  # it begins at nought
+    assert float(after[bias].abs().max()) == pytest.approx(NEW_FACTOR * float(other), rel=0.05)
+    again = tmp_path / "again"
+    train_tagger(rows, LABELS, str(tmp_path), again, settings, random_seed=3)
+    went_on = Tagger(again)._model.state_dict()[bias] - after[bias]
+    assert float(went_on.abs().max()) == pytest.approx(float(other), rel=0.05)
 
 
 def test_a_student_keeps_what_entities_were_like_where_it_learnt(trained: Path) -> None:
@@ -276,6 +283,27 @@ def test_a_batch_of_which_nothing_is_left_teaches_nothing(
     generated = {one for one in planted | others if one[0] >= 20}
     assert lesson.ignored == generated
     assert lesson.loss_of(list(range(20, 30))).item() == 0.0
+
+
+def test_a_word_that_is_left_out_of_one_window_counts_in_no_other(
+    tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = TrainingRow("old Apple new " * 10, "none", confidence=0.9)
+    settings = StudentSection(
+        model="", max_length=WINDOW, min_steps=2, max_steps=2, threads=1, freeze_embeddings=False
+    )
+    tags = tags_of(LABELS)
+    model, tokenizer = _load_pretrained(Tagger.kind, str(tiny_student), tags, settings)
+    words = plain(long.text).spaced_words
+    read = [word for one in cut_windows(tokenizer, words, WINDOW) for word in one.words]
+    firsts = [read.index(word) for word in range(len(words))]
+    assert len(firsts) < len(read)  # some stand in two windows
+    monkeypatch.setattr("evokd.tools.tagger.noisy_rows", lambda losses: firsts)
+    choice = RowChoice(selection="random", noise="mixture")
+    lesson = read_rows(model, tokenizer, [long], tags, settings, choice)
+    fit_lesson(model, lambda: lesson, settings, 0)
+    assert lesson.ignored == {(0, word) for word in range(len(words))}
+    assert lesson.loss_of(list(range(len(lesson.rows)))).item() == 0.0
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,16 @@ right behind another costs as much as it was rare in the rows that were learnt.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from evokd.records import Example
-from evokd.tasks.ner import BEGIN, INSIDE, OUTSIDE, TaggedText, capitals_of, tagged, to_tags
-from evokd.tasks.words import is_figure, is_no_name
+from evokd.tasks.grounding import NO_CAPITALS, Capitals
+from evokd.tasks.ner import BEGIN, INSIDE, OUTSIDE, capitals_of, tagged, to_tags
 
 LEAST = 1e-12  # a probability of nought is none
-FIGURED = 20  # entities of a type for one figure among them, where figures may be entities
 
 
 @dataclass(frozen=True)
@@ -29,63 +27,49 @@ class EntityHabits:
 
     Args:
         adjacent_cost: in nats, of an entity right behind another.
-        names: types of which nothing in small letters is an entity, see `Capitals`.
-        unfigured: those of them of which no figure is one either, such as "1986", see `is_figure`.
+        capitals: what capital letters tell: of types that are names nothing in small letters is
+            an entity, nor a figure, such as "1986", where they have none.
     """
 
     adjacent_cost: float = 0.0
-    names: frozenset[str] = frozenset()
-    unfigured: frozenset[str] = frozenset()
+    capitals: Capitals = NO_CAPITALS
 
     @classmethod
     def of(cls, rows: Sequence[Example]) -> EntityHabits:
         """Return what rows show.
 
         The cost is −log of the share of B- among the B- and I- right behind a B- or I-, with one
-        more of each counted. A type is unfigured where more than 19 in 20 of its entities are no
-        figures: an LLM's labels are not without fault.
+        more of each counted.
         """
-        texts = [tagged(row) for row in rows]
         behind = [
             tag
-            for row in texts
-            for last, tag in pairwise(to_tags(row)[1])
+            for row in rows
+            for last, tag in pairwise(to_tags(tagged(row))[1])
             if OUTSIDE not in (last, tag)
         ]
         begun = sum(tag.startswith(BEGIN) for tag in behind)
-        names = frozenset(capitals_of(rows).names)
-        return cls(math.log((len(behind) + 2) / (begun + 1)), names, names - _figured(texts))
+        return cls(math.log((len(behind) + 2) / (begun + 1)), capitals_of(rows))
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> EntityHabits:
         """Return what `raw` wrote; of a student that knows of none, what costs nothing."""
-        return cls(
-            raw.get("adjacent_cost", 0.0),
-            frozenset(raw.get("names", ())),
-            frozenset(raw.get("unfigured", ())),
-        )
+        names, figured = (frozenset(raw.get(key, ())) for key in ("names", "figured"))
+        if "figured" not in raw:  # of a student that was taught before figures were told
+            figured = names
+        return cls(raw.get("adjacent_cost", 0.0), Capitals(names, figured=figured))
 
     def raw(self) -> dict[str, Any]:
         """Return it as a config holds it."""
         return {
             "adjacent_cost": self.adjacent_cost,
-            "names": sorted(self.names),
-            "unfigured": sorted(self.unfigured),
+            "names": sorted(self.capitals.names),
+            "figured": sorted(self.capitals.figured),
         }
 
     def allow(self, text: str, start: int, end: int, label: str) -> bool:
         """Whether a part of a text may be an entity of a type."""
-        if label in self.names and is_no_name(text, start, end):
-            return False
-        return label not in self.unfigured or not is_figure(text, start, end)
-
-
-def _figured(rows: Sequence[TaggedText]) -> set[str]:
-    """Return the types of which one entity in twenty or more is a figure."""
-    entities = [(row.text, one) for row in rows for one in row.entities]
-    every = Counter(one.label for _, one in entities)
-    figures = Counter(one.label for text, one in entities if is_figure(text, one.start, one.end))
-    return {label for label, count in figures.items() if FIGURED * count >= every[label]}
+        where = text, start, end, label
+        return not (self.capitals.is_small(*where) or self.capitals.is_mere_figure(*where))
 
 
 def likeliest_tags(

@@ -112,7 +112,7 @@ def train_tagger(
         choice: of it only `noise` counts: "mixture": halfway, the tokens of rows with a confidence
             that are likely mislabelled are left out; None: all are learnt.
         tells_names: of types whose entities are names, see `Capitals`, none is found in small
-            letters.
+            letters, nor a figure where none was learnt.
 
     Raises:
         ConfigError: the pretrained weights cannot be loaded.
@@ -240,13 +240,13 @@ def read_rows(
 ) -> Lesson:
     """Return the windows of all rows as what a model is taught; see `train_tagger`."""
     torch, _ = load_libraries()
-    new = [*_head_of(model), *(_tell_case(model) if is_uncased(tokenizer) else ())]
+    new = [*model.begun_at_random, *(_tell_case(model) if is_uncased(tokenizer) else ())]
     habits = EntityHabits.of([row.example for row in rows])
     habits = habits if tells_names else EntityHabits(habits.adjacent_cost)
     setattr(model.config, HABITS, habits.raw())
-    windows, targets, balance = _cut_rows(tokenizer, rows, tags, settings.max_length)
+    windows, targets, cut_from = _cut_rows(tokenizer, rows, tags, settings.max_length)
 
-    open_windows = [at for at, row in enumerate(balance) if row.confidence is not None]
+    open_windows = [at for at, row in enumerate(cut_from) if rows[row].confidence is not None]
     watched = choice is not None and choice.noise == "mixture" and bool(open_windows)
     ignored: set[tuple[int, int]] = set()
 
@@ -276,13 +276,17 @@ def read_rows(
             for index, losses in zip(open_windows, by_window, strict=True)
             for head in windows[index].heads
         ]
-        places = [(index, at) for index in open_windows for at in range(len(windows[index].heads))]
-        for index, at in map(places.__getitem__, noisy_rows(found)):
-            targets[index][windows[index].heads[at]] = IGNORED
-            ignored.add((index, windows[index].words[at]))
+        places = [
+            (cut_from[index], word) for index in open_windows for word in windows[index].words
+        ]
+        ignored.update(map(places.__getitem__, noisy_rows(found)))
+        for index in open_windows:  # a word of two windows counts in neither
+            for word, head in zip(windows[index].words, windows[index].heads, strict=True):
+                if (cut_from[index], word) in ignored:
+                    targets[index][head] = IGNORED
 
     return Lesson(
-        balance,
+        [rows[row] for row in cut_from],
         [len(one.pieces) for one in windows],
         loss_of,
         halfway=leave_noisy_out if watched else None,
@@ -293,13 +297,13 @@ def read_rows(
 
 def _cut_rows(
     tokenizer: Any, rows: Sequence[TrainingRow], tags: Sequence[str], max_length: int
-) -> tuple[list[Window], list[list[int]], list[TrainingRow]]:
-    """Return all windows of the rows, their targets, and what their batches are balanced by."""
+) -> tuple[list[Window], list[list[int]], list[int]]:
+    """Return all windows of the rows, their targets, and the places of the rows they are from."""
     number = {tag: index for index, tag in enumerate(tags)}
     windows: list[Window] = []
     targets: list[list[int]] = []
-    balance: list[TrainingRow] = []
-    for one in rows:
+    cut_from: list[int] = []
+    for place, one in enumerate(rows):
         row = tagged(one.example)
         _, gold = to_tags(row)
         for window in cut_windows(tokenizer, row.spaced_words, max_length):
@@ -308,14 +312,8 @@ def _cut_rows(
                 target[head] = number[gold[word]]
             windows.append(window)
             targets.append(target)
-            balance.append(one)
-    return windows, targets, balance
-
-
-def _head_of(model: Any) -> list[Any]:
-    """Return the parameters of a model's head, whatever its architecture calls it."""
-    body = {id(one) for one in model.base_model.parameters()}
-    return [one for one in model.parameters() if id(one) not in body]
+            cut_from.append(place)
+    return windows, targets, cut_from
 
 
 def _tell_case(model: Any) -> list[Any]:

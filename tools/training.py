@@ -434,11 +434,18 @@ def _load_pretrained(
         if kind == TEXT_CLASSIFIER and settings.pooling == "mean" and is_plain:
             encoder = transformers.AutoModel.from_pretrained(model_folder, dtype="float32")
             return MeanPoolingClassifier.on(encoder, **outputs), tokenizer
-        model = getattr(transformers, kind).from_pretrained(
-            model_folder, **outputs, ignore_mismatched_sizes=True, dtype="float32"
+        model, loaded = getattr(transformers, kind).from_pretrained(
+            model_folder,
+            **outputs,
+            ignore_mismatched_sizes=True,
+            dtype="float32",
+            output_loading_info=True,
         )
     except (OSError, ValueError) as error:
         raise cannot_load(model_folder, error) from None
+    named = dict(model.named_parameters())
+    missing = [*loaded["missing_keys"], *(one[0] for one in loaded["mismatched_keys"])]
+    model.begun_at_random = [named[name] for name in missing if name in named]
     return model, tokenizer
 
 

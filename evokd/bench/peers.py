@@ -142,8 +142,11 @@ def recompute_teacher(result: CellResult, places: Places) -> CellResult:
         ]
     else:
         capitals = capitals_of(gold)
+        samples = max(map(len, answers.values()), default=1)  # of some rows all could be used
         said = [
-            _read_answers(kind, row, answers.get(_purpose(place), []), bench.labels, capitals)
+            _read_answers(
+                kind, row, answers.get(_purpose(place), []), bench.labels, capitals, samples
+            )
             for place, row in enumerate(rows)
         ]
     return result.model_copy(update=scored(kind, marks(kind, rows, said)))
@@ -155,8 +158,9 @@ def _read_answers(
     replies: Sequence[str],
     labels: Sequence[str],
     capitals: Capitals,
+    samples: int,
 ) -> Prediction:
-    """Return what the kept replies to one row say; several are voted on."""
+    """Return what the kept replies to one row say; several are voted on, of `samples` asked for."""
     if kind.exclusive:
         votes = Counter(unwrap(one, "none") for one in replies) or Counter([""])
         return Prediction(label=votes.most_common(1)[0][0], confidence=1.0)
@@ -165,7 +169,7 @@ def _read_answers(
         read = [validated(form, one) for one in replies]
     except ValueError as error:
         raise DataError(f"a kept answer cannot be read: {error}") from None
-    return _found(row.text, agreed(read, len(read)), capitals)
+    return _found(row.text, agreed(read, samples), capitals)
 
 
 def _read_explanation(row: Example, replies: Sequence[str], form: AnswerForm) -> Prediction:

@@ -51,10 +51,12 @@ class Capitals:
         names: types of which nothing in small letters is an entity, in a text that has capital
             ones.
         usual: nearly all entities have one, or a digit, whatever their type.
+        figured: types of which a number or a measure may be an entity, see `is_figure`.
     """
 
     names: AbstractSet[str] = frozenset()
     usual: bool = False
+    figured: AbstractSet[str] = frozenset()
 
     def allow(self, text: str, start: int, end: int, named: Mention) -> bool:
         """Whether what was named may be an entity where it stands.
@@ -63,14 +65,22 @@ class Capitals:
         only if it was surely named: a small labeler names "The politician", "He" and "1986".
         """
         is_name = named.label in self.names
-        if is_name and is_no_name(text, start, end):
+        if self.is_small(text, start, end, named.label):
             return False
-        if is_name and is_figure(text, start, end):
+        if self.is_mere_figure(text, start, end, named.label):
             return named.confidence >= SURE
         if not (is_name or self.usual) or not is_unmarked(text, start, end):
             return True
         is_word = is_name and " " not in text[start:end]
         return named.confidence >= (SURE_OF_WORD if is_word else SURE)
+
+    def is_small(self, text: str, start: int, end: int, label: str) -> bool:
+        """Whether a part of a text is in small letters, where the type's entities are names."""
+        return label in self.names and is_no_name(text, start, end)
+
+    def is_mere_figure(self, text: str, start: int, end: int, label: str) -> bool:
+        """Whether a part of a text is a number or a measure, where the type's entities are none."""
+        return label in self.names - self.figured and is_figure(text, start, end)
 
 
 NO_CAPITALS = Capitals()
@@ -108,15 +118,15 @@ def ground(text: str, mentions: Sequence[Mention], capitals: Capitals = NO_CAPIT
     exact = {string: hay.exact(string) for string in named}
     taken = [span for spans in exact.values() for span in spans]
     placed: list[tuple[list[Span], list[Mention]]] = []
-    respelled: dict[str, list[Mention]] = defaultdict(list)
+    respelled: dict[str, tuple[str, list[Mention]]] = {}
     for string, same in named.items():
         if exact[string]:
             others = hay.respelled(string, taken)
             taken += others
             placed.append((sorted([*exact[string], *others]), same))
         else:
-            respelled[folded(string)] += same
-    placed += [(hay.tolerant(same[0].text), same) for same in respelled.values()]
+            respelled.setdefault(folded(string), (string, []))[1].extend(same)
+    placed += [(hay.tolerant(string), same) for string, same in respelled.values()]
     kept: list[tuple[Span, Mention]] = []
     for spans, same in sorted(placed, key=_longest_first):
         taken = [span for span, _ in kept]
@@ -141,7 +151,7 @@ def _without_signs(string: str, text: str) -> str:
     bare = string.rstrip(_PAUSES).rstrip()
     if _ENCLOSED.fullmatch(bare):
         bare = bare[1:-1].strip()
-    return bare if bare and string in text else string
+    return bare if bare and folded(string) in folded(text) else string
 
 
 @dataclass(frozen=True)

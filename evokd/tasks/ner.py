@@ -24,7 +24,7 @@ from evokd.tasks.grounding import Capitals, Mention, ground
 from evokd.tasks.kind import Mistake, Row
 from evokd.tasks.pool import TEXT
 from evokd.tasks.texts import is_unicode
-from evokd.tasks.words import is_capitalized, is_edge, is_no_name, split_tokens
+from evokd.tasks.words import is_capitalized, is_edge, is_figure, is_no_name, split_tokens
 
 Key = tuple[int, int, str]  # start, end, type
 
@@ -38,6 +38,7 @@ MOST_BARE_NAMES = 4  # that stand in a text of names alone
 LONGEST_NAME = 400
 FEWEST_NAMES = 2  # of a type; one says little of how its entities are written
 FEWEST_MARKED = 6  # with a capital letter or a digit, of all types
+FIGURED = 20  # entities of a type for a figure among them, where figures may be entities
 MARKED_FOR_ONE = 4  # for one in small letters, where capital letters are usual
 MISSED, SPURIOUS, WRONG_TYPE, BOUNDARY = "missed", "spurious", "wrong type", "wrong boundary"
 
@@ -73,9 +74,9 @@ def from_tags(tokens: Sequence[str], tags: Sequence[str]) -> TaggedText:
         raise ValueError(f"{len(tokens)} tokens but {len(tags)} tags")
     if not tokens:
         raise ValueError("no tokens")
-    for token in tokens:
+    for place, token in enumerate(tokens):
         if not token or token.split() != [token]:
-            raise ValueError(f"the token {token!r} is empty or holds white space")
+            raise ValueError(f"token {place + 1} is {token!r}: it is empty or holds white space")
     ends = [0]
     for token in tokens:
         ends.append(ends[-1] + len(token) + 1)
@@ -288,10 +289,13 @@ def capitals_of(rows: Iterable[Row]) -> Capitals:
     beginning does not explain, or one, where those of all types together are enough to tell; and
     none is in small letters, but where the whole text is. Usual are capital letters where enough
     entities have one, or a digit, for each in small letters, and not most of these but a digit.
-    A small labeler takes common nouns for entities now and then.
+    A small labeler takes common nouns for entities now and then, and years for names, so that a
+    type is figured only where one of its entities in FIGURED, or more, is a figure.
     """
     capitalized: Counter[str] = Counter()
     lowered: Counter[str] = Counter()
+    figures: Counter[str] = Counter()
+    every: Counter[str] = Counter()
     marked = 0
     for row in rows:
         for one in row.entities:
@@ -300,6 +304,8 @@ def capitals_of(rows: Iterable[Row]) -> Capitals:
             capitalized[one.label] += is_capital
             marked += is_capital or has_digit
             lowered[one.label] += is_no_name(row.text, one.start, one.end)
+            figures[one.label] += is_figure(row.text, one.start, one.end)
+            every[one.label] += 1
     small = lowered.total()
     enough = marked >= FEWEST_MARKED and 2 * capitalized.total() >= marked
     names = frozenset(
@@ -307,7 +313,10 @@ def capitals_of(rows: Iterable[Row]) -> Capitals:
         for label, number in capitalized.items()
         if not lowered[label] and number >= (1 if enough and not small else FEWEST_NAMES)
     )
-    return Capitals(names, usual=enough and marked >= MARKED_FOR_ONE * small)
+    figured = frozenset(
+        label for label, number in figures.items() if number and FIGURED * number >= every[label]
+    )
+    return Capitals(names, usual=enough and marked >= MARKED_FOR_ONE * small, figured=figured)
 
 
 def found_in(text: str, named: Sequence[Mention], capitals: Capitals) -> Prediction:
@@ -450,7 +459,7 @@ def entity_runs(tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
 
 
 def _read_row(raw: dict[str, Any]) -> TaggedText:
-    keys = ", ".join(map(str, raw))
+    keys = ", ".join(map(str, raw)) or "nothing"
     if "tokens" in raw or "tags" in raw:
         if "text" in raw or "entities" in raw:
             raise ValueError(
@@ -473,7 +482,7 @@ def _read_entity(raw: Any) -> Entity:
     kinds = {"start": int, "end": int, "label": str}
     read = raw if isinstance(raw, dict) else {}
     if any(type(read.get(key)) is not kind for key, kind in kinds.items()):
-        raise ValueError(f"the entity {raw!r}: expected start, end (numbers) and label")
+        raise ValueError(f"the entity {raw!r}: expected start and end, whole numbers, and label")
     if raw["start"] < 0 or raw["end"] <= raw["start"]:
         raise ValueError(f"the entity {raw!r}: it has to end after it starts, from 0 on")
     return Entity(start=raw["start"], end=raw["end"], label=raw["label"])

@@ -119,22 +119,30 @@ def is_lowered(string: str) -> bool:
 
 
 def is_no_name(text: str, start: int, end: int) -> bool:
-    """Whether a part of a text is in small letters though whoever wrote it knows capital ones.
+    """Whether a part of a text is in small letters though whoever wrote it knows capital ones."""
+    return is_lowered(text[start:end]) and knows_capitals(text)
 
-    An "I" by itself does not tell: "I live in paris".
-    """
-    return is_lowered(text[start:end]) and any(sign.isupper() for sign in _LONE_I.sub("", text))
+
+def knows_capitals(text: str) -> bool:
+    """Whether a text has capital letters; an "I" by itself does not tell: "I live in paris"."""
+    return any(sign.isupper() for sign in _LONE_I.sub("", text))
 
 
 def is_figure(text: str, start: int, end: int) -> bool:
-    """Whether a part of a text has digits, but no capital letter: "1986", "3,600 km".
+    """Whether a part of a text is a number or a measure: "1986", "3,600 km".
 
-    As in `is_no_name`, in a text that has capital letters; what has letters without case is none.
+    It has digits, but no capital letter, in a text that has some; what has letters without case is
+    none, nor is a word that begins with a letter and has digits: "p53", "covid-19".
     """
     part = text[start:end]
+    numbers = [word for word in part.split() if any(sign.isdigit() for sign in word)]
     letters = [sign for sign in part if sign.isalpha()]
-    is_plain = any(sign.isdigit() for sign in part) and all(sign.islower() for sign in letters)
-    return is_plain and any(sign.isupper() for sign in _LONE_I.sub("", text))
+    return (
+        bool(numbers)
+        and not any(word[0].isalpha() for word in numbers)
+        and all(sign.islower() for sign in letters)
+        and knows_capitals(text)
+    )
 
 
 def is_capitalized(text: str, start: int, end: int) -> bool:
