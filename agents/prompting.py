@@ -22,6 +22,7 @@ INHERITED = (
     "sways_shown",
     "names",
     "names_listed",
+    "aspect_again",
     *(
         f"{block}_none"
         for block in ("rules", "rules_texts", "main", "plain", "easy", "hard", "like")
