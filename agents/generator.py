@@ -49,8 +49,6 @@ class Assignment:
     As in the paper, hard and easy texts come from one call. `rival` is the label the student takes
     for `label`; hard texts without an example need one. `avoid` holds the nearest texts that exist
     already, nearest first. `questions`: all texts of the task are; `one_sentence`: none is more.
-    `again`: the label was written for, and too little of it stayed; the order has other words then,
-    where a prompt has some, for a small model does what is asked in all texts of a call or in none.
     """
 
     label: str
@@ -61,7 +59,6 @@ class Assignment:
     avoid: Sequence[str] = ()
     questions: bool = False
     one_sentence: bool = False
-    again: bool = False
 
     def named_orders(self) -> list[tuple[str, Order]]:
         """Return the orders with the names their texts have in the reply: hard, or hard_1, ….
@@ -207,8 +204,7 @@ def _order(prompt: Prompt, task: Assignment, name: str, order: Order) -> str:
     if order.names:
         about += prompt.fill("names", names=" and ".join(f'"{one}"' for one in order.names))
     elif order.aspect:
-        reworded = task.again and prompt.has("aspect_again")
-        about += prompt.fill("aspect_again" if reworded else "aspect", aspect=order.aspect)
+        about += prompt.fill("aspect", aspect=order.aspect)
     elif order.attributes:
         about += prompt.fill("attributes", attributes=order.attributes)
     block = "write" if not task.questions else "ask" if order.count > 1 else "ask_one"

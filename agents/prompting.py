@@ -22,7 +22,6 @@ INHERITED = (
     "sways_shown",
     "names",
     "names_listed",
-    "aspect_again",
     *(
         f"{block}_none"
         for block in ("rules", "rules_texts", "main", "plain", "easy", "hard", "like")

@@ -38,7 +38,6 @@ class PlannedCall(BaseModel):
     counts: dict[Difficulty, int]
     length: str
     turn: int = 0
-    wave: int = Field(0, description="0, or the number of the refill")
     probe: bool = False
     rival: str | None = None
     weakness: str | None = None
@@ -152,7 +151,6 @@ def plan_round(
                 label=label,
                 counts=_counts(texts_for(part), strategy, aim, looped),
                 turn=round + wave + index + (1 if probe else 0),
-                wave=wave,
                 # Shifted by round and wave, so that no label is tied to a length.
                 length=strategy.lengths[(len(calls) + round + wave) % len(strategy.lengths)],
                 probe=probe,

@@ -228,7 +228,6 @@ def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:
         avoid=avoid,
         questions=session.form.questions,
         one_sentence=session.form.one_sentence and strategy_of(session.config).teaches,
-        again=call.wave > 0,
     )
 
 
