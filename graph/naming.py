@@ -1,4 +1,4 @@
-"""Asking for names: of every type, listed once before the first text, or of one at a refill.
+"""The nodes that ask for names: entities of every type, listed once before the first text.
 
 (evaluate) ⇉ list_names → analyze
 
@@ -7,10 +7,6 @@ Asked for a list it names others each time, for a few tokens a name. Texts are t
 them, the names of another type beside their own now and then, so that they differ in what a tagger
 is to learn: the entities' terms before the sentences, as in ProgGen (Heng et al., 2024). Where they
 stand and of which type they are says the labeler, who sees no list.
-
-It also does what it is asked to in all texts of a call or in none. So a refill for a type that
-most texts of the round should have named, and did not, comes with names, whether lists are wanted
-or not.
 """
 
 from __future__ import annotations
@@ -30,13 +26,10 @@ from evokd.errors import ReplyError
 from evokd.graph.budget import NAMES
 from evokd.graph.planning import parts_of
 from evokd.graph.session import RunContext, Session, session_of
-from evokd.graph.state import NameTask, RunState, branch_of, read_drafts
-from evokd.records import Sample
+from evokd.graph.state import NameTask, RunState, branch_of
 from evokd.tasks import kind_of
-from evokd.tasks.ner import NOTHING
 from evokd.tasks.words import is_lowered
 
-REFILL_NAMES = 8  # of a type, for some fifty tokens
 MAX_WORDS, MAX_CHARS = 8, 60  # of a name
 _MARKS = frozenset('<>[]{}|\\"“”:;')  # of placeholders and comments
 
@@ -55,27 +48,22 @@ def list_names(state: NameTask, runtime: Runtime[RunContext]) -> dict[str, Any]:
     place = state["place"]
     _, part = listed_parts(session.config)[place]
     call = Call(state["round"], f"{NAMES}:{place:02d}")
-    found = _listed(session, part, session.config.strategy.names, call)
-    return {"names": {} if found is None else {str(place): found}}
-
-
-def _listed(session: Session, part: str, count: int, call: Call) -> list[str] | None:
-    """Return what the generator lists; None where the budget does not pay for it."""
-    with session.phase(NAMES, call.round):
+    with session.phase(NAMES, state["round"]):
         if not session.budget.pays_for("generator", call):
-            return None
+            return {"names": {}}
         try:
-            return ask_for_names(
+            found = ask_for_names(
                 session.teachers["generator"],
                 session.prompts["generator"],
                 session.card,
                 part,
-                count,
+                session.config.strategy.names,
                 call,
             )
         except ReplyError as error:
             session.emit({"kind": "note", "text": str(error)})
-            return []
+            found = []
+    return {"names": {str(place): found}}
 
 
 def listed_parts(config: Config) -> list[tuple[str, str]]:
@@ -97,38 +85,6 @@ def names_of(session: Session, state: RunState) -> dict[str, list[str]]:
     parts = enumerate(listed_parts(session.config))
     listed = [(label, found.get(str(place), [])) for place, (label, _) in parts]
     return usable_names(listed, session.targets, session.capitals.names)
-
-
-def names_for_refill(
-    session: Session, state: RunState, wave: int, wanted: Iterable[str]
-) -> dict[str, list[str]]:
-    """Return type → names for the types wanted that the round's texts do not name as they should.
-
-    What was listed before the first text serves, else names are asked for: one list a type.
-    """
-    known = names_of(session, state)
-    lacking = [one for one in unnamed_types(read_drafts(state), wanted) if one not in known]
-    listed = []
-    for label in [] if session.kind.exclusive else lacking:
-        call = Call(state["round"], f"{NAMES}:refill-{wave}:{label}")
-        part = session.targets[label] or label
-        listed.append((label, _listed(session, part, REFILL_NAMES, call) or []))
-    return known | usable_names(listed, session.targets, session.capitals.names)
-
-
-def unnamed_types(drafts: Iterable[Sample], wanted: Iterable[str]) -> list[str]:
-    """Return the types wanted that fewer than half of the texts that should have named them do.
-
-    Only texts that were read count, and types of which some were.
-    """
-    read = [one for one in drafts if one.labeler_label is not None]
-    unnamed = []
-    for label in wanted:
-        asked = [one for one in read if one.intended_label == label and label != NOTHING]
-        named = sum(any(found.label == label for found in one.entities) for one in asked)
-        if 2 * named < len(asked):
-            unnamed.append(label)
-    return unnamed
 
 
 def usable_names(

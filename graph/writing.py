@@ -5,7 +5,7 @@ Parallel branches only return samples; the nodes of `graph/learning.py` write fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from langgraph.runtime import Runtime
@@ -16,7 +16,7 @@ from evokd.agents.generator import Assignment, generate_texts
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph.failures import failures_of, last_answers, related_failures
-from evokd.graph.naming import names_for_refill, names_of
+from evokd.graph.naming import names_of
 from evokd.graph.planning import (
     Aim,
     PlannedCall,
@@ -61,7 +61,7 @@ def analyze_student(state: RunState, runtime: Runtime[RunContext]) -> dict[str, 
         drawn: list[Sample] = []
         if session.pool:
             drawn, wanted, probes = draw_from_pool(session, round, wanted, probes)
-        calls = _plan_calls(session, state, 0, wanted, probes, aims, names_of(session, state))
+        calls = _plan_calls(session, state, 0, wanted, probes, aims)
     session.emit(
         {"kind": "plan", "round": round, "weaknesses": [aim.weakness.name for aim in aims]}
     )
@@ -129,8 +129,7 @@ def refill(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         label = aim.weakness.labels[0]
         wanted[label] = max(wanted.get(label, 0), TEXTS_PER_WEAKNESS)
     others = [one for one in (Aim(**row) for row in state["weaknesses"]) if one not in bare]
-    names = names_for_refill(session, state, wave, {**wanted, **probes})
-    calls = _plan_calls(session, state, wave, wanted, probes, [*bare, *others], names)
+    calls = _plan_calls(session, state, wave, wanted, probes, [*bare, *others])
     session.emit({"kind": "note", "text": f"refill {wave}: {len(calls)} more generator calls"})
     return {"assignments": to_plain(calls), "refill": wave}
 
@@ -204,14 +203,13 @@ def _plan_calls(
     wanted: Mapping[str, int],
     probes: Mapping[str, int],
     aims: list[Aim],
-    names: Mapping[str, Sequence[str]],
 ) -> list[PlannedCall]:
     round, strategy = state["round"], session.config.strategy
     calls = plan_round(round, wave, strategy, wanted, probes, aims, state.get("rivals", {}))
     calls = _give_examples(session, round, calls)
     nameless = None if session.kind.exclusive else NOTHING
     calls = with_topics(calls, topics_of(session.config), session.config.random_seed, nameless)
-    return with_names(calls, names, session.config.random_seed)
+    return with_names(calls, names_of(session, state), session.config.random_seed)
 
 
 def _assignment(session: Session, round: int, call: PlannedCall) -> Assignment:

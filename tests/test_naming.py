@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_llm import WORDS, FakeLLM
@@ -12,9 +11,7 @@ from test_ner_loop import ner_task
 
 from evokd import distill
 from evokd.api import plan
-from evokd.graph.naming import listed_parts, unnamed_types, usable_names
-from evokd.records import FoundEntity, Sample
-from evokd.store.run_dir import RunDirectory
+from evokd.graph.naming import listed_parts, usable_names
 from evokd.task_file import load_config
 
 MEANINGS = {"PER": "the name of a writer; a nickname", "ORG": "a company", "none": "nothing"}
@@ -80,48 +77,6 @@ def test_by_default_nobody_lists_names(tmp_path: Path, llm: FakeLLM, tiny_studen
     task = ner_task(tmp_path, llm, tiny_student, strategy={"rounds": 1})
     distill(task, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
     assert orders_with_names(llm) == []
-
-
-def test_a_refill_for_a_type_that_no_text_names_comes_with_names(
-    tmp_path: Path, llm: FakeLLM, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = llm._texts
-
-    def forgetful(asked: str, form: dict[str, Any], name: str) -> list[str]:
-        texts = write(asked, form, name)
-        if "names in passing: fruit" not in asked or ", which mentions " in asked:
-            return texts
-        return [re.sub("|".join(WORDS["fruit"]), "thing", text) for text in texts]
-
-    monkeypatch.setattr(llm, "_texts", forgetful)
-    task = ner_task(tmp_path, llm, tiny_student, strategy={"rounds": 1})
-    result = distill(task, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
-    given = orders_with_names(llm)
-    assert given and not any(set(re.findall('"([^"]+)"', one)) & {*WORDS["metal"]} for one in given)
-    samples = RunDirectory(result.path).read_samples()
-    assert any(one.accepted and one.label == "fruit" for one in samples)
-
-
-def test_a_type_lacks_its_names_where_most_texts_that_were_read_do() -> None:
-    def draft(label: str, *found: str, read: bool = True) -> Sample:
-        entities = [FoundEntity(start=0, end=1, label=one, confidence=1.0) for one in found]
-        return Sample(
-            id="r00w0c00-00",
-            text="A",
-            round=0,
-            call="r00w0c00",
-            intended_label=label,
-            difficulty="plain",
-            entities=entities,
-            labeler_label="none" if read else None,
-        )
-
-    drafts = [
-        *[draft("PER", "PER"), draft("PER", "ORG"), draft("PER")],
-        *[draft("ORG", "ORG"), draft("ORG")],
-        *[draft("none"), draft("LOC", read=False)],
-    ]
-    assert unnamed_types(drafts, ["ORG", "PER", "none", "LOC", "MISC"]) == ["PER"]
 
 
 def test_a_list_that_cannot_be_read_leaves_its_texts_without_names(
