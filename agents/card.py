@@ -12,6 +12,7 @@ from itertools import islice
 from evokd.agents.prompting import Prompt
 from evokd.records import Example
 from evokd.tasks.explanations import split_steps
+from evokd.tasks.reasoning import asked_question
 
 EXAMPLES_PER_LABEL = 2
 SOLVED_EXAMPLES = 4
@@ -35,7 +36,7 @@ def render_solved(prompt: Prompt, instructions: str, seed: Sequence[Example]) ->
     shown = [
         prompt.fill(
             "example",
-            question=shorten(row.text, 2 * MAX_EXAMPLE_CHARS),
+            question=asked_question(shorten(row.text, 2 * MAX_EXAMPLE_CHARS), row.choices),
             steps="\n".join(split_steps(row.rationale)),
             answer=row.label,
         )

@@ -79,13 +79,17 @@ def label_texts(
     def said(reply: BaseModel) -> list[str]:
         return [getattr(reply, name) for name in names]
 
-    if teacher.capabilities.logprobs:
-        reply, raw = teacher.ask_raw(messages, form, call)
-        shares = label_probabilities(raw.logprobs or [], said(reply), labels)
-    else:
+    if not teacher.capabilities.logprobs:
         replies = [said(one) for one in teacher.ask_often(messages, form, call)]
-        shares = [teacher.agreement(answers) for answers in zip(*replies, strict=True)]
-    return [Choice.likeliest(row) if row else None for row in shares]
+        votes = [teacher.agreement(answers) for answers in zip(*replies, strict=True)]
+        return [Choice.likeliest(row) if row else None for row in votes]
+    reply, raw = teacher.ask_raw(messages, form, call)
+    written = said(reply)
+    shares = label_probabilities(raw.logprobs or [], written, labels)
+    return [
+        Choice(label, row.pop(label), row) if row else None
+        for label, row in zip(written, shares, strict=True)
+    ]
 
 
 def sways(teacher: Teacher, prompt: Prompt, sentences: Sequence[str], call: Call) -> float:

@@ -105,8 +105,9 @@ class DataSection(Settings):
     train: str | None = Field(None, description="all gold rows; only `fullshot` learns from them")
     pool: str | None = Field(
         None,
-        description="unlabelled texts, for `llkd`: JSONL, CSV or a text a line (.gz too), Parquet, "
-        "a folder of such tables or of .txt files, or one that datasets saved",
+        description="unlabelled texts or questions, for llkd, evokd and elad: JSONL, CSV or a text "
+        "a line (.gz too), Parquet, a folder of such tables or of .txt files, or one that datasets "
+        "saved",
     )
     pool_max_chars: int = Field(
         4000, ge=1, description="longer texts of the pool are dropped and counted"
@@ -483,6 +484,15 @@ class Config(Settings):
                 f"unknown strategy.selection {self.strategy.selection!r}{near}; "
                 f"known: {', '.join(known)}"
             )
+        if self.strategy.name == "elad" and self.strategy.candidates < (
+            self.strategy.samples_per_round
+        ):
+            raise ValueError(
+                f"strategy.candidates is {self.strategy.candidates}, but "
+                f"{self.strategy.samples_per_round} explanations are revised in a round "
+                "(strategy.samples_per_round), so that there would be nothing to choose: give as "
+                "many candidates or more"
+            )
         if self.strategy.name in ("llkd", "elad") and not self.data.pool:
             raise ValueError(
                 f"the strategy {self.strategy.name} chooses from unlabelled texts: give them in "
@@ -524,6 +534,11 @@ class Config(Settings):
             raise ValueError(f"strategy.mode paper is for the strategy llkd; {name} has one mode")
         if self.task.kind == "ner":
             raise ValueError("data.pool is for task.kind classification and reasoning, not ner")
+        if name == "evokd" and strategy.selection != "llkd":
+            raise ValueError(
+                f"strategy.selection {strategy.selection} does not look at labels, but evokd takes "
+                "as many texts of each from a pool as it wants; leave it out, or make it llkd"
+            )
         if not self.strategy.separation:
             raise ValueError(
                 "strategy.separation is off, but only the labeler knows the labels of a pool"

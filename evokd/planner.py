@@ -21,6 +21,7 @@ from evokd.agents.prompting import Prompt
 from evokd.config import Config, role_settings
 from evokd.graph.budget import TOKENS_PER_VERDICT
 from evokd.graph.calibrating import unseen_gold
+from evokd.graph.filling import answers_of
 from evokd.graph.naming import listed_parts
 from evokd.graph.planning import (
     PlannedCall,
@@ -60,7 +61,7 @@ CONTESTED_SHARE = 0.05  # of the texts of a pool
 TOKENS_PER_QUESTION = 150  # with what the student wrote
 TOKENS_PER_CORRECTION = 45
 STEPS_WALKED = 3
-UNPROVEN_SHARE = 0.5  # of the revisions: code cannot recompute them
+UNPROVEN_SHARE = 0.5  # of the revisions with numbers: code cannot recompute them
 A_NAME = "Ann Other"
 LIST_ORDER = 60  # tokens of what asks for a list of names
 TURN = 8  # tokens around every message of a conversation
@@ -244,11 +245,12 @@ def _revision_calls(
     """Return the calls of a run that has explanations revised: the walk, then a correction."""
     samples = _samples(config, data)
     told = _tokens(task_card(config, prompts["card"], data.seed)) + TOKENS_PER_QUESTION
-    walked = STEPS_WALKED if config.strategy.annotation == "clear" else 0
+    walked = 0 if config.strategy.annotation == "whole" else STEPS_WALKED
+    unproven = UNPROVEN_SHARE if answers_of(config, data) == "number" else 1.0
     written = (walked * TOKENS_PER_VERDICT + TOKENS_PER_CORRECTION) / (walked + 1)
     return {
         "reviser": _Calls(samples * (walked + 1), told, round(written)),
-        "critic": _Calls(round(UNPROVEN_SHARE * samples), told, TOKENS_PER_VERDICT),
+        "critic": _Calls(round(unproven * samples), told, TOKENS_PER_VERDICT),
     }
 
 

@@ -329,6 +329,7 @@ def _sample_counts(samples: Sequence[Sample]) -> dict[str, Any]:
         "examples_rejected": [
             {
                 "text": one.text,
+                "role": one.role,
                 "intended_label": one.intended_label,
                 "reason": one.reason,
                 "labeler_label": one.labeler_label,

@@ -38,7 +38,7 @@ def revision_counts(samples: Sequence[Sample]) -> dict[str, Any] | None:
     ]
     counts = {
         "revised": len(revised),
-        "approved": sum(_is_approved(revision) for _, revision in revised),
+        "approved": sum(_is_approved(*one) for one in revised),
         "known": len(known),
         "right_before": sum(_meets(one, _said(one)) for one, _ in known),
         "right_after": sum(_meets(one, revision.answer) for one, revision in known),
@@ -47,7 +47,8 @@ def revision_counts(samples: Sequence[Sample]) -> dict[str, Any] | None:
             bool(one.accepted) and _meets(one, revision.answer) for one, revision in known
         ),
         "approved_wrong": sum(
-            _is_approved(revision) and not _meets(one, revision.answer) for one, revision in known
+            _is_approved(one, revision) and not _meets(one, revision.answer)
+            for one, revision in known
         ),
         "spoiled": sum(
             _meets(one, _said(one)) and not _meets(one, revision.answer) for one, revision in known
@@ -149,8 +150,10 @@ def _counts_of_walks(revised: Sequence[tuple[Sample, Revision]]) -> dict[str, in
     return counts
 
 
-def _is_approved(revision: Revision) -> bool:
-    return bool(revision.verdicts) and revision.first_wrong is None
+def _is_approved(sample: Sample, revision: Revision) -> bool:
+    """Whether an explanation was found right and kept; an answer alone is explained anew."""
+    steps = (sample.prediction.steps if sample.prediction else None) or []
+    return bool(revision.verdicts) and revision.first_wrong is None and revision.steps == steps
 
 
 def _said(sample: Sample) -> str:

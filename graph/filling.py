@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evokd.agents.card import solved_first
 from evokd.agents.critic import shown_pairs
 from evokd.agents.labeler import shown_gold
 from evokd.agents.prompting import Prompt
@@ -18,12 +19,18 @@ from evokd.records import Emit, Example
 from evokd.store.pool import Pool
 from evokd.tasks import TaskData, content_key, kind_of, word_set
 from evokd.tasks.choices import are_needed, choices_key
-from evokd.tasks.explanations import AnswerForm
+from evokd.tasks.explanations import AnswerForm, split_steps
 from evokd.tasks.grounding import NO_CAPITALS, Capitals
 from evokd.tasks.ner import capitals_of, reply_of
 from evokd.tasks.pool import PoolRow, read_pool
-from evokd.tasks.reasoning import Question, question_of, read_answer, usual_form
-from evokd.tools.reasoner_training import question_check
+from evokd.tasks.reasoning import (
+    Question,
+    asked_question,
+    question_of,
+    read_answer,
+    usual_form,
+)
+from evokd.tools.reasoner_training import explanation_tokens, question_check
 from evokd.tools.student import cut_share, word_pieces
 from evokd.tools.tagger import is_blind_to_case
 
@@ -63,6 +70,30 @@ def check_lengths(data: TaskData, can_read: Callable[[Question], bool]) -> None:
                     "than the student reads; shorten or remove it, or make student.max_new_tokens "
                     "smaller"
                 )
+
+
+def long_explanations(config: Config, data: TaskData, student: str) -> list[str]:
+    """Return a warning where the student could not write gold explanations to their end.
+
+    It would learn to write what is cut before its answer.
+    """
+    if config.task.kind != "reasoning":
+        return []
+    told = [
+        (split_steps(row.rationale), row.label or "")
+        for row in (*data.seed, *data.train)
+        if row.rationale
+    ]
+    lengths = explanation_tokens(student, told)
+    most = config.student.max_new_tokens
+    long = sum(length > most for length in lengths)
+    if not long:
+        return []
+    return [
+        f"student.max_new_tokens: {long} of {len(told)} gold explanations are longer than {most} "
+        "tokens, so that the student learns some that are cut before their answer; give "
+        f"{max(lengths)}, or shorter ones"
+    ]
 
 
 def fill(
@@ -139,6 +170,11 @@ def warn_of_slots(
     shown: dict[str, list[str]] = {}
     if config.task.kind == "ner":
         shown["labeler"] = [row.text + reply_of(row, as_pairs=True) for row in shown_gold(seed)]
+    if config.task.kind == "reasoning":
+        shown["reviser"] = [
+            f"{asked_question(row.text, row.choices)}\n{row.rationale}"
+            for row in solved_first(seed)
+        ]
     if prompts["critic"].has("bad"):
         pairs = shown_pairs(prompts["critic"], [row.text for row in seed])
         shown["critic"] = [good + bad for (good, _), (bad, _) in pairs]

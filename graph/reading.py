@@ -21,6 +21,7 @@ from evokd.graph.filling import size_of
 from evokd.graph.fitting import BASELINE, last_round, predict, student_of
 from evokd.graph.planning import parts_of
 from evokd.graph.pooling import settle_pool
+from evokd.graph.serving import is_local
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import ReadTask, RunState, branch_of, by_id, read_drafts
 from evokd.graph.strategies import first_round
@@ -200,7 +201,8 @@ def _guess(
     if (taught := last_round(session, round)) != BASELINE:  # else it knows the seeds only
         said = predict(session, student_of(session, taught), pending)
         guesses.append([one.label for one in said])
-    unread = not strategy.calibrate or round > first_round(session.config)
+    is_measured = strategy.calibrate and not session.config.uses_pool
+    unread = not is_measured or round > first_round(session.config)
     guessed = {}
     for one, *said in zip(pending, *guesses, strict=True):
         told = one.model_copy(update={"guesses": list(said)})
@@ -248,7 +250,8 @@ def label_groups(session: Session, samples: Sequence[Sample]) -> list[list[Sampl
     Of the texts of some of these groups, in their order, it makes the same groups again.
     """
     most = session.config.strategy.texts_per_label if session.kind.exclusive else 1
-    room = session.room(LABEL_REPLY_TOKENS)
+    is_slotted = is_local(session.config, "labeler")
+    room = session.room(LABEL_REPLY_TOKENS) if is_slotted else math.inf
     groups: list[list[Sample]] = []
     used = 0
     for one in samples:

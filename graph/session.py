@@ -29,6 +29,7 @@ from evokd.graph.filling import (
     cut_pool,
     fill,
     foreign_texts,
+    long_explanations,
     longest_text,
     size_of,
     some_texts,
@@ -316,6 +317,7 @@ def open_session(
         warnings += warn_of_case(config, student_source)
         warnings += warn_of_slots(config, card, prompts, data.seed)
         warnings += cut_gold(config, data, student_source)
+        warnings += long_explanations(config, data, student_source)
         if config.uses_pool:
             pool = Pool(run.pool)
             stack.callback(pool.close)

@@ -27,7 +27,7 @@ from evokd.graph.elad import (
     _mistake_of,
     _remember,
 )
-from evokd.graph.filling import check_of_questions, fill
+from evokd.graph.filling import check_of_questions, fill, long_explanations
 from evokd.graph.fitting import rows_for
 from evokd.graph.pooling import random_of
 from evokd.graph.prompts import load_prompts
@@ -459,6 +459,24 @@ def test_what_has_no_step_is_not_taught(sums: Path) -> None:
     assert [row.steps for row in rows] == [("3 + 4 = 7",)]
 
 
+def test_gold_explanations_that_the_student_cannot_end_are_warned_of(
+    sums: Path, tiny_reasoner: Path
+) -> None:
+    config = load_config(sums)
+    data = load_task_data(config)
+    assert long_explanations(config, data, str(tiny_reasoner)) == []
+    config.student.max_new_tokens = 8
+    (told,) = long_explanations(config, data, str(tiny_reasoner))
+    assert told.startswith("student.max_new_tokens: 2 of 2 gold explanations are longer than 8")
+    config.student.max_new_tokens = int(told.split("; give ")[1].split(",")[0])
+    assert long_explanations(config, data, str(tiny_reasoner)) == []
+
+
+def test_more_explanations_revised_than_there_are_candidates_is_refused(sums: Path) -> None:
+    with pytest.raises(ConfigError, match="candidates is 3, but 4 explanations are revised"):
+        load_config(sums, ["strategy.candidates=3"])
+
+
 def test_comparisons_with_a_solution_are_counted_apart_from_walks(sums: Path) -> None:
     asking = session(sums, _Teller("3 + 4 = 7\nAnswer: 7"), "strategy.annotation=solved")
     one = revise_explanation(asking, revised(revision=None))
@@ -816,11 +834,14 @@ def test_the_reviser_is_held_against_recomputed_steps() -> None:
         walked([False], steps, 2),  # a no before it was asked
         walked([True, True, True], steps, 3),  # overlooked
         walked([True, True], ["3 + 4 = 7"], 4),  # nothing to find
+        walked([True], [], 5).model_copy(  # an answer alone, explained anew
+            update={"revision": Revision(steps=steps[:1], answer="7", verdicts=[True])}
+        ),
     ]
     counts = revision_counts(rows)
     assert counts is not None
     told = {name: counts[name] for name in ("walked", "miscalculated", "located")}
-    assert told == {"walked": 4, "miscalculated": 3, "located": 1}
+    assert told == {"walked": 5, "miscalculated": 3, "located": 1}
     assert (counts["asked"], counts["overlooked"], counts["approved"]) == (2, 1, 2)
 
 

@@ -18,7 +18,8 @@ from fake_llm import WORDS, FakeLLM, true_label, write_text
 
 from evokd import api, distill
 from evokd.agents.critic import ACCEPT, WRONG_LABEL
-from evokd.agents.teacher import Choice
+from evokd.agents.labeler import label_texts
+from evokd.agents.teacher import Call, Choice
 from evokd.config import MemorySection
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ReplyError
@@ -333,7 +334,7 @@ def test_a_text_longer_than_a_local_labeler_reads_is_dropped_by_name(
 
 
 def test_a_card_in_signs_of_several_bytes_leaves_room_for_fewer_texts_a_call(
-    pool_task: Path,
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(pool_task, ["strategy.texts_per_label=20"])
     texts = [
@@ -341,13 +342,15 @@ def test_a_card_in_signs_of_several_bytes_leaves_room_for_fewer_texts_a_call(
         for place in range(20)
     ]
 
-    def sizes(card: str) -> list[int]:
+    def sizes(card: str, *, is_local: bool = True) -> list[int]:
         session = SimpleNamespace(config=config, card=card, kind=kind_of(config))
         session.room = lambda reply_tokens: Session.room(session, reply_tokens)  # type: ignore[arg-type]
+        monkeypatch.setattr("evokd.graph.reading.is_local", lambda config, role: is_local)
         return [len(group) for group in reading.label_groups(session, texts)]  # type: ignore[arg-type]
 
     assert sizes("c" * 1000) == [13, 7]
     assert sizes("卡" * 1000) == sizes("c" * 3000) == [6, 6, 6, 2]
+    assert sizes("c" * 3000, is_local=False) == [20]  # only a slot of ours has an end
 
 
 def test_a_pool_in_a_script_that_the_student_does_not_know_is_warned_of(pool_task: Path) -> None:
@@ -412,7 +415,7 @@ def test_without_a_pool_it_is_refused(toy_task: Path) -> None:
 
 def test_an_empty_pool_is_refused_before_anything_is_written(pool_task: Path) -> None:
     (pool_task.parent / "pool.jsonl").write_text('{"txt": "no text"}\n')
-    with pytest.raises(DataError, match=r"no row of .* holds a text"):
+    with pytest.raises(DataError, match=r"no row of .* holds a text \(the first: pool\.jsonl:1: "):
         run(pool_task)
     assert not (pool_task.parent / "runs" / "r").exists()
 
@@ -1156,7 +1159,29 @@ def test_where_a_reply_on_several_texts_is_of_no_use_each_is_asked_alone(
     assert all(one.labeler_label == true_label(one.text) for one in rows)
 
 
-def test_a_call_is_asked_about_no_more_than_it_has_room_for(pool_task: Path, llm: FakeLLM) -> None:
+def test_of_several_texts_the_label_that_was_written_is_learnt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Of labels that begin alike the likeliest is not always the one written.
+    rows = [{"card_lost": 0.27, "card_late": 0.33, "rate": 0.4}, {}]
+    monkeypatch.setattr("evokd.agents.labeler.label_probabilities", lambda *_: rows)
+
+    def ask_raw(messages: Any, form: Any, call: Any) -> tuple[Any, Any]:
+        return form(t1="card_lost", t2="rate"), SimpleNamespace(logprobs=[])
+
+    teacher = SimpleNamespace(capabilities=SimpleNamespace(logprobs=True), ask_raw=ask_raw)
+    prompt = SimpleNamespace(fill=lambda block, **told: "")
+    labels = ["card_lost", "card_late", "rate"]
+    asked: Any = (teacher, prompt, "", labels, ["a", "b"], Call(0, "x"))
+    first, second = label_texts(*asked)
+    assert first == Choice("card_lost", 0.27, {"card_late": 0.33, "rate": 0.4})
+    assert second is None
+
+
+def test_a_call_is_asked_about_no_more_than_it_has_room_for(
+    pool_task: Path, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evokd.graph.reading.is_local", lambda config, role: True)
     rng = random.Random(4)
     long = [write_text("fruit", rng) + " so" * 700 for _ in range(12)]
     lines = [json.dumps({"text": f"{one} {place}"}) for place, one in enumerate(long)]

@@ -55,6 +55,29 @@ def fill(pool: Pool, *rows: str) -> None:
 # Reading
 
 
+def test_a_pool_that_is_not_there_is_called_so(tmp_path: Path) -> None:
+    for name in ("texts", "pool.json", "pool.jsonl"):
+        with pytest.raises(DataError, match=rf"{name}"):
+            list(read_pool(tmp_path / name))
+    with pytest.raises(DataError, match=r"data\.pool: there is no .*texts; check the path"):
+        list(read_pool(tmp_path / "texts"))
+
+
+def test_a_table_that_is_not_utf_8_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "pool.csv"
+    path.write_bytes("text,label\none,x\n".encode("utf-16"))
+    with pytest.raises(DataError, match="the header is not UTF-8; save the table as UTF-8"):
+        list(read_pool(path))
+
+
+def test_a_link_to_a_folder_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "a.jsonl").write_text('{"text": "one"}\n')
+    (tmp_path / "pool" / "more").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="more is a link to a folder"):
+        list(read_pool(tmp_path / "pool"))
+
+
 def test_json_lines_are_read_whatever_else_they_hold(tmp_path: Path) -> None:
     path = tmp_path / "pool.jsonl"
     path.write_text('{"text": "one", "label": "x"}\n\n{"text": "zwei ü"}\n', encoding="utf-8")

@@ -575,6 +575,18 @@ def test_rows_without_entities_do_not_crowd_out_a_type() -> None:
     assert len(shown) == SHOWN_GOLD
 
 
+def reviser_warnings(seed: Sequence[Example]) -> list[str]:
+    config = Config.model_validate(
+        {
+            "task": {"kind": "reasoning", "name": "x", "instructions": "Say."},
+            "data": {"seed": "seed.jsonl", "pool": "pool.jsonl"},
+            "agents": {"default": {"model": "local:x"}},
+        }
+    )
+    prompts = load_prompts(config)
+    return warn_of_slots(config, task_card(config, prompts["card"], seed), prompts, seed)
+
+
 def slot_warnings(
     seed: Sequence[Example], kind: str = "ner", *, labels: int = 2, model: str = "local:x"
 ) -> list[str]:
@@ -611,6 +623,17 @@ def test_a_card_of_many_labels_that_leaves_no_room_in_a_local_slot_is_warned_of(
     (told,) = slot_warnings(seed, "classification", labels=80)
     assert "a call of the critic is about 2" in told
     assert slot_warnings(seed[:20], "classification", labels=20) == []
+
+
+def test_long_solved_questions_that_leave_no_room_for_the_reviser_are_warned_of() -> None:
+    steps = "it was one\nso it is two\n" * 8
+    passages = [
+        Example(text="a passage " * length, label="yes", rationale=steps) for length in (40, 200)
+    ]
+    short, long = ([one] * 4 for one in passages)
+    assert reviser_warnings(short) == []
+    (told,) = reviser_warnings(long)
+    assert "a call of the reviser is about 3" in told and "a slot has 2048" in told
 
 
 # The analyst

@@ -313,6 +313,26 @@ def test_a_model_whose_layers_take_no_lora_is_refused() -> None:
         with_new_adapter(MambaForCausalLM(MambaConfig(**size)), SETTINGS)
 
 
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"model_type": "mamba"}, "keeps a state in place of what it has read"),
+        (
+            {"model_type": "lfm2", "layer_types": ["conv", "full_attention"]},
+            "keeps a state in place of what it has read",
+        ),
+        ({"model_type": "roberta"}, "reads texts from both sides"),
+    ],
+)
+def test_a_model_that_cannot_go_back_to_a_step_is_refused(
+    tiny_reasoner: Path, tmp_path: Path, config: dict[str, Any], why: str
+) -> None:
+    told = copied(tiny_reasoner, tmp_path) / "config.json"
+    told.write_text(json.dumps({"num_hidden_layers": 2, **config}))
+    with pytest.raises(ConfigError, match=rf"\({config['model_type']}\) {why}, so that"):
+        check_causal(str(tmp_path), 64)
+
+
 def test_a_student_that_reads_fewer_tokens_is_refused(tiny_reasoner: Path) -> None:
     check_causal(str(tiny_reasoner), 1024)
     with pytest.raises(ConfigError, match=r"max_length: found 1025, .* reads 1024 tokens at most"):
@@ -341,6 +361,14 @@ def test_a_template_without_a_system_turn_has_all_in_the_user_s(
     text = tokenizer.decode(prompt_ids(tokenizer, "Add.", QUESTIONS[0]))
     assert text.startswith("[user] Add.\nExplain")
     assert text.endswith("\n\nWhat is 0 plus 1?")
+
+
+def test_a_template_that_lets_a_model_think_first_is_asked_not_to(
+    tiny_reasoner: Path, tmp_path: Path
+) -> None:
+    thinks = "{{ messages[-1].content }}{% if enable_thinking is not false %}<think>{% endif %}"
+    tokenizer = load_tokenizer(str(templated(tiny_reasoner, tmp_path, thinks)))
+    assert "think" not in tokenizer.decode(prompt_ids(tokenizer, "Add.", QUESTIONS[0]))
 
 
 def test_a_template_that_refuses_every_question_is_named_before_the_start(

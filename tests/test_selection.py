@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from evokd import config
 from evokd.store.pool import Pool, Scored
 from evokd.tasks.pool import PoolRow
-from evokd.tools.selection import SELECTIONS, Near, Wanted, k_centre
+from evokd.tools.selection import SELECTIONS, Near, Wanted, k_centre, shared_out
 
 TEXTS = 60
 
@@ -52,6 +53,25 @@ def wanted(pool: Pool, asked: Sequence[int] = (), known: Sequence[str] = (), **b
         known=known,
         rng=random.Random(0),
     )
+
+
+def test_what_labels_lack_goes_to_the_one_that_lacks_most_first() -> None:
+    lacking = {"a": -3, "b": 2, "c": 6, "d": 5, "e": 6}
+    assert shared_out(11, lacking) == {"b": 0, "c": 4, "d": 3, "e": 4}
+    assert shared_out(40, lacking) == {"b": 2, "c": 6, "d": 5, "e": 6}
+    assert shared_out(-1, lacking) == {"b": 0, "c": 0, "d": 0, "e": 0}
+
+
+def test_failures_of_one_label_take_as_much_from_all_others(pool: Pool) -> None:
+    labels = "abc"
+    pool.write_scores(
+        [[Scored(id=n, label=labels[n % 3], uncertainty=0.5) for n in range(1, TEXTS + 1)]]
+    )
+    near = [Near("30", ("a",))]
+    chosen = SELECTIONS["llkd"](replace(wanted(pool, a=2, b=9, c=9), near=near))
+    said = Counter(one.label for one in pool.scores(chosen))
+    assert said["a"] >= 6  # three in ten are near the failure
+    assert abs(said["b"] - said["c"]) <= 1
 
 
 def test_every_selection_of_the_config_is_there() -> None:

@@ -19,6 +19,8 @@ from evokd.tools.student import load_libraries
 from evokd.tools.training import cannot_load, check_length, save_model, tokens_read
 
 CONVERTED = "float16"
+# Of what was read these keep something for every token, so that decoding can go back.
+ATTENTIONS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 def load_causal(source: str) -> tuple[Any, Any]:
@@ -90,6 +92,12 @@ def check_causal(source: str, max_length: int) -> None:
             f"student.model: {source} is no causal language model ({config.model_type}); "
             "task.kind reasoning needs one, such as local:smollm2-135m-instruct"
         )
+    if reason := _cannot_go_on(config):
+        raise ConfigError(
+            f"student.model: {source} ({config.model_type}) {reason}, so that explanations cannot "
+            "go on from each other's steps; give a transformer that reads from left to right, such "
+            "as local:smollm2-135m-instruct"
+        )
     check_length(config, source, max_length)
     if tokenizer.eos_token_id is None:
         raise ConfigError(
@@ -103,6 +111,19 @@ def check_causal(source: str, max_length: int) -> None:
             f"student.model: the chat template of {source} refuses a question: {error}; give a "
             "model whose template takes a user's turn"
         ) from None
+
+
+def _cannot_go_on(config: Any) -> str:
+    """Return why a model's decoding cannot go back to a step it has passed; '' where it can."""
+    _, transformers = load_libraries()
+    is_encoder = type(config) in transformers.AutoModelForMaskedLM._model_mapping
+    if is_encoder and not getattr(config, "is_decoder", False):
+        return "reads texts from both sides"
+    architecture = transformers.AutoModelForCausalLM._model_mapping[type(config)]
+    kinds = set(getattr(config, "layer_types", None) or ()) - ATTENTIONS
+    if kinds or getattr(architecture, "_is_stateful", False):
+        return "keeps a state in place of what it has read"
+    return ""
 
 
 def as_prompt(tokenizer: Any, told: str, asked: str) -> str:
@@ -123,7 +144,10 @@ def as_prompt(tokenizer: Any, told: str, asked: str) -> str:
 
 
 def _rendered(tokenizer: Any, turns: list[dict[str, str]]) -> str:
-    text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    # A template that lets a model think first is asked not to: thoughts are no steps.
+    text: str = tokenizer.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )
     return text
 
 

@@ -41,6 +41,7 @@ from evokd.tools.training import (
 )
 
 ANSWER_TOKENS = 12  # of an answer alone; an option may have more
+TEXT_TOKENS = 40  # of an answer in words of its own
 NEW_LINE = "\n"
 BATCH = 48  # questions, or continuations, decoded together
 ABOUT = "reasoner.json"
@@ -162,7 +163,9 @@ class Reasoner:
     def answers(self, prefixes: Sequence[Prefix]) -> list[str]:
         """Return what the student answers right after the given steps; '' where nothing is."""
         options = {option for one in prefixes for option in lettered(one.question.choices)}
-        most = max([ANSWER_TOKENS, *(len(self._ids(f" {one}\n")) for one in options)])
+        free = any(form_with(one.question.choices, self.answer_form) == "text" for one in prefixes)
+        usual = TEXT_TOKENS if free else ANSWER_TOKENS
+        most = max([usual, *(len(self._ids(f" {one}\n")) for one in options)])
         texts = self._decode(prefixes, most, lead=ANSWER)
         return [
             extract_answer(

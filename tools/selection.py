@@ -121,8 +121,9 @@ def select_llkd(wanted: Wanted) -> list[int]:
     """Return uncertain texts of all predicted labels, far from each other and from what is known.
 
     First some by chance, then such as are near failures: among the uncertain ones that the student
-    gives a label it confused. The rest brings every label to its share; one that the student gives
-    too few texts leaves it to the most uncertain ones of all.
+    gives a label it confused. The rest brings every label to its share, or, where these have taken
+    too much, near it, the one that lacks most first; a label that the student gives too few texts
+    leaves its share to the most uncertain ones of all.
     """
     import numpy as np
 
@@ -154,11 +155,25 @@ def select_llkd(wanted: Wanted) -> list[int]:
     confused = sorted({label for one in wanted.near for label in one.labels})
     near = NEAR if confused else 0.0
     take(round(near * wanted.count), confused, near_failures=True)
-    for label, number in wanted.by_label.items():
-        said = Counter(one.label for one in wanted.pool.scores(taken))
-        take(number - said[label], [label])
+    said = Counter(one.label for one in wanted.pool.scores(taken))
+    lacking = {label: number - said[label] for label, number in wanted.by_label.items()}
+    for label, number in shared_out(wanted.count - len(taken), lacking).items():
+        take(number, [label])
     take(wanted.count - len(taken), [None])
     return taken
+
+
+def shared_out(room: int, lacking: Mapping[str, int]) -> dict[str, int]:
+    """Return how many of `room` texts each label gets: one at a time to the one that lacks most.
+
+    No label gets more than it lacks; what lacks nothing is left out.
+    """
+    left = {label: number for label, number in lacking.items() if number > 0}
+    shares = dict.fromkeys(left, 0)
+    for _ in range(min(max(0, room), sum(left.values()))):
+        label = max(left, key=lambda name: left[name] - shares[name])
+        shares[label] += 1
+    return shares
 
 
 def k_centre(

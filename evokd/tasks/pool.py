@@ -93,6 +93,10 @@ def _of_file(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[st
         ".parquet": _parquet_rows,
     }
     form = _form(path.name)
+    if not path.exists():
+        raise DataError(
+            f"data.pool: there is no {path}; check the path, which is from the task file on"
+        )
     if form not in read:
         raise DataError(f"data.pool: {path} is of no known form; expected {FORMS}")
     with _opened(path) as file:
@@ -147,6 +151,11 @@ def _files_in(folder: Path) -> Iterator[Path]:
             yield from _files_in(folder / name)
         elif (folder / name).is_file():
             yield folder / name
+        elif (folder / name).is_dir():
+            raise DataError(
+                f"data.pool: {folder / name} is a link to a folder, which may lead back to one it "
+                "is in; put the folder itself there, or name it in data.pool"
+            )
 
 
 def digest_of_pool(path: Path) -> str:
@@ -282,6 +291,8 @@ def _csv_rows(path: Path, file: IO[bytes], columns: Sequence[str]) -> Iterator[t
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     records = _csv_records(text)
     _, header = next(records, (1, []))
+    if not is_unicode("".join(header)):
+        raise DataError(f"{path}: the header is {NOT_UTF8}; save the table as UTF-8")
     if columns[0] not in header or isinstance(header, str):
         raise DataError(f"{path}: the header is {header}, expected a column {columns[0]}")
     for number, fields in records:

@@ -164,7 +164,7 @@ def read_answer(value: Any, form: AnswerForm, choices: Sequence[str]) -> str:
 
     A solution that ends with its answer is read, too, such as "3 + 4 = 7 #### 7".
     """
-    said = str(value) if isinstance(value, bool) else _written(value)
+    said = _said(value, choices)
     if said is None:
         return ""
     read = extract_answer if has_answer_line(said) else canonical_answer
@@ -276,9 +276,11 @@ def _choices(value: Any, where: str) -> list[str]:
 
 def _answer(value: Any, choices: Sequence[str], where: str) -> str:
     """Return the canonical answer of a row's."""
-    written = _written(value)
+    written = _said(value, choices)
     if written is None:
-        raise DataError(f"{where}: the answer is {value!r}; expected a string or a number")
+        raise DataError(
+            f"{where}: the answer is {value!r}; expected a string, a number, true or false"
+        )
     said = _string(written, "answer", where)
     if not said:
         raise DataError(f"{where}: the answer is empty; remove the row or fill it in")
@@ -289,6 +291,16 @@ def _answer(value: Any, choices: Sequence[str], where: str) -> str:
             f"expected one of {', '.join(choices)}"
         )
     return answer
+
+
+def _said(value: Any, choices: Sequence[str]) -> str | None:
+    """Return an answer as it is written; None where it is none.
+
+    True and false are yes and no, but where there are options.
+    """
+    if not isinstance(value, bool):
+        return _written(value)
+    return str(value) if choices else "yes" if value else "no"
 
 
 def _written(value: Any) -> str | None:

@@ -23,7 +23,7 @@ from evokd.records import Example
 from evokd.tasks.choices import are_needed
 from evokd.tasks.explanations import AnswerForm, split_steps
 from evokd.tasks.kind import TaskKind
-from evokd.tasks.pool import PoolRow, digest_of_pool, form_of_pool, read_pool
+from evokd.tasks.pool import BrokenRow, PoolRow, digest_of_pool, form_of_pool, read_pool
 from evokd.tasks.reasoning import answer_in_form, never_right, unexplained
 from evokd.tasks.texts import normalize
 
@@ -104,10 +104,8 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
         )
     pool = Path(config.data.pool) if config.data.pool and config.uses_pool else None
     columns = kind.pool_columns
-    if pool and not any(isinstance(row, PoolRow) for row in read_pool(pool, columns)):
-        raise DataError(
-            f"data.pool: no row of {pool} holds a text; expected {form_of_pool(columns)}"
-        )
+    if pool:
+        _check_pool(pool, columns)
     return TaskData(
         labels,
         tuple(seed),
@@ -117,6 +115,23 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
         tuple(train),
         pool or Path(),
         digest_of_pool(pool) if pool else "",
+    )
+
+
+def _check_pool(pool: Path, columns: Sequence[str]) -> None:
+    """Check that a pool holds a text.
+
+    Raises:
+        DataError: it does not; what is wrong with its first row is told.
+    """
+    broken: BrokenRow | None = None
+    for row in read_pool(pool, columns):
+        if isinstance(row, PoolRow):
+            return
+        broken = broken or row
+    first = f" (the first: {broken.place}: {broken.why})" if broken else ""
+    raise DataError(
+        f"data.pool: no row of {pool} holds a text{first}; expected {form_of_pool(columns)}"
     )
 
 

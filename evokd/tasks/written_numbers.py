@@ -13,7 +13,9 @@ from fractions import Fraction
 MOST_DIGITS = 30  # of a number; a longer one is none
 MINUS = "−–-"  # ends a class of characters
 CURRENCY = r"(?:[$€£¥₹][ ]?|(?<!\w)(?a:USD|EUR|GBP|INR)[ ])"
-DIGITS = r"(?:(?:\d{1,3}(?:[,'’]\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\w)\.\d+)"
+# In groups of three, or, as in India, of two before the last three: 1,00,000.
+_GROUPED = r"\d{1,3}(?:[,'’]\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)"
+DIGITS = rf"(?:(?:{_GROUPED}|\d+)(?:\.\d+)?|(?<!\w)\.\d+)"
 _START = r"(?<!\w)(?<!\d[.,/])"
 END = r"(?![.,]?\d)"
 SCALES = {
