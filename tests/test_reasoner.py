@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 import struct
@@ -13,7 +14,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, MambaConfig, MambaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 from evokd.config import StudentSection
 from evokd.errors import ConfigError, DataError
@@ -277,6 +284,22 @@ def test_quantised_weights_are_refused(tiny_reasoner: Path, tmp_path: Path) -> N
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="quantised weights, which cannot be fine-tuned"):
         check_causal(str(tmp_path), 64)
+
+
+def test_an_explanation_longer_than_a_student_reads_is_learnt_as_far_as_that(
+    tiny_reasoner: Path, tmp_path: Path
+) -> None:
+    start = tmp_path / "start"
+    start.mkdir()
+    copied(tiny_reasoner, start)
+    size = {"n_positions": 160, "n_embd": 32, "n_layer": 1, "n_head": 2}
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=100, bos_token_id=0, eos_token_id=0, **size)
+    ).save_pretrained(start)
+    long = TrainingRow("What is 1 plus 1?", "2", steps=("1 + 1 = 2 " * 20,))
+    few = SETTINGS.model_copy(update={"min_steps": 1, "max_steps": 1, "passes": 1})
+    result = train_reasoner([long], [], str(start), tmp_path / "s", few, random_seed=0, **TOLD)
+    assert math.isfinite(result.loss)
 
 
 def copied(folder: Path, target: Path) -> Path:

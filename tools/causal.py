@@ -155,7 +155,7 @@ def with_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
     """Return a model with the LoRA matrices of a folder."""
     from peft import PeftModel
 
-    with _no_future_warnings():
+    with _no_asides():
         return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
 
 
@@ -175,7 +175,7 @@ def with_new_adapter(model: Any, settings: StudentSection) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        with _no_future_warnings():
+        with _no_asides():
             return get_peft_model(model, lora)
     except ValueError as error:
         raise ConfigError(
@@ -185,10 +185,11 @@ def with_new_adapter(model: Any, settings: StudentSection) -> Any:
 
 
 @contextmanager
-def _no_future_warnings() -> Iterator[None]:
-    """Keep from users what peft has yet to rename."""
+def _no_asides() -> Iterator[None]:
+    """Keep from users what peft has yet to rename, and what it sets by itself (GPT-2's layers)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")
         yield
 
 

@@ -24,7 +24,14 @@ from evokd.tools.causal import (
 )
 from evokd.tools.reasoner import ABOUT, Reasoner, padded, prompt_ids
 from evokd.tools.student import load_libraries, uses_bf16
-from evokd.tools.training import Lesson, TrainingResult, TrainingRow, fit_lesson, save_model
+from evokd.tools.training import (
+    Lesson,
+    TrainingResult,
+    TrainingRow,
+    fit_lesson,
+    save_model,
+    tokens_read,
+)
 
 LEARNING_RATE = 5e-4  # of LoRA's matrices
 IGNORED = -100  # what cross-entropy leaves out
@@ -110,11 +117,13 @@ def _lesson(
     torch, _ = load_libraries()
     rng = random.Random(f"{random_seed} renumber")  # noqa: S311
     problems = [Solved(row.text, row.steps, row.label) for row in rows]
+    most = tokens_read(model.config)
 
     def encode(problem: Solved) -> tuple[list[int], list[int]]:
         head = prompt_ids(tokenizer, instructions, Question(problem.question))
         said = _explanation_ids(tokenizer, problem.steps, problem.answer)
-        return head, [*said, tokenizer.eos_token_id]
+        room = None if most is None else max(0, most - len(head))  # who gave more was warned
+        return head, [*said, tokenizer.eos_token_id][:room]
 
     encoded = [encode(one) for one in problems]
 
