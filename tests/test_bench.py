@@ -178,6 +178,18 @@ def toy_entities(toy_set: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return toy_set
 
 
+def test_the_ceiling_learns_no_text_that_says_two_things(toy_entities: Path) -> None:
+    rows = [
+        {"tokens": ["an", "apple", "."], "tags": ["O", "B-fruit", "O"]},
+        {"tokens": ["an", "apple."], "tags": ["O", "O"]},
+        {"tokens": ["the", "sea"], "tags": ["O", "O"]},
+    ]
+    write_set(toy_entities, rows, [{"tokens": ["iron"], "tags": ["B-metal"]}])
+    loaded = load_set("any", toy_entities)
+    assert len(loaded.train) == 3
+    assert [row.text for row in loaded.gold("test").values()] == ["the sea"]
+
+
 def write_set(data: Path, train: list[dict[str, Any]], test: list[dict[str, Any]]) -> None:
     folder = data / "classification" / "toy"
     folder.mkdir(parents=True, exist_ok=True)

@@ -145,9 +145,18 @@ class BenchSet:
         return {index: free[index] for index in drawn[:shots]}
 
     def gold(self, split: Literal["test", "dev"]) -> dict[int, Example]:
-        """Return what `fullshot` learns: all of train, without the dev cut where that is scored."""
+        """Return what `fullshot` learns: all of train, without the dev cut where that is scored.
+
+        Nor what a user's file may not hold either: rows that are one text, white space aside for
+        entities, and do not say the same.
+        """
         scored = self.dev() if split == "dev" else {}
-        return {index: row for index, row in self.train.items() if index not in scored}
+        rows = {index: row for index, row in self.train.items() if index not in scored}
+        kind = self.task_kind
+        said: dict[str, set[str]] = {}
+        for row in rows.values():
+            said.setdefault(kind.key(row), set()).add(kind.says(row))
+        return {index: row for index, row in rows.items() if len(said[kind.key(row)]) == 1}
 
     def pool(self) -> list[Example]:
         """Return 1,000 train rows outside the dev cut, or all.
