@@ -33,6 +33,7 @@ from evokd.report_words import (
     baseline_phrase,
     breakable,
     cell_percent,
+    classifies,
     clipped,
     count,
     duration,
@@ -60,7 +61,7 @@ def render_html(report: dict[str, Any]) -> str:
     return _template().render(
         report=report,
         reasons=reasons(report),
-        classifies=section(report, "task").get("kind", "classification") == "classification",
+        classifies=classifies(report),
         head=headline(report),
         charts=curve(report),
         rounds=round_rows(report),

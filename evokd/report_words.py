@@ -132,6 +132,11 @@ def reasons(report: Json) -> bool:
     return section(report, "task").get("kind") == "reasoning"
 
 
+def classifies(report: Json) -> bool:
+    """Tell whether the task is to classify: one label a text."""
+    return section(report, "task").get("kind") in (None, "classification")
+
+
 def baseline_phrase(report: Json) -> str:
     """Name the student that the run began with; one that reasons has not seen the seeds."""
     return "baseline, untrained" if reasons(report) else "baseline"

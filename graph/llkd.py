@@ -18,7 +18,7 @@ budgeted  ours: the student chooses which texts the teacher is asked about, so t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from langgraph.graph import END, START
@@ -51,7 +51,7 @@ from evokd.graph.state import (
 )
 from evokd.graph.strategies import LABELLED_TOGETHER, selects_in_steps
 from evokd.records import Failure, Weakness
-from evokd.tools.selection import LOOKS_AT_STUDENT
+from evokd.tools.selection import LOOKS_AT_STUDENT, balanced_shares
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -201,24 +201,6 @@ def decide(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 def route_after_decide(state: RunState) -> Literal["score_pool", "finish"]:
     """Go on with the next round, or finish."""
     return "finish" if state["stop"] else "score_pool"
-
-
-def balanced_shares(
-    total: int, labels: Sequence[str], learned: Mapping[str | None, int]
-) -> dict[str, int]:
-    """Return how many texts of each label are wanted, so that labels come level.
-
-    What is wanted falls on the labels that have fewest, one after the other.
-
-    Args:
-        learned: label → rows so far.
-    """
-    have = {label: learned.get(label, 0) for label in labels}
-    shares = dict.fromkeys(labels, 0)
-    for _ in range(total):
-        label = min(labels, key=lambda name: have[name] + shares[name])
-        shares[label] += 1
-    return shares
 
 
 def _new_aims(session: Session, round: int) -> list[Aim]:

@@ -26,7 +26,7 @@ from evokd.errors import ConfigError, DataError, ReplyError
 from evokd.graph import reading
 from evokd.graph.calibrating import FIRST
 from evokd.graph.filling import fill, longest_text
-from evokd.graph.llkd import aims_of, balanced_shares
+from evokd.graph.llkd import aims_of
 from evokd.graph.planning import Aim
 from evokd.graph.pooling import (
     asked_numbers,
@@ -52,7 +52,7 @@ from evokd.store.run_dir import RunDirectory
 from evokd.task_file import load_config
 from evokd.tasks import kind_of, load_task_data
 from evokd.tasks.pool import PoolRow
-from evokd.tools.selection import SELECTIONS, Wanted
+from evokd.tools.selection import SELECTIONS, Wanted, balanced_shares
 from evokd.tools.thresholds import MovingThreshold
 
 SURE = {"labeler_label": "fruit", "labeler_confidence": 0.9}

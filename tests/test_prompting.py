@@ -575,18 +575,6 @@ def test_rows_without_entities_do_not_crowd_out_a_type() -> None:
     assert len(shown) == SHOWN_GOLD
 
 
-def reviser_warnings(seed: Sequence[Example]) -> list[str]:
-    config = Config.model_validate(
-        {
-            "task": {"kind": "reasoning", "name": "x", "instructions": "Say."},
-            "data": {"seed": "seed.jsonl", "pool": "pool.jsonl"},
-            "agents": {"default": {"model": "local:x"}},
-        }
-    )
-    prompts = load_prompts(config)
-    return warn_of_slots(config, task_card(config, prompts["card"], seed), prompts, seed)
-
-
 def slot_warnings(
     seed: Sequence[Example], kind: str = "ner", *, labels: int = 2, model: str = "local:x"
 ) -> list[str]:
@@ -594,7 +582,7 @@ def slot_warnings(
     config = Config.model_validate(
         {
             "task": {"kind": kind, "name": "x", "instructions": "Say.", "labels": meanings},
-            "data": {"seed": "seed.jsonl"},
+            "data": {"seed": "seed.jsonl"} | ({} if labels else {"pool": "pool.jsonl"}),
             "agents": {"default": {"model": model}},
         }
     )
@@ -631,8 +619,8 @@ def test_long_solved_questions_that_leave_no_room_for_the_reviser_are_warned_of(
         Example(text="a passage " * length, label="yes", rationale=steps) for length in (40, 200)
     ]
     short, long = ([one] * 4 for one in passages)
-    assert reviser_warnings(short) == []
-    (told,) = reviser_warnings(long)
+    assert slot_warnings(short, "reasoning", labels=0) == []
+    (told,) = slot_warnings(long, "reasoning", labels=0)
     assert "a call of the reviser is about 3" in told and "a slot has 2048" in told
 
 

@@ -169,9 +169,24 @@ def shared_out(room: int, lacking: Mapping[str, int]) -> dict[str, int]:
     No label gets more than it lacks; what lacks nothing is left out.
     """
     left = {label: number for label, number in lacking.items() if number > 0}
-    shares = dict.fromkeys(left, 0)
-    for _ in range(min(max(0, room), sum(left.values()))):
-        label = max(left, key=lambda name: left[name] - shares[name])
+    total = min(max(0, room), sum(left.values()))
+    return balanced_shares(total, list(left), {label: -number for label, number in left.items()})
+
+
+def balanced_shares(
+    total: int, labels: Sequence[str], learned: Mapping[str | None, int]
+) -> dict[str, int]:
+    """Return how many texts of each label are wanted, so that labels come level.
+
+    What is wanted falls on the labels that have fewest, one after the other.
+
+    Args:
+        learned: label → rows so far.
+    """
+    have = {label: learned.get(label, 0) for label in labels}
+    shares = dict.fromkeys(labels, 0)
+    for _ in range(total):
+        label = min(labels, key=lambda name: have[name] + shares[name])
         shares[label] += 1
     return shares
 

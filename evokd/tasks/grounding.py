@@ -111,10 +111,10 @@ def ground(text: str, mentions: Sequence[Mention], capitals: Capitals = NO_CAPIT
     Args:
         capitals: what they tell of the entities; by default nothing.
     """
+    hay = _Hay(text, *fold(text))
     named: dict[str, list[Mention]] = defaultdict(list)
     for one in mentions:
-        named[_without_signs(one.text.strip(), text)].append(one)
-    hay = _Hay(text, *fold(text))
+        named[_without_signs(one.text.strip(), hay.plain)].append(one)
     exact = {string: hay.exact(string) for string in named}
     taken = [span for spans in exact.values() for span in spans]
     placed: list[tuple[list[Span], list[Mention]]] = []
@@ -146,12 +146,12 @@ def ground(text: str, mentions: Sequence[Mention], capitals: Capitals = NO_CAPIT
     )
 
 
-def _without_signs(string: str, text: str) -> str:
-    """Return what stands in the text as it is without a comma behind, or quotes around it."""
+def _without_signs(string: str, plain: str) -> str:
+    """Return what stands in the folded text without a comma behind, or quotes around it."""
     bare = string.rstrip(_PAUSES).rstrip()
     if _ENCLOSED.fullmatch(bare):
         bare = bare[1:-1].strip()
-    return bare if bare and folded(string) in folded(text) else string
+    return bare if bare and folded(string) in plain else string
 
 
 @dataclass(frozen=True)
