@@ -252,6 +252,11 @@ class StrategySection(Settings):
         description="mode paper, selections llkd and confidence: the share of each label's rows, "
         "those the teacher is surest of, that the steps choose among",
     )
+    consensus: bool = Field(
+        True,
+        description="llkd: a text of the pool is learnt with the label that the labeler, what it "
+        "says too often divided out, and the texts like it give it together; off: the labeler's",
+    )
     noise: Literal["none", "mixture"] = Field(
         "none",
         description="llkd: mixture: halfway through a training, rows whose loss says that their "

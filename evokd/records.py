@@ -242,6 +242,9 @@ class RoundRecord(Record):
     kept_rows: int | None = Field(
         None, description="rows that `llkd` in its paper mode kept in at least one step"
     )
+    relabelled: int | None = Field(
+        None, description="texts of a pool that are learnt with another label than the labeler's"
+    )
     ignored_tokens: int | None = Field(
         None, description="tokens of generated texts left out as likely mislabelled"
     )

@@ -218,6 +218,7 @@ def round_rows(report: Json) -> list[Json]:
             "rejected": sum(section(stage, "rejected").values()),
             "train_rows": stage.get("train_rows"),
             "kept_rows": stage.get("kept_rows"),
+            "relabelled": stage.get("relabelled"),
             "probe_rows": stage.get("probe_rows"),
             "refills": stage.get("refills"),
             "output_tokens": stage.get("output_tokens"),

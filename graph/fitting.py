@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 from evokd.config import Config, StrategySection
 from evokd.graph.session import Session
 from evokd.graph.strategies import selects_in_steps, strategy_of
-from evokd.records import Example, Prediction, Sample, Word
+from evokd.records import Embedder, Example, Prediction, Sample, Word
 from evokd.store.files import replaced_folder, storage_errors
 from evokd.store.ledger import FIT
 from evokd.tasks import Row
+from evokd.tools.consensus import consensus
 from evokd.tools.reasoner import Reasoner
 from evokd.tools.selection import LOOKS_AT_TEACHER
 from evokd.tools.students import AnyStudent, keep_student, open_student, train_student
@@ -53,7 +54,7 @@ def texts_refitted(samples: Iterable[Sample], best: int, strategy: StrategySecti
     return [one for one in samples if one.accepted and one.split == "probe" and one.round <= best]
 
 
-def row_choice(config: Config) -> dict[str, str] | None:
+def row_choice(config: Config) -> dict[str, Any] | None:
     """Return how a training chooses among the rows of a pool, or the tokens of generated texts.
 
     See `RowChoice`; None: it does not. In the budgeted mode rows were chosen before.
@@ -63,7 +64,19 @@ def row_choice(config: Config) -> dict[str, str] | None:
     chooses = strategy_of(config).labels_only or config.task.kind == "ner"
     if not chooses or (selection, strategy.noise) == ("random", "none"):
         return None
-    return {"selection": selection, "weighting": strategy.weighting, "noise": strategy.noise}
+    return {
+        "selection": selection,
+        "weighting": strategy.weighting,
+        "noise": strategy.noise,
+        "imprint": learns_surest(config),
+    }
+
+
+def learns_surest(config: Config) -> bool:
+    """Whether of a pool only what the teacher is surest of is learnt."""
+    strategy = config.strategy
+    looks = selects_in_steps(config) and strategy.selection in LOOKS_AT_TEACHER
+    return looks and strategy.surest_share < 1
 
 
 def rows_for(
@@ -71,23 +84,78 @@ def rows_for(
     seed: Sequence[Example],
     taught: Sequence[Sample] = (),
     words: Sequence[Word] = (),
+    embedder: Embedder | None = None,
 ) -> list[TrainingRow]:
     """Return what a student learns from, in the order that decides its batches.
 
     Args:
         words: of its vocabulary; beside them a text counts as often as a gold one does by default.
+        embedder: needed where a pool's texts are read once more, see `second_look`.
     """
     learned = [TrainingRow.of(one, TEXT_AGAINST_WORD if words else 1) for one in taught]
+    sure = [one.labeler_confidence or 0.0 for one in taught]
+    if reads_again(config) and taught and embedder:
+        said = second_look(config, seed, taught, embedder)
+        learned = [replace(row, label=label) for row, (label, _) in zip(learned, said, strict=True)]
+        sure = [confidence for _, confidence in said]
     if row_choice(config):
-        sure = [one.labeler_confidence or 0.0 for one in taught]
         learned = [replace(row, confidence=c) for row, c in zip(learned, sure, strict=True)]
-        if selects_in_steps(config) and config.strategy.selection in LOOKS_AT_TEACHER:
+        if learns_surest(config):
             labels = [row.label for row in learned]
             eligible = surest(sure, labels, config.strategy.surest_share)
             learned = [row for place, row in enumerate(learned) if place in eligible]
     gold = [TrainingRow.of(row, config.student.seed_weight) for row in seed]
     rows = [*gold, *learned, *(TrainingRow(one.text, one.label or "") for one in words)]
     return _learnable(config, rows)
+
+
+def reads_again(config: Config) -> bool:
+    """Whether a training learns what the labeler and the texts' neighbours say together."""
+    return strategy_of(config).labels_only and config.strategy.consensus
+
+
+def second_look(
+    config: Config, seed: Sequence[Example], taught: Sequence[Sample], embedder: Embedder
+) -> list[tuple[str, float]]:
+    """Return the label of each text of a pool by consensus, and how sure that is, in [0, 1].
+
+    Over all that is learnt so far, so that a text's label may change from round to round. One that
+    the critic corrected keeps its label.
+    """
+    import numpy as np
+
+    labels = list(config.task.labels)
+    texts = [*(row.text for row in seed), *(one.content for one in taught)]
+    vectors = np.asarray(embedder.embed(texts), np.float64)
+    gold = np.asarray([[float(row.label == name) for name in labels] for row in seed])
+    gold = gold.reshape(-1, len(labels))  # shape (0,) without a row
+    said = np.asarray([[_said(one, name) for name in labels] for one in taught])
+    found = consensus(said, vectors[len(seed) :], gold, vectors[: len(seed)])
+    rows = [dict(zip(labels, row.tolist(), strict=True)) for row in found]
+    return [
+        _likeliest(row) if one.label == one.labeler_label else (one.label or "", 1.0)
+        for one, row in zip(taught, rows, strict=True)
+    ]
+
+
+def count_relabelled(
+    config: Config, rows: Sequence[TrainingRow], taught: Sequence[Sample]
+) -> int | None:
+    """Return how many texts are learnt with another label than theirs; None: none can be."""
+    if not reads_again(config):
+        return None
+    learnt = {row.text: row.label for row in rows}
+    return sum(learnt.get(one.text, one.label) != one.label for one in taught)
+
+
+def _said(sample: Sample, label: str) -> float:
+    told = sample.labeler_probabilities or {sample.label or "": 1.0}
+    return told.get(label, 0.0)
+
+
+def _likeliest(row: Mapping[str, float]) -> tuple[str, float]:
+    label = max(row, key=row.__getitem__)
+    return label, row[label]
 
 
 def gold_rows(config: Config, train: Sequence[Example]) -> list[TrainingRow]:

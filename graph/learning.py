@@ -14,6 +14,7 @@ from langgraph.runtime import Runtime
 from evokd.graph.choosing import choose_best, right_in_the_end
 from evokd.graph.fitting import (
     BASELINE,
+    count_relabelled,
     fit_student,
     gold_rows,
     held_out_rows,
@@ -142,6 +143,7 @@ def write_round(
             seconds=session.ledger.split_seconds(union_of(span)),
             trained=trained["trained"],
             kept_rows=trained["kept_rows"],
+            relabelled=trained.get("relabelled"),
             ignored_tokens=trained.get("ignored_tokens"),
         )
     )
@@ -229,7 +231,7 @@ def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         if held_out := texts_refitted(accepted, best, strategy):
             learned = [*texts_taught(accepted, best, strategy), *held_out]
             words = words_taught(session.run.read_words(), best, strategy)
-            rows = rows_for(session.config, session.data.seed, learned, words)
+            rows = rows_for(session.config, session.data.seed, learned, words, session.embedder)
             fit_student(session, rows, best, kept)
         else:
             install_student(session, session.run.student_of_round(best), kept)
@@ -285,7 +287,7 @@ def train_and_measure(
     samples = [*session.accepted(before=round), *accepted]  # these are not written to the run yet
     taught = texts_taught(samples, round, session.config.strategy)
     words = words_taught(session.run.read_words(), round, session.config.strategy)
-    rows = rows_for(session.config, session.data.seed, taught, words)
+    rows = rows_for(session.config, session.data.seed, taught, words, session.embedder)
     # In llkd's paper mode a last batch may bring nothing, and those before it were never learnt.
     trains = any(one.split == "train" and one.round > last for one in samples)
     result = fit_student(session, rows, round) if trains else {}
@@ -305,6 +307,7 @@ def train_and_measure(
         "samples_per_second": result.get("samples_per_second"),
         "loss": result.get("loss"),
         "kept_rows": result.get("kept_rows"),
+        "relabelled": count_relabelled(session.config, rows, taught) if trains else None,
         "ignored_tokens": result.get("ignored_tokens"),
     }
 

@@ -18,7 +18,7 @@ from evokd.graph.failures import (
     open_failures,
     related_failures,
 )
-from evokd.graph.fitting import last_round, student_of
+from evokd.graph.fitting import last_round, reads_again, student_of
 from evokd.graph.quotas import still_wanted
 from evokd.graph.session import Session
 from evokd.graph.strategies import selects_in_steps
@@ -206,15 +206,17 @@ def draw_from_pool(
 def settle_pool(session: Session, round: int, drafts: Sequence[Sample]) -> list[Sample]:
     """Return the drafts, those of a pool that the labeler has read with its label, or rejected.
 
-    Selections that do not look at the teacher keep all, and so does the paper mode, where every
+    Selections that do not look at the teacher keep all. So does the paper mode, where every
     training step chooses anew; there nothing is contested either, for the student knows the seeds
-    only. Held-out texts are never chosen by confidence.
+    only. So does `llkd` where a label is read in the light of the others before it is learnt: an
+    unsure one may be mended. Held-out texts are never chosen by confidence.
     """
     if session.pool is None:
         return list(drafts)
     strategy = session.config.strategy
     in_steps = selects_in_steps(session.config)
-    chooses = not in_steps and strategy.selection in LOOKS_AT_TEACHER
+    keeps_all = strategy.selection == "llkd" and reads_again(session.config)
+    chooses = not in_steps and strategy.selection in LOOKS_AT_TEACHER and not keeps_all
     threshold = None
     if chooses:
         before = [one for one in session.run.read_samples() if one.round < round]

@@ -26,6 +26,7 @@ from evokd.errors import ConfigError, DataError, ReplyError
 from evokd.graph import reading
 from evokd.graph.calibrating import FIRST
 from evokd.graph.filling import fill, longest_text
+from evokd.graph.fitting import count_relabelled, rows_for, second_look
 from evokd.graph.llkd import aims_of
 from evokd.graph.planning import Aim
 from evokd.graph.pooling import (
@@ -201,13 +202,14 @@ def test_in_the_paper_mode_all_is_labelled_and_one_student_chooses_in_every_step
     assert all(one.accepted and one.split == "train" for one in rows)
     assert [one["trained"] for one in result.report["rounds"]] == [False, False, True]
     last = result.report["rounds"][-1]
-    by_label = Counter(one.label for one in rows)
-    surest = sum(max(1, number // 4) for number in by_label.values())
-    assert last["train_rows"] == surest + 3  # and the seeds
-    assert 0 < last["kept_rows"] <= len(rows)
+    assert last["kept_rows"] == len(rows) // 4
+    assert last["train_rows"] == last["kept_rows"] + 3  # and the seeds
     pool = result.report["pool"]
     assert (pool["selection"], pool["mode"], pool["noise"]) == ("llkd", "paper", None)
-    assert f"kept {last['kept_rows']}<" in (result.path / "report.html").read_text()
+    assert (
+        f"kept {last['kept_rows']}, relabelled {last['relabelled']}<"
+        in (result.path / "report.html").read_text()
+    )
     assert result.report["scores"]["best_round"] == 3
     assert result.report["best_round_rule"] == "the last round; the mode paper holds nothing out"
     assert result.report["stop_reason"] == "every text of the pool was asked"
@@ -513,16 +515,57 @@ def test_a_labelled_row_whose_critic_the_budget_did_not_pay_for_is_not_labelled_
 
 
 @pytest.mark.parametrize(
-    ("name", "some"), [("llkd", True), ("confidence", True), ("random", False)]
+    ("name", "consensus", "some"),
+    [
+        ("llkd", "true", False),
+        ("llkd", "false", True),
+        ("confidence", "true", True),
+        ("random", "false", False),
+    ],
 )
 def test_only_selections_that_look_at_the_teacher_reject_what_it_is_unsure_of(
-    pool_task: Path, monkeypatch: pytest.MonkeyPatch, name: str, some: bool
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch, name: str, consensus: str, some: bool
 ) -> None:
     monkeypatch.setattr(MovingThreshold, "of", lambda self, label: 2.0)
     ask = reading.label_text
     monkeypatch.setattr(reading, "label_text", lambda *told: replace(ask(*told), confidence=0.7))
-    rejected = run(pool_task, f"strategy.selection={name}").report["samples"]["rejected"]
+    settings = f"strategy.selection={name}", f"strategy.consensus={consensus}"
+    rejected = run(pool_task, *settings).report["samples"]["rejected"]
     assert ("label_unsure" in rejected) is some
+
+
+def test_a_text_is_learnt_as_the_texts_like_it_say_where_the_labeler_is_unsure(
+    pool_task: Path,
+) -> None:
+    def told(text: str, **said: float) -> Sample:
+        label = max(said, key=lambda name: said[name])
+        known = {"label": label, "labeler_label": label, "labeler_probabilities": said}
+        return row(text=text, **known)
+
+    taught = [told(f"ripe sweet {n}", fruit=0.9, metal=0.1) for n in range(8)]
+    taught += [told(f"barks runs {n}", fruit=0.1, metal=0.9) for n in range(8)]
+    unsure = told("ripe sweet 9", fruit=0.45, metal=0.55)
+    corrected = unsure.model_copy(update={"label": "river"})  # by the critic
+    config = load_config(pool_task)
+    found = second_look(config, [], [*taught, unsure, corrected], HashEmbedder(64))
+    assert [label for label, _ in found[-2:]] == ["fruit", "river"]
+    assert found[-2][1] < found[0][1] < found[-1][1] == 1.0
+    rows = rows_for(config, [], [*taught, unsure], embedder=HashEmbedder(64))
+    assert rows[-1].label == "fruit"
+    assert count_relabelled(config, rows, [*taught, unsure]) == 1
+
+
+@pytest.mark.parametrize(("consensus", "told"), [("true", True), ("false", False)])
+def test_how_many_texts_are_learnt_otherwise_stands_in_the_report(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch, consensus: str, told: bool
+) -> None:
+    otherwise = lambda config, seed, taught, embedder: [("metal", 0.9)] * len(taught)  # noqa: E731
+    monkeypatch.setattr("evokd.graph.fitting.second_look", otherwise)
+    result = run(pool_task, f"strategy.consensus={consensus}", "strategy.rounds=1")
+    (last,) = result.report["rounds"]
+    said = sum(one.label != "metal" for one in samples(result) if one.split == "train")
+    assert last["relabelled"] == (said if told else None)
+    assert (f"relabelled {said}<" in (result.path / "report.html").read_text()) is told
 
 
 @pytest.mark.parametrize("name", ["random", "confidence", "uncertainty", "m-raru"])

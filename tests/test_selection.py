@@ -106,7 +106,8 @@ def test_what_a_text_was_chosen_by_is_told_with_its_score(pool: Pool) -> None:
     told = replace(wanted(pool, known=["0"], a=10, b=10), near=[Near("50", ("b",))])
     chosen = SELECTIONS["llkd"](told)
     by = [told.why[one].by if one in told.why else "chance" for one in chosen]
-    assert by == ["chance"] * 2 + ["near a failure"] * 6 + ["uncertainty x distance"] * 12
+    assert by[:9] == ["chance"] * 2 + ["near a failure"] * 6 + ["typicality x uncertainty"]
+    assert set(by[9:]) <= {"typicality x uncertainty", "uncertainty x distance"}
     told = wanted(pool, known=["0"], a=1)
     (farthest,) = SELECTIONS["k-centre"](told)
     assert (farthest, told.why[60].by) == (60, "distance")
@@ -149,6 +150,29 @@ def test_llkd_gives_every_predicted_label_its_share(pool: Pool) -> None:
 def test_llkd_fills_up_where_a_label_has_too_few(pool: Pool) -> None:
     chosen = SELECTIONS["llkd"](wanted(pool, range(1, 31), a=2, b=28))
     assert len(chosen) == 30
+
+
+def test_llkd_takes_what_stands_for_a_large_group_that_nothing_is_known_of(pool: Pool) -> None:
+    level = [Scored(id=n, label="a", uncertainty=0.5) for n in range(1, TEXTS + 1)]
+    pool.write_scores([level])
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        """Thirty texts about 0 degrees, twenty about 90, ten about 180."""
+        numbers = map(int, texts)
+        return on_circle([str(n % 3 + (0 if n < 30 else 90 if n < 50 else 180)) for n in numbers])
+
+    first, second = SELECTIONS["llkd"](replace(wanted(pool, known=["0"], a=2), embed=embed))
+    assert 30 <= first - 1 < 50 <= second - 1
+
+
+def test_of_a_group_llkd_takes_the_text_that_the_student_is_unsure_of(pool: Pool) -> None:
+    scores = [Scored(id=n, label="a", uncertainty=float(n == 41)) for n in range(1, TEXTS + 1)]
+    pool.write_scores([scores])
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        return on_circle(["0" if int(n) < 30 else "90" for n in texts])
+
+    assert SELECTIONS["llkd"](replace(wanted(pool, known=["0"], a=1), embed=embed)) == [41]
 
 
 def test_llkd_spreads_what_it_takes(pool: Pool) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evokd import config
 from evokd.tools.thresholds import (
+    SIGNALS,
     MovingThreshold,
     ThresholdSelection,
     normalized_entropy,
@@ -61,12 +64,26 @@ def test_an_empty_batch_moves_nothing() -> None:
     assert threshold.of("b") == 0.0
 
 
+def test_a_threshold_may_rise_from_nought() -> None:
+    threshold = MovingThreshold(["a", "b"], momentum=0.5, from_nought=True)
+    threshold.update([0.8, 0.4], ["a", "b"])
+    # τ = 0.5 · 0.6 = 0.3; ρ(a) = 0.4, ρ(b) = 0.2
+    assert (threshold.of("a"), threshold.of("b")) == pytest.approx((0.3, 0.15))
+    threshold.update([0.8, 0.4], ["a", "b"])
+    # τ = 0.15 + 0.3 = 0.45; ρ(a) = 0.6, ρ(b) = 0.3
+    assert (threshold.of("a"), threshold.of("b")) == pytest.approx((0.45, 0.225))
+
+
 def test_a_row_is_kept_where_the_teacher_is_sure_and_the_student_is_not() -> None:
     selection = ThresholdSelection(["a", "b"], momentum=0.5)
-    weights = selection.weigh([0.9, 0.7, 0.4, 0.8], [0.6, 0.9, 0.8, 0.1], ["a", "a", "b", "b"])
-    # confidence:  τ = 0.7; ρ(a) = 0.8, ρ(b) = 0.6; τ(a) = 0.7, τ(b) = 0.525: the third is out
-    # uncertainty: τ = 0.6; ρ(a) = 0.75, ρ(b) = 0.45; τ(a) = 0.6, τ(b) = 0.36: the fourth is out
-    assert weights == pytest.approx([0.54, 0.63, 0.0, 0.0])
+    batch = [0.9, 0.7, 0.4, 0.8], [0.6, 0.9, 0.8, 0.1], ["a", "a", "b", "b"]
+    # confidence:  τ = 0.35; ρ(a) = 0.4, ρ(b) = 0.3; τ(a) = 0.35, τ(b) = 0.2625: all reach it
+    # uncertainty: τ = 0.3; ρ(a) = 0.375, ρ(b) = 0.225; τ(a) = 0.3, τ(b) = 0.18: the fourth is out
+    assert selection.weigh(*batch) == pytest.approx([0.54, 0.63, 0.32, 0.0])
+    # then τ = 0.525 and 0.45, after that 0.6125 and 0.525, the ratios as they were:
+    # confidence τ(b) = 0.39375, then 0.459375, which the third does not reach
+    assert selection.weigh(*batch) == pytest.approx([0.54, 0.63, 0.32, 0.0])
+    assert selection.weigh(*batch) == pytest.approx([0.54, 0.63, 0.0, 0.0])
 
 
 def test_a_lopsided_teacher_still_keeps_rows_of_the_label_it_is_unsure_of() -> None:
@@ -78,11 +95,18 @@ def test_a_lopsided_teacher_still_keeps_rows_of_the_label_it_is_unsure_of() -> N
 
 
 def test_the_surest_rows_are_a_share_of_every_label() -> None:
-    confidences = [0.9, 0.99, 0.8, 0.95, 0.5, 0.4, 0.3]
-    labels = ["a", "a", "a", "a", "b", "b", "c"]
-    assert surest(confidences, labels, 0.5) == {1, 3, 4, 6}
-    assert surest(confidences, labels, 0.25) == {1, 4, 6}
-    assert surest(confidences, labels, 1.0) == set(range(7))
+    confidences = [0.9, 0.99, 0.8, 0.95, 0.5, 0.4, 0.3, 0.2]
+    labels = ["a", "a", "a", "a", "b", "b", "b", "b"]
+    assert surest(confidences, labels, 0.5) == {1, 3, 4, 5}
+    assert surest(confidences, labels, 0.25) == {1, 4}
+    assert surest(confidences, labels, 0.1) == {1, 4}  # one of each at least
+    assert surest(confidences, labels, 1.0) == set(range(8))
+
+
+def test_a_label_with_few_rows_gives_more_of_them_and_the_share_stays() -> None:
+    labels = ["a"] * 360 + ["b"] * 36 + ["c"] * 4
+    kept = Counter(labels[place] for place in surest([0.5] * 400, labels, 0.25))
+    assert kept == {"a": 87, "b": 9, "c": 4}
 
 
 def test_of_rows_that_are_equally_sure_a_share_is_kept_too() -> None:
@@ -99,8 +123,7 @@ def test_what_a_kept_row_counts(weighting: str, weight: float) -> None:
     ("name", "kept"), [("confidence", [0.9, 0.0, 0.8]), ("uncertainty", [0.0, 0.9, 0.7])]
 )
 def test_one_threshold_alone_looks_at_its_own_signal(name: str, kept: list[float]) -> None:
-    selection = step_selection(name, ["a", "b"], "product", 0)
-    assert selection is not None
+    selection = ThresholdSelection(["a", "b"], SIGNALS[name], momentum=0.0)
     # confidence:  τ = 0.6; ρ(a) = 0.5, ρ(b) = 0.8; τ(a) = 0.375, τ(b) = 0.6
     # uncertainty: τ = 17/30; ρ(a) = 0.5, ρ(b) = 0.7; τ(a) = 0.405, τ(b) = 0.567
     assert selection.weigh([0.9, 0.1, 0.8], [0.1, 0.9, 0.7], ["a", "a", "b"]) == kept

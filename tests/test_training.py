@@ -377,10 +377,10 @@ def test_an_unknown_pack_or_folder_is_refused(model: str, said: str, tmp_path: P
 
 
 def pseudo_labelled() -> list[TrainingRow]:
-    """Four gold rows, eight the teacher is sure of, eight it is not."""
+    """Four gold rows, eight the teacher is sure of, eight it is not at all."""
     gold = [TrainingRow(f"gold {place}", "ab"[place % 2]) for place in range(4)]
     sure = [TrainingRow(f"sure {place}", "ab"[place % 2], confidence=0.9) for place in range(8)]
-    unsure = [TrainingRow(f"vague {place}", "ab"[place % 2], confidence=0.1) for place in range(8)]
+    unsure = [TrainingRow(f"vague {place}", "ab"[place % 2], confidence=0.0) for place in range(8)]
     return [*gold, *sure, *unsure]
 
 
@@ -452,7 +452,7 @@ def test_the_loss_of_a_step_is_the_weighted_sum_over_the_number_of_rows_kept(
     import torch
 
     gold = TrainingRow(text="g", label="a")
-    sure, unsure = (TrainingRow(text="t", label="a", confidence=one) for one in (0.9, 0.5))
+    sure, unsure = (TrainingRow(text="t", label="a", confidence=one) for one in (0.9, 0.0))
     said = torch.tensor([[0.25, 0.75], [0.5, 0.5], [0.5, 0.5]]).log()
     monkeypatch.setattr("evokd.tools.training.logits_of", lambda model, inputs, settings: said)
     tokenizer: Any = lambda texts, **_: {"input_ids": [[1] for _ in texts]}  # noqa: E731
@@ -466,7 +466,7 @@ def test_the_loss_of_a_step_is_the_weighted_sum_over_the_number_of_rows_kept(
         RowChoice(selection="llkd", weighting="product"),
         0,
     )
-    # confidence: the threshold is 0.7, the third row is out; uncertainty: both have 1
+    # confidence: the threshold is 0.01 · 0.45, the third row is out; uncertainty: both have 1
     # gold: 1 · ln 4; the second: 0.9 · 1 · ln 2; two rows are kept
     assert float(lesson.loss_of([0, 1, 2])) == pytest.approx(2.9 * math.log(2) / 2)
     assert lesson.kept == {1}

@@ -22,8 +22,7 @@ def leave_one_out(
 ) -> list[str]:
     """Return the label that all other rows would give each row.
 
-    A ridge classifier on the vectors, one against the rest, its predictions for left-out rows in
-    closed form (Rifkin & Lippert, 2007): y - α / diag((K + λI)⁻¹) with K = XXᵀ, α = (K + λI)⁻¹Y.
+    A ridge classifier, one against the rest, see `left_out_scores`.
 
     Args:
         vectors: unit vectors, shape (rows, dimension).
@@ -33,8 +32,31 @@ def leave_one_out(
 
     names = sorted(set(labels))
     targets = np.asarray([[float(label == name) for name in names] for label in labels])
-    targets = targets - targets.mean(axis=0)  # else the largest label wins wherever in doubt
-    rows = np.asarray(vectors, dtype=np.float64)
-    inverse = np.linalg.inv(rows @ rows.T + RIDGE * np.eye(len(rows)))
-    guessed = targets - (inverse @ targets) / np.diag(inverse)[:, None]
+    guessed = left_out_scores(np.asarray(vectors, dtype=np.float64), targets)
     return [names[int(place)] for place in guessed.argmax(axis=1)]
+
+
+def left_out_scores(
+    vectors: NDArray[np.float64], targets: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what ridge regression on all other rows predicts of each row's targets.
+
+    The targets are centred first, else the largest label would win wherever in doubt. In closed
+    form (Rifkin & Lippert, 2007): ŷ - (y - ŷ) h / (1 - h) with H = X(XᵀX + λI)⁻¹Xᵀ, ŷ = Hy and
+    h = diag(H), so that many rows cost no more than their vectors' dimension asks for.
+
+    Args:
+        vectors: unit vectors, shape (rows, dimension).
+        targets: shape (rows, labels).
+
+    Returns:
+        Shape (rows, labels).
+    """
+    import numpy as np
+
+    centred = targets - targets.mean(axis=0)
+    weights = np.linalg.solve(vectors.T @ vectors + RIDGE * np.eye(vectors.shape[1]), vectors.T)
+    known = (vectors * weights.T).sum(axis=1, keepdims=True)  # h: what a row says of itself
+    fitted = vectors @ (weights @ centred)
+    scores: NDArray[np.float64] = (fitted - known * centred) / (1 - known)
+    return scores

@@ -4,9 +4,10 @@ random       by chance
 uncertainty  those the student is least sure of, by entropy (Lewis & Gale, 1994)
 m-raru       by chance, each accepted with its uncertainty as the probability (arXiv 2511.11574)
 k-centre     each the farthest from all there are (Sener & Savarese, 2018, algorithm 1)
-llkd         ours: uncertain ones of every label the student predicts, in equal shares, far from
-             each other and from what was asked; some near what it got wrong lately; some by chance,
-             for the student may be sure and wrong
+llkd         ours: of the largest groups of like texts that hold nothing asked, the typical text
+             that the student is unsure of (Hacohen et al., 2022), in equal shares of the labels
+             it predicts; some near what it got wrong lately; some by chance, for it may be sure
+             and wrong
 confidence   by chance; the teacher's confidence decides what is learnt
 """
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from evokd.records import Chosen
+from evokd.tools.clusters import group, typicality
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +33,8 @@ SAMPLED = 2000  # where distance alone decides, of so many by chance
 DRAWS = 10  # of so many each that may be accepted by chance
 CHANCE = 0.1  # share of `llkd`'s texts that is drawn by chance
 NEAR = 0.3  # share of them that is near failures, where there are any
+MOST_GROUPS = 500
+HALF_SURE = 0.5  # what a text that the student is sure of counts for beside its uncertainty
 
 
 @dataclass(frozen=True)
@@ -118,12 +122,13 @@ def select_k_centre(wanted: Wanted) -> list[int]:
 
 
 def select_llkd(wanted: Wanted) -> list[int]:
-    """Return uncertain texts of all predicted labels, far from each other and from what is known.
+    """Return typical and uncertain texts of all predicted labels, unlike what is known.
 
     First some by chance, then such as are near failures: among the uncertain ones that the student
     gives a label it confused. The rest brings every label to its share, or, where these have taken
-    too much, near it, the one that lacks most first; a label that the student gives too few texts
-    leaves its share to the most uncertain ones of all.
+    too much, near it, the one that lacks most first: each is typical of a group of texts in which
+    nothing is known. What groups do not give are uncertain texts far from all that is known, of the
+    label, or, where the student gives it too few, of any.
     """
     import numpy as np
 
@@ -152,15 +157,76 @@ def select_llkd(wanted: Wanted) -> list[int]:
         taken.extend(wanted.explain(by, [(candidates[place].id, score) for place, score in found]))
         known = np.concatenate([known, vectors[[place for place, _ in found]]])
 
+    def lacking() -> dict[str, int]:
+        said = Counter(one.label for one in wanted.pool.scores(taken))
+        lacks = {label: number - said[label] for label, number in wanted.by_label.items()}
+        return shared_out(wanted.count - len(taken), lacks)
+
     confused = sorted({label for one in wanted.near for label in one.labels})
     near = NEAR if confused else 0.0
     take(round(near * wanted.count), confused, near_failures=True)
-    said = Counter(one.label for one in wanted.pool.scores(taken))
-    lacking = {label: number - said[label] for label, number in wanted.by_label.items()}
-    for label, number in shared_out(wanted.count - len(taken), lacking).items():
+    typical = _most_typical(wanted, taken, known, lacking())
+    known = np.concatenate([known, wanted.embed(wanted.pool.texts(typical))])
+    taken += typical
+    for label, number in lacking().items():
         take(number, [label])
     take(wanted.count - len(taken), [None])
     return taken
+
+
+def _most_typical(
+    wanted: Wanted, taken: Sequence[int], known: NDArray[np.float32], shares: Mapping[str, int]
+) -> list[int]:
+    """Return texts that stand for the largest groups of the pool in which nothing is known.
+
+    Over some thousand texts by chance and what is known, in as many groups as there are known and
+    wanted ones. Labels take turns; each takes the group that holds most texts of it, and of these
+    the one with the highest typicality times uncertainty.
+
+    Args:
+        taken: numbers that are not to be had any more, beside `wanted.asked`.
+        known: vectors of what is known, shape (texts, dimension).
+        shares: label that the student gives a text → how many such texts.
+    """
+    import numpy as np
+
+    drawn = wanted.pool.draw(SAMPLED, {*wanted.asked, *taken}, wanted.rng)
+    if not drawn:
+        return []
+    vectors = wanted.embed(wanted.pool.texts(drawn))
+    count = min(MOST_GROUPS, len(known) + sum(shares.values()))
+    groups = group(np.concatenate([known, vectors]), count, wanted.rng)
+    covered = set(groups[: len(known)].tolist())
+    members: dict[tuple[str, int], list[int]] = {}
+    of_group: dict[int, list[int]] = {}
+    scores = wanted.pool.scores(drawn)
+    for place, (one, number) in enumerate(zip(scores, groups[len(known) :].tolist(), strict=True)):
+        if number not in covered:
+            members.setdefault((one.label, number), []).append(place)
+            of_group.setdefault(number, []).append(place)
+    rank = np.zeros(len(drawn))
+    for places in of_group.values():
+        rank[places] = typicality(vectors[places])
+    rank *= HALF_SURE + np.asarray([one.uncertainty for one in scores])
+    chosen: list[tuple[int, float]] = []
+    for label in in_turns(shares):
+        open_ = [key for key in members if key[0] == label and key[1] not in covered]
+        if open_:
+            largest = max(open_, key=lambda key: len(members[key]))
+            best = max(members[largest], key=lambda place: rank[place])
+            covered.add(largest[1])
+            chosen.append((drawn[best], float(rank[best])))
+    return wanted.explain("typicality x uncertainty", chosen)
+
+
+def in_turns(shares: Mapping[str, int]) -> list[str]:
+    """Return each label as often as its share says, the one that has most left first."""
+    left = Counter(shares)
+    turns: list[str] = []
+    while label := next((name for name, number in left.most_common(1) if number > 0), None):
+        turns.append(label)
+        left[label] -= 1
+    return turns
 
 
 def shared_out(room: int, lacking: Mapping[str, int]) -> dict[str, int]:

@@ -86,7 +86,7 @@ def train_kind(
     *,
     random_seed: int,
     repeat: bool = True,
-    choice: Mapping[str, str] | None = None,
+    choice: Mapping[str, Any] | None = None,
     instructions: str = "",
     answers: str = "text",
     capitals: str = "auto",
@@ -99,7 +99,7 @@ def train_kind(
         answers: what form its answers have.
         capitals: what a student for entities makes of them, see `TaskSection`.
     """
-    more: dict[str, Any] = {"choice": RowChoice(**choice)} if choice else {}  # type: ignore[arg-type]
+    more: dict[str, Any] = {"choice": RowChoice(**choice)} if choice else {}
     if kind == "reasoning":
         more |= {"instructions": instructions, "answers": answers}
     elif kind == "ner":
@@ -124,7 +124,7 @@ class TrainRequest(BaseModel):
     settings: dict[str, Any] = Field(description="the section `student` of the task file")
     random_seed: int = 0
     repeat: bool = Field(True, description="several passes over the rows; off: one")
-    choice: dict[str, str] | None = Field(
+    choice: dict[str, Any] | None = Field(
         None, description="how rows with a confidence are chosen: selection, weighting, noise"
     )
     instructions: str = Field("", description="what a student that reasons is told")
@@ -144,7 +144,7 @@ def train_student(
     settings: dict[str, Any],
     random_seed: int = 0,
     repeat: bool = True,
-    choice: dict[str, str] | None = None,
+    choice: dict[str, Any] | None = None,
     instructions: str = "",
     answers: str = "text",
     capitals: str = "auto",

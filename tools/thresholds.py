@@ -2,9 +2,9 @@
 
 LLKD: Li et al., Learning with Less (Findings of NAACL 2025, arXiv 2411.08028): rows of which the
 teacher is confident and the student uncertain, by two moving, class-wise thresholds. The paper
-gives no formula for them; ours are FreeMatch's (Wang et al., 2023, eq. 5 to 8), but for their
-start: see docs/methods.md. What it is compared with: either threshold alone, and chance in
-proportion to the uncertainty.
+gives no formula for them; ours are FreeMatch's (Wang et al., 2023, eq. 5 to 8): see
+docs/methods.md. What it is compared with: either threshold alone, and chance in proportion to the
+uncertainty.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
-MOMENTUM = 0.9
+MOMENTUM = 0.9  # over rounds
+STEP_MOMENTUM = 0.99  # over training steps
+LEAST = 8  # rows of a label that make it known, however few there are
 ROUNDING = 1e-9  # equal values lie on their mean, but for it
 Weighting = Literal["product", "sum", "one"]
 Signal = Literal["confidence", "uncertainty"]  # the teacher's, the student's
@@ -52,10 +54,11 @@ def normalized_entropy(probabilities: Sequence[float]) -> float:
 
 
 def surest(confidences: Sequence[float], labels: Sequence[str], share: float) -> set[int]:
-    """Return the places of a share of each label's rows, those the teacher is surest of.
+    """Return the places of a share of the rows, of each label those the teacher is surest of.
 
-    One row a label at least. A share of each label, not a cut at one confidence: a teacher is
-    surer of some labels than of others, and such a cut leaves few rows of the others.
+    A share of each label, not a cut at one confidence: a teacher is surer of some labels than of
+    others, and such a cut leaves few rows of the others. A label with few rows gives more of them,
+    up to eight where that is no more than its part in equal shares, and one at least.
 
     Args:
         confidences: the teacher's, in its label, shape (rows,).
@@ -65,25 +68,30 @@ def surest(confidences: Sequence[float], labels: Sequence[str], share: float) ->
     places: dict[str, list[int]] = {}
     for place, label in enumerate(labels):
         places.setdefault(label, []).append(place)
+    total = int(share * len(labels))
+    equal = total // max(1, len(places))
+    counts = {name: max(1, min(LEAST, len(own), equal)) for name, own in places.items()}
+    for _ in range(total - sum(counts.values())):
+        counts[min(counts, key=lambda name: counts[name] / len(places[name]))] += 1
     return {
         place
-        for own in places.values()
-        for place in sorted(own, key=lambda at: -confidences[at])[: max(1, int(share * len(own)))]
+        for name, own in places.items()
+        for place in sorted(own, key=lambda at: -confidences[at])[: counts[name]]
     }
 
 
 class MovingMean:
-    """A moving average whose start is divided out (Kingma & Ba, 2015, section 3).
-
-    m ← λm + (1 - λ)v from m = 0; after t values the mean is m / (1 - λ^t), so that it is that of
-    what was seen from the first value on.
+    """A moving average: m ← λm + (1 - λ)v from m = 0.
 
     Args:
         momentum: λ, in [0, 1).
+        from_nought: the start counts, so that the mean rises slowly; else it is divided out (Kingma
+            & Ba, 2015, section 3): after t values the mean is m / (1 - λ^t).
     """
 
-    def __init__(self, momentum: float) -> None:
+    def __init__(self, momentum: float, *, from_nought: bool = False) -> None:
         self._momentum = momentum
+        self._from_nought = from_nought
         self._sum = 0.0
         self._weight = 0.0
 
@@ -95,7 +103,9 @@ class MovingMean:
     @property
     def mean(self) -> float:
         """The mean; nought before the first value."""
-        return self._sum / self._weight if self._weight else 0.0
+        if self._from_nought or not self._weight:
+            return self._sum
+        return self._sum / self._weight
 
 
 class MovingThreshold:
@@ -106,11 +116,15 @@ class MovingThreshold:
 
     Args:
         momentum: λ, in [0, 1).
+        from_nought: it rises from nought, see `MovingMean`; else it is the first batch's mean at
+            once.
     """
 
-    def __init__(self, labels: Sequence[str], momentum: float = MOMENTUM) -> None:
-        self._all = MovingMean(momentum)
-        self._by_label = {label: MovingMean(momentum) for label in labels}
+    def __init__(
+        self, labels: Sequence[str], momentum: float = MOMENTUM, *, from_nought: bool = False
+    ) -> None:
+        self._all = MovingMean(momentum, from_nought=from_nought)
+        self._by_label = {label: MovingMean(momentum, from_nought=from_nought) for label in labels}
 
     def update(self, values: Sequence[float], labels: Sequence[str]) -> None:
         """Follow a batch: one value, in [0, 1], and one label a row."""
@@ -135,6 +149,9 @@ class MovingThreshold:
 class ThresholdSelection:
     """Keeps the rows that reach their label's threshold on every signal.
 
+    The thresholds rise from nought, so that the first steps learn of all rows and later ones more
+    and more only of those that are still uncertain.
+
     Args:
         labels: all labels of the task.
         signals: what is looked at; LLKD: both.
@@ -146,10 +163,12 @@ class ThresholdSelection:
         self,
         labels: Sequence[str],
         signals: Sequence[Signal] = SIGNALS["llkd"],
-        momentum: float = MOMENTUM,
+        momentum: float = STEP_MOMENTUM,
         weighting: Weighting = "product",
     ) -> None:
-        self.thresholds = {name: MovingThreshold(labels, momentum) for name in signals}
+        self.thresholds = {
+            name: MovingThreshold(labels, momentum, from_nought=True) for name in signals
+        }
         self._weighting = weighting
 
     def weigh(

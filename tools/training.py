@@ -84,11 +84,14 @@ class RowChoice:
         weighting: what a kept row counts for.
         noise: "mixture": halfway, rows, or of entities tokens, that are likely mislabelled are
             left out.
+        imprint: a new head begins from all rows, for they were chosen beforehand; all of them count
+            as kept.
     """
 
     selection: str = "llkd"
     weighting: Weighting = "product"
     noise: Literal["none", "mixture"] = "none"
+    imprint: bool = False
 
 
 @dataclass(frozen=True)
@@ -467,11 +470,11 @@ def _read_texts(
     selection = step_selection(chosen.selection, labels, chosen.weighting, random_seed)
     open_rows = [at for at, row in enumerate(rows) if choice and row.confidence is not None]
     if getattr(model, "is_new", False):
-        # What a step may leave out must not have been learnt before the first one.
-        left = set(open_rows) if selection else set()
+        # What all steps may leave out must not have been learnt before the first one.
+        left = set(open_rows) if selection and not chosen.imprint else set()
         known = [at for at in range(len(rows)) if at not in left]
         _imprint(model, tokenizer, [encoded[at] for at in known], targets[known], settings)
-    kept: set[int] = set()
+    kept = set(open_rows) if selection and chosen.imprint else set()
     noisy: set[int] = set()
 
     def losses_of(batch: list[int], reduction: str = "none") -> tuple[Any, Any]:

@@ -24,12 +24,14 @@ from evokd.config import Config, StrategySection
 from evokd.errors import DataError
 from evokd.graph.fitting import (
     gold_rows,
+    reads_again,
     row_choice,
     rows_for,
     texts_refitted,
     texts_taught,
     words_taught,
 )
+from evokd.graph.serving import open_embedder
 from evokd.records import Sample, Word
 from evokd.store.files import write_bytes
 from evokd.store.ledger import Ledger
@@ -143,7 +145,10 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     config = cell_config(cell, bench, places)
     taught, words = _taught(result, places, bench, config.strategy)
     seed = bench.seed(cell.shots, cell.seed)
-    rows = rows_for(config, list(seed.values()), taught, words)
+    embedder = None
+    if reads_again(config) and taught:
+        embedder = open_embedder(config, _fetched(config.memory.embedder))
+    rows = rows_for(config, list(seed.values()), taught, words, embedder)
     if cell.strategy == "fullshot":
         gold = bench.gold(cell.split)
         rows += gold_rows(config, [gold[i] for i in gold if i not in seed])
@@ -161,9 +166,7 @@ def relearn(
     Raises:
         StorageError: no room for the student.
     """
-    provider, _, pack = config.student.model.partition(":")
-    folders = {pack: fetch_pack(pack)} if provider == "local" else {}
-    source = resolve_student(config.student.model, folders)
+    source = resolve_student(config.student.model, _fetched(config.student.model))
     folder = Path(tempfile.mkdtemp(prefix="evokd-"))
     trained, kept = folder / "trained", folder / "kept"
     try:
@@ -188,6 +191,12 @@ def relearn(
         return marks(kind, scored_rows, student.predict(kind.inputs(scored_rows)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fetched(model: str) -> dict[str, Path]:
+    """Return the folder of the pack that a model names, if it is one."""
+    provider, _, pack = model.partition(":")
+    return {pack: fetch_pack(pack)} if provider == "local" else {}
 
 
 def _taught(

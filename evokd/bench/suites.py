@@ -42,21 +42,26 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 NER_VARIANTS: dict[str, dict[str, Any]] = {"names first": {"names": 8}}
 # What `llkd` is compared with: name in the table → settings of the strategy.
 WHOLE_POOL = "paper, whole pool"
+PLAIN = {"consensus": False}  # what the labeler says is learnt
 POOL_VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
-    "random": {"selection": "random"},
-    "uncertainty": {"selection": "uncertainty"},
-    "confidence": {"selection": "confidence"},
-    "m-raru": {"selection": "m-raru"},
-    "k-centre": {"selection": "k-centre"},
+    "random": {"selection": "random", **PLAIN},
+    "random, consensus": {"selection": "random"},
+    "no consensus": PLAIN,
+    "uncertainty": {"selection": "uncertainty", **PLAIN},
+    "confidence": {"selection": "confidence", **PLAIN},
+    "m-raru": {"selection": "m-raru", **PLAIN},
+    "k-centre": {"selection": "k-centre", **PLAIN},
     "mixture": {"noise": "mixture"},
     "paper": {"mode": "paper"},
-    WHOLE_POOL: {"mode": "paper", "selection": "random"},
-    "paper, confidence": {"mode": "paper", "selection": "confidence"},
-    "paper, uncertainty": {"mode": "paper", "selection": "uncertainty"},
-    "paper, m-raru": {"mode": "paper", "selection": "m-raru"},
+    WHOLE_POOL: {"mode": "paper", "selection": "random", **PLAIN},
+    f"{WHOLE_POOL}, consensus": {"mode": "paper", "selection": "random"},
+    "paper, no consensus": {"mode": "paper", **PLAIN},
+    "paper, confidence": {"mode": "paper", "selection": "confidence", **PLAIN},
+    "paper, uncertainty": {"mode": "paper", "selection": "uncertainty", **PLAIN},
+    "paper, m-raru": {"mode": "paper", "selection": "m-raru", **PLAIN},
     "paper, mixture": {"mode": "paper", "noise": "mixture"},
-    "paper, thresholds alone": {"mode": "paper", "surest_share": 1.0},
+    "paper, thresholds alone": {"mode": "paper", "surest_share": 1.0, **PLAIN},
     "paper, surest 5%": {"mode": "paper", "surest_share": 0.05},
 }
 # What `elad` is compared with: other questions, other ways to explain them. `random` and `no
