@@ -20,8 +20,9 @@ from evokd.agents.labeler import shown_gold
 from evokd.agents.prompting import Prompt
 from evokd.config import Config, role_settings
 from evokd.graph.budget import TOKENS_PER_VERDICT
-from evokd.graph.calibrating import unseen_gold
+from evokd.graph.calibrating import MEANINGLESS, unseen_gold
 from evokd.graph.filling import answers_of
+from evokd.graph.fitting import reads_again
 from evokd.graph.naming import listed_parts
 from evokd.graph.planning import (
     PlannedCall,
@@ -222,6 +223,8 @@ def _role_calls(
         gold = unseen_gold(config, data)
         if strategy_of(config).labels_only and len(gold) >= FEWEST_GOLD:
             labelled.append(len(gold))
+        if reads_again(config):
+            labelled.append(MEANINGLESS)
     elif strategy.calibrate:  # the first batch is read in full
         labelled[0] = _texts(rounds[0])
     shown = [*(row.text for row in data.seed[:SHOWN_GOOD])]

@@ -141,6 +141,9 @@ class Sample(Record):
     labeler_probabilities: dict[str, float] | None = Field(
         None, description="label → probability as the labeler gave them, before calibration"
     )
+    calibrated_probabilities: dict[str, float] | None = Field(
+        None, description="of a pool's text: the same, the labeler's bias and temperature taken out"
+    )
     critic_verdict: str | None = None
     critic_confidence: float | None = None
     repaired_from: str | None = Field(None, description="the text before the critic's repair")
@@ -243,7 +246,7 @@ class RoundRecord(Record):
         None, description="rows that `llkd` in its paper mode kept in at least one step"
     )
     relabelled: int | None = Field(
-        None, description="texts of a pool that are learnt with another label than the labeler's"
+        None, description="texts of a pool that are learnt with another label than they have"
     )
     ignored_tokens: int | None = Field(
         None, description="tokens of generated texts left out as likely mislabelled"

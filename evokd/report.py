@@ -125,7 +125,7 @@ def build_report(
         "refitted": len(texts_refitted(samples, best_round, config.strategy)),
         "calibration": in_words(calibration),
         "reliability": calibration or None,
-        "labeler_bias": labeler_bias(session, samples),
+        "labeler_bias": calibration.get("bias") or labeler_bias(session, samples),
         "explanations": _explanations(session, scores, best_round),
         "baseline_marks": _marks(session, scores.predictions[BASELINE] if scores else []),
         "final_marks": _marks(session, scores.final(best_round) if scores else []),
@@ -180,6 +180,7 @@ def _pool(session: Session) -> dict[str, Any] | None:
         "labels": session.pool.labels(),
         "selection": strategy.selection,
         "mode": strategy.mode if strategy_of(session.config).labels_only else None,
+        "consensus": strategy.consensus if strategy_of(session.config).labels_only else None,
         "noise": None if strategy.noise == "none" else strategy.noise,
     }
 

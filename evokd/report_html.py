@@ -466,6 +466,7 @@ def bias_phrase(report: Json) -> str:
 def _choice_phrase(pool: Json) -> str:
     """Return what chose among the texts of a pool, or ''."""
     told = [f"{name} {pool[name]}" for name in ("mode", "noise") if pool.get(name)]
+    told += ["labels by consensus"] if pool.get("consensus") else []
     return ", ".join([pool["selection"], *told]) if pool.get("selection") else ""
 
 

@@ -1,6 +1,8 @@
-"""The node that asks the labeler gold rows its prompt does not show, to know how sure it is.
+"""The node that learns how far the labeler is to be trusted: what it leans to, how sure it is.
 
-What came out stands in the run's `calibration.json`; the temperature travels in the state.
+It is asked about texts of random words, which hold no label, and about gold rows that its prompt
+does not show. What came out stands in the run's `calibration.json`; bias and temperature travel in
+the state.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from langgraph.runtime import Runtime
 from evokd.agents.card import examples_of
 from evokd.config import Config
 from evokd.graph.budget import CALIBRATE
+from evokd.graph.fitting import reads_again
 from evokd.graph.reading import label_call, label_group, label_groups
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState
@@ -24,30 +27,82 @@ from evokd.records import Example, Sample
 from evokd.tasks import TaskData
 from evokd.tools.calibration import (
     FEWEST_GOLD,
+    calibrate,
     calibrated_apart,
     calibration_error,
     fit_temperature,
+    leaning,
     reliability,
 )
 
 ASKED = 200  # gold rows at most
-MOST_OF_BUDGET = 0.1  # that may go into it
+MOST_OF_BUDGET = 0.1  # that may go into gold rows
+MOST_WITH_LEANING = 0.15  # and into these and random words
 FIRST = 4  # calls, whose price tells whether enough will fit
+MEANINGLESS = 20  # texts of random words, as in Fei et al., 2023
+SHUFFLED = 200  # texts of the pool that give their words
+LONGEST = 60  # words of such a text
 
 Answer = tuple[Example, str, dict[str, float]]  # the labeler's label, and what it gave all of them
 
 
 def calibrate_labeler(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Fit a temperature on what the labeler says of gold rows; 1 where they are too few."""
+    """Measure the labeler's bias, and fit a temperature on what it then says of gold rows.
+
+    The temperature is 1 where they are too few.
+    """
     session = session_of(state, runtime)
     with session.phase(CALIBRATE, 0):
         gold = unseen_gold(session.config, session.data)
         start = time.time()
         answers, affordable = _ask(session, gold)
-        found = {"gold": len(gold), "affordable": affordable} | measure(answers)
+        bias = _ask_leaning(session) if reads_again(session.config) else {}
+        found = {"gold": len(gold), "affordable": affordable, "bias": bias}
+        found |= measure([unbiased(one, bias) for one in answers])
         found["spent"] = _spent(session, start)
         session.run.write_json(session.run.calibration, found)
-    return {"temperature": found["temperature"]}
+    return {"temperature": found["temperature"], "labeler_bias": bias}
+
+
+def unbiased(answer: Answer, bias: Mapping[str, float]) -> Answer:
+    """Return an answer with a bias divided out; an empty one changes nothing."""
+    if not bias:
+        return answer
+    row = calibrate(answer[2], bias)
+    return answer[0], max(row, key=row.__getitem__), row
+
+
+def _ask_leaning(session: Session) -> dict[str, float]:
+    """Return label → how much too often the labeler says it; empty where it could not be asked.
+
+    Only while 15% of the budget are not spent, gold rows included.
+    """
+    texts = random_texts(session)
+    rows = [_asked(f"words{place:02d}", text) for place, text in enumerate(texts)]
+    read = _label(session, label_groups(session, rows), MOST_WITH_LEANING)
+    said = [one.labeler_probabilities for one in read if one.labeler_probabilities]
+    return leaning(said, session.labels) if said else {}
+
+
+def random_texts(session: Session) -> list[str]:
+    """Return texts of words that texts of the pool have, by chance, each as long as one of these.
+
+    Where texts have no spaces, of their signs.
+    """
+    assert session.pool is not None
+    rng = random.Random(f"{session.config.random_seed} leaning")  # noqa: S311
+    texts = session.pool.texts(session.pool.draw(SHUFFLED, (), rng))
+    spaced = sum(len(text.split()) > 1 for text in texts) > len(texts) / 2
+    cut = [text.split() if spaced else list(text) for text in texts]
+    words = [word for one in cut for word in one]
+    lengths = [min(LONGEST, len(rng.choice(cut))) for _ in range(MEANINGLESS)] if texts else []
+    return [
+        (" " if spaced else "").join(rng.choice(words) for _ in range(length)) for length in lengths
+    ]
+
+
+def _asked(name: str, text: str, label: str = "") -> Sample:
+    return Sample(id=name, text=text, round=0, call=CALIBRATE, role=CALIBRATE, intended_label=label)
 
 
 def unseen_gold(config: Config, data: TaskData) -> list[Example]:
@@ -134,17 +189,7 @@ def _ask(session: Session, gold: Sequence[Example]) -> tuple[list[Answer], int |
     if len(gold) < FEWEST_GOLD:
         return [], None
     by_id = {f"gold{place:04d}": row for place, row in enumerate(gold)}
-    rows = [
-        Sample(
-            id=name,
-            text=row.text,
-            round=0,
-            call=CALIBRATE,
-            role=CALIBRATE,
-            intended_label=row.label,
-        )
-        for name, row in by_id.items()
-    ]
+    rows = [_asked(name, row.text, row.label or "") for name, row in by_id.items()]
     groups = label_groups(session, rows)
     read = _label(session, groups[:FIRST])
     affordable = _affordable(session, groups)
@@ -159,11 +204,13 @@ def _ask(session: Session, gold: Sequence[Example]) -> tuple[list[Answer], int |
     return answers, affordable if too_few else None
 
 
-def _label(session: Session, groups: Sequence[Sequence[Sample]]) -> list[Sample]:
-    """Have rows labelled, as many calls open as may be, while the budget pays for it."""
+def _label(
+    session: Session, groups: Sequence[Sequence[Sample]], share: float = MOST_OF_BUDGET
+) -> list[Sample]:
+    """Have rows labelled, as many calls open as may be, while a share of the budget lasts."""
 
     def ask(group: Sequence[Sample]) -> list[Sample]:
-        if not session.budget.pays_for("labeler", label_call(group, 0, CALIBRATE), MOST_OF_BUDGET):
+        if not session.budget.pays_for("labeler", label_call(group, 0, CALIBRATE), share):
             return []
         return label_group(session, group, 0, CALIBRATE)
 

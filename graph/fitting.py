@@ -94,7 +94,8 @@ def rows_for(
     """
     learned = [TrainingRow.of(one, TEXT_AGAINST_WORD if words else 1) for one in taught]
     sure = [one.labeler_confidence or 0.0 for one in taught]
-    if reads_again(config) and taught and embedder:
+    if reads_again(config) and taught:
+        assert embedder is not None
         said = second_look(config, seed, taught, embedder)
         learned = [replace(row, label=label) for row, (label, _) in zip(learned, said, strict=True)]
         sure = [confidence for _, confidence in said]
@@ -120,7 +121,7 @@ def second_look(
     """Return the label of each text of a pool by consensus, and how sure that is, in [0, 1].
 
     Over all that is learnt so far, so that a text's label may change from round to round. One that
-    the critic corrected keeps its label.
+    the critic has judged keeps its label.
     """
     import numpy as np
 
@@ -133,7 +134,7 @@ def second_look(
     found = consensus(said, vectors[len(seed) :], gold, vectors[: len(seed)])
     rows = [dict(zip(labels, row.tolist(), strict=True)) for row in found]
     return [
-        _likeliest(row) if one.label == one.labeler_label else (one.label or "", 1.0)
+        _likeliest(row) if one.critic_verdict is None else (one.label or "", 1.0)
         for one, row in zip(taught, rows, strict=True)
     ]
 
@@ -149,8 +150,8 @@ def count_relabelled(
 
 
 def _said(sample: Sample, label: str) -> float:
-    told = sample.labeler_probabilities or {sample.label or "": 1.0}
-    return told.get(label, 0.0)
+    told = sample.calibrated_probabilities or sample.labeler_probabilities
+    return (told or {sample.label or "": 1.0}).get(label, 0.0)
 
 
 def _likeliest(row: Mapping[str, float]) -> tuple[str, float]:

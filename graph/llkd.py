@@ -10,9 +10,10 @@ paper     the teacher labels the pool, a part of it each round, however many tha
           student is trained, and every step keeps the rows of which the teacher is sure and the
           student is not; the critic is not asked
 budgeted  ours: the student chooses which texts the teacher is asked about, so that teacher tokens
-          are saved, too; the threshold on the confidence decides what is learnt, a student is
-          trained every round, and held-out rows are drawn by chance; what the student confused
-          becomes a weakness, and failures like it steer what is asked next
+          are saved, too; a text is learnt with the label that the labeler and the texts like it
+          give it together, a student is trained every round, and held-out rows are drawn by chance;
+          what the student confused becomes a weakness, and failures like it steer what is asked
+          next
 """
 
 from __future__ import annotations
@@ -151,16 +152,18 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def settle(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Keep what the labeler is sure enough of for its label; only contested rows go to the critic.
+    """Give what the labeler has read its label; only contested rows go to the critic.
+
+    Without consensus what it is unsure of is left out, see `settle_pool`.
 
     Contested is a row that teacher and student are both sure of, and differ.
     """
     session = session_of(state, runtime)
     with session.phase("settle", state["round"]):
-        temperature = state["temperature"]
-        drafts = [calibrated(one, temperature, session.labels) for one in read_drafts(state)]
+        trusted = state["labeler_bias"], state["temperature"], session.labels
+        drafts = [calibrated(one, *trusted) for one in read_drafts(state)]
         settled = settle_pool(session, state["round"], drafts)
-    return {"drafts": by_id(settled), "labeler_bias": {}}
+    return {"drafts": by_id(settled)}
 
 
 def keep(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:

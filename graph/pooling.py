@@ -24,7 +24,7 @@ from evokd.graph.session import Session
 from evokd.graph.strategies import selects_in_steps
 from evokd.records import POOL, Chosen, Failure, Sample, Weakness
 from evokd.store.pool import Pool, Scored
-from evokd.tools.calibration import with_temperature
+from evokd.tools.calibration import calibrate, with_temperature
 from evokd.tools.selection import (
     CANDIDATES,
     LOOKS_AT_FAILURES,
@@ -39,6 +39,7 @@ from evokd.tools.thresholds import MovingThreshold, normalized_entropy
 
 SCORED_TOGETHER = 2048
 NEVER = 2.0  # a confidence nobody has
+DIGITS = 6  # of a probability that is kept
 BY_CHANCE, HELD_OUT = Chosen(by="chance"), Chosen(by="held out")
 
 
@@ -275,18 +276,28 @@ def settle_row(sample: Sample, threshold: MovingThreshold | None, sure: float) -
     return sample.model_copy(update={"label": sample.labeler_label, "checked": contested})
 
 
-def calibrated(sample: Sample, temperature: float, labels: Sequence[str]) -> Sample:
-    """Return a row with the labeler's confidence under a temperature; its label stays.
+def calibrated(
+    sample: Sample, bias: Mapping[str, float], temperature: float, labels: Sequence[str]
+) -> Sample:
+    """Return a row with the labeler's word, its bias divided out, under a temperature.
 
     Args:
+        bias: label → how much too often it is said; empty: the label stays.
         labels: all labels; one that nobody voted for has nothing.
     """
     given = sample.labeler_probabilities
-    if given is None or sample.labeler_label is None or temperature == 1.0:
+    if given is None or sample.labeler_label is None or (not bias and temperature == 1.0):
         return sample
     whole = {name: given.get(name, 0.0) for name in labels}
-    confidence = with_temperature(whole, temperature)[sample.labeler_label]
-    return sample.model_copy(update={"labeler_confidence": confidence})
+    whole = with_temperature(calibrate(whole, bias) if bias else whole, temperature)
+    label = max(whole, key=whole.__getitem__) if bias else sample.labeler_label
+    return sample.model_copy(
+        update={
+            "labeler_label": label,
+            "labeler_confidence": whole[label],
+            "calibrated_probabilities": {name: round(p, DIGITS) for name, p in whole.items()},
+        }
+    )
 
 
 def with_weakness(sample: Sample, weaknesses: Sequence[Weakness]) -> Sample:
@@ -321,9 +332,14 @@ def texts_left(session: Session, drafts: Sequence[Sample] = ()) -> int:
 
 
 def last_failures(session: Session, round: int) -> list[Failure]:
-    """Return what the student got wrong in the last batch, worst first."""
+    """Return what the student got wrong in the last batch, worst first.
+
+    Of a pool's texts only where the labeler is sure: else it may as well be wrong itself.
+    """
     wrong, _ = last_answers(session, round)
-    return [failure for one in wrong for failure in failures_of(session.kind, one, "")]
+    sure = session.config.strategy.labeler_min_confidence
+    told = [one for one in wrong if one.role != POOL or (one.labeler_confidence or 0.0) >= sure]
+    return [failure for one in told for failure in failures_of(session.kind, one, "")]
 
 
 def near_failures(session: Session, round: int, wrong: Sequence[Failure]) -> list[Near]:

@@ -112,7 +112,8 @@ class RunState(TypedDict, total=False):
     names: Annotated[dict[str, list[str]], merge_by_key]
     """Place among the listed parts → names that texts may be given. Written by `list_names`."""
     labeler_bias: dict[str, float]
-    """Label → how much too often the labeler says it. Written by `settle`, read by `critique`."""
+    """Label → how much too often the labeler says it. Written by `settle`, read by `critique`; in
+    llkd written by `calibrate`, read by `settle`."""
     temperature: float
     """Of the labeler's confidence; 1: as it is. Written by `calibrate`, read by llkd's `settle`."""
     wanted: int

@@ -7,12 +7,14 @@ import pytest
 from evokd.graph.calibrating import measure
 from evokd.records import Example
 from evokd.tools.calibration import (
+    LITTLE,
     SMOOTHING,
     calibrate,
     calibrated_apart,
     calibration_error,
     fit_temperature,
     label_bias,
+    leaning,
     reliability,
     with_temperature,
 )
@@ -31,6 +33,13 @@ def test_what_was_asked_for_is_no_bias_even_where_labels_are_uneven() -> None:
     rows = [{"thing": 1.0}] * 30 + [{"person": 1.0}] * 10
     bias = label_bias(rows, ["thing"] * 30 + ["person"] * 10, LABELS)
     assert bias == pytest.approx(dict.fromkeys(LABELS, 1.0), rel=1e-3)
+
+
+def test_what_is_said_of_texts_that_hold_no_label_is_a_bias() -> None:
+    bias = leaning([{"thing": 0.9, "person": 0.1}] * 20, LABELS)
+    assert bias["thing"] == pytest.approx((18 + LITTLE) / (10 + LITTLE), rel=1e-3)
+    assert bias["person"] == pytest.approx((2 + LITTLE) / (10 + LITTLE), rel=1e-3)
+    assert leaning([], LABELS) == dict.fromkeys(LABELS, 1.0)
 
 
 def test_few_texts_say_little() -> None:

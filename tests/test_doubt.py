@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evokd.tools.doubt import RIDGE, leave_one_out
+from evokd.tools.doubt import RIDGE, leave_one_out, left_out_scores
 
 
 def unit(*rows: list[float]) -> np.ndarray:
@@ -17,22 +17,24 @@ def test_a_row_among_rows_of_another_label_is_found() -> None:
     assert leave_one_out(vectors, labels) == ["a", "a", "a", "b", "b", "a"]
 
 
-def test_the_closed_form_is_what_leaving_each_row_out_gives() -> None:
+@pytest.mark.parametrize("dimension", [5, 20])
+def test_the_closed_form_is_what_leaving_each_row_out_gives(dimension: int) -> None:
     rng = np.random.default_rng(3)
-    vectors = unit(*rng.normal(size=(12, 5)).tolist())
+    vectors = unit(*rng.normal(size=(12, dimension)).tolist())
     labels = [str(number) for number in rng.integers(0, 3, size=12)]
     names = sorted(set(labels))
     targets = np.asarray([[float(label == name) for name in names] for label in labels])
-    targets -= targets.mean(axis=0)
-    expected = []
+    centred = targets - targets.mean(axis=0)
+    expected = np.zeros_like(targets)
     for left_out in range(len(labels)):
         rest = [place for place in range(len(labels)) if place != left_out]
         known = vectors[rest]
         weights = np.linalg.solve(
-            known.T @ known + RIDGE * np.eye(known.shape[1]), known.T @ targets[rest]
+            known.T @ known + RIDGE * np.eye(known.shape[1]), known.T @ centred[rest]
         )
-        expected.append(names[int((vectors[left_out] @ weights).argmax())])
-    assert leave_one_out(vectors, labels) == expected
+        expected[left_out] = vectors[left_out] @ weights
+    assert left_out_scores(vectors, targets) == pytest.approx(expected)
+    assert leave_one_out(vectors, labels) == [names[int(at)] for at in expected.argmax(axis=1)]
 
 
 def test_a_frequent_label_does_not_win_where_nothing_else_is_known() -> None:

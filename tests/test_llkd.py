@@ -24,7 +24,7 @@ from evokd.config import MemorySection
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ReplyError
 from evokd.graph import reading
-from evokd.graph.calibrating import FIRST
+from evokd.graph.calibrating import FIRST, MEANINGLESS, random_texts
 from evokd.graph.filling import fill, longest_text
 from evokd.graph.fitting import count_relabelled, rows_for, second_look
 from evokd.graph.llkd import aims_of
@@ -53,11 +53,14 @@ from evokd.store.run_dir import RunDirectory
 from evokd.task_file import load_config
 from evokd.tasks import kind_of, load_task_data
 from evokd.tasks.pool import PoolRow
+from evokd.tools.calibration import calibrate
 from evokd.tools.selection import SELECTIONS, Wanted, balanced_shares
 from evokd.tools.thresholds import MovingThreshold
 
 SURE = {"labeler_label": "fruit", "labeler_confidence": 0.9}
-STRATEGY = {"name": "llkd", "rounds": 2, "samples_per_round": 10}
+# Without consensus calls are easier to count: the labeler is asked about the pool's texts alone.
+STRATEGY = {"name": "llkd", "rounds": 2, "samples_per_round": 10, "consensus": False}
+CONSENSUS = "strategy.consensus=true"
 
 
 def write_pool(folder: Path, *more: str, rows: int = 40) -> Path:
@@ -196,7 +199,8 @@ def test_in_the_paper_mode_all_is_labelled_and_one_student_chooses_in_every_step
     pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evokd.graph.llkd.LABELLED_TOGETHER", 15)
-    result = run(pool_task, "strategy.mode=paper", "strategy.labeler_min_confidence=1.0")
+    settings = "strategy.mode=paper", "strategy.labeler_min_confidence=1.0", CONSENSUS
+    result = run(pool_task, *settings)
     rows = samples(result)
     assert len(rows) == result.report["pool"]["kept"]
     assert all(one.accepted and one.split == "train" for one in rows)
@@ -519,7 +523,7 @@ def test_a_labelled_row_whose_critic_the_budget_did_not_pay_for_is_not_labelled_
     [
         ("llkd", "true", False),
         ("llkd", "false", True),
-        ("confidence", "true", True),
+        ("confidence", "false", True),
         ("random", "false", False),
     ],
 )
@@ -545,14 +549,70 @@ def test_a_text_is_learnt_as_the_texts_like_it_say_where_the_labeler_is_unsure(
     taught = [told(f"ripe sweet {n}", fruit=0.9, metal=0.1) for n in range(8)]
     taught += [told(f"barks runs {n}", fruit=0.1, metal=0.9) for n in range(8)]
     unsure = told("ripe sweet 9", fruit=0.45, metal=0.55)
-    corrected = unsure.model_copy(update={"label": "river"})  # by the critic
-    config = load_config(pool_task)
-    found = second_look(config, [], [*taught, unsure, corrected], HashEmbedder(64))
-    assert [label for label, _ in found[-2:]] == ["fruit", "river"]
+    judged = unsure.model_copy(update={"critic_verdict": ACCEPT})
+    config = load_config(pool_task, [CONSENSUS])
+    found = second_look(config, [], [*taught, unsure, judged], HashEmbedder(64))
+    assert [label for label, _ in found[-2:]] == ["fruit", "metal"]
     assert found[-2][1] < found[0][1] < found[-1][1] == 1.0
     rows = rows_for(config, [], [*taught, unsure], embedder=HashEmbedder(64))
     assert rows[-1].label == "fruit"
     assert count_relabelled(config, rows, [*taught, unsure]) == 1
+
+
+def test_what_the_labeler_says_of_random_words_is_its_bias_and_taken_out(
+    pool_task: Path, llm: FakeLLM
+) -> None:
+    result = run(pool_task, CONSENSUS, "strategy.rounds=1")
+    asked = purposes(RunDirectory(result.path).calls)
+    assert sum(one.startswith("calibrate:words") for one in asked) == MEANINGLESS
+    bias = result.report["labeler_bias"]
+    assert set(bias) == set(WORDS)
+    assert json.loads((result.path / "calibration.json").read_text())["bias"] == bias
+    for one in samples(result):
+        assert one.labeler_probabilities is not None
+        told = calibrate(one.labeler_probabilities, bias)
+        assert one.calibrated_probabilities == pytest.approx(told, abs=2e-4)
+        assert one.labeler_label == max(told, key=lambda name: told[name])
+
+
+def test_random_texts_have_the_words_and_lengths_of_the_pool(pool_task: Path) -> None:
+    pool = Pool(pool_task.parent / "pool.sqlite")
+    pool.fill([PoolRow("1", "ripe red plum"), PoolRow("2", "two words")], lambda row: "")
+    session: Any = SimpleNamespace(pool=pool, config=load_config(pool_task))
+    texts = random_texts(session)
+    assert len(texts) == MEANINGLESS
+    assert {len(text.split()) for text in texts} == {2, 3}
+    assert {word for text in texts for word in text.split()} <= set(
+        "ripe red plum two words".split()
+    )
+    assert texts == random_texts(session)
+
+
+def test_texts_without_spaces_give_random_signs(pool_task: Path) -> None:
+    pool = Pool(pool_task.parent / "pool.sqlite")
+    pool.fill([PoolRow("1", "卡丢了"), PoolRow("2", "汇率是多少")], lambda row: "")
+    session: Any = SimpleNamespace(pool=pool, config=load_config(pool_task))
+    assert {len(text) for text in random_texts(session)} == {3, 5}
+
+
+def test_plan_counts_the_texts_of_random_words(pool_task: Path) -> None:
+    def labeler_calls(*overrides: str) -> int:
+        told = api.plan(pool_task, overrides=list(overrides)).roles
+        return next(one.calls for one in told if one.role == "labeler")
+
+    assert labeler_calls(CONSENSUS) == labeler_calls() + MEANINGLESS
+
+
+def test_a_run_that_dies_while_its_labeler_is_measured_asks_nothing_twice(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_die_once(monkeypatch, "evokd.graph.calibrating.leaning")
+    with pytest.raises(KeyboardInterrupt):
+        run(pool_task, CONSENSUS)
+    directory = RunDirectory(pool_task.parent / "runs" / "r")
+    assert resume_run(directory, emit=lambda event: None).report["status"] == "finished"
+    asked = [one for one in purposes(directory.calls, cached=False) if "calibrate:" in one]
+    assert len(asked) == len(set(asked)) == MEANINGLESS
 
 
 @pytest.mark.parametrize(("consensus", "told"), [("true", True), ("false", False)])
@@ -796,7 +856,9 @@ def test_texts_are_read_for_the_selections_that_look_at_them(
         memory=None,
         data=SimpleNamespace(seed=[]),
         embedder=HashEmbedder(64),
-        config=SimpleNamespace(random_seed=0, strategy=SimpleNamespace(selection=name)),
+        config=SimpleNamespace(
+            random_seed=0, strategy=SimpleNamespace(selection=name, labeler_min_confidence=0.8)
+        ),
         accepted=lambda: [],
     )
     chosen = choose_texts(session, 1, {1, 2, 3}, {"fruit": 4}, [4])

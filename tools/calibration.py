@@ -4,7 +4,9 @@ A small LLM calls too many texts by one label ("description", "objective"). Over
 labels are known to be shared out in a certain way, its mean probability of a label tells by how
 much: Batch Calibration (Zhou et al., 2023, arXiv 2309.17249, eq. 3 and 4, in probabilities). It
 needs no gold labels. Ours: the shares are those the texts were asked for in, not even ones, and
-few texts say little, so counts are smoothed.
+few texts say little, so counts are smoothed. Of a pool nobody knows the shares; there the labeler
+is asked about texts of random words instead, which hold no label (Fei et al., ACL 2023, arXiv
+2305.19148): what it says of these is its leaning alone.
 
 Where there are gold rows that the labeler's prompt does not show, one temperature makes its
 confidence as high as it is right (temperature scaling: Guo et al., 2017, arXiv 1706.04599). It
@@ -23,11 +25,14 @@ BINS = 10
 STEPS = 60  # of the bisection
 COLDEST, HOTTEST = 0.05, 20.0
 SMOOTHING = 2.0  # texts a label that speak for no bias
+LITTLE = 0.5  # the same where texts hold no label at all
 LEAST = 1e-4  # a probability the endpoint did not report
 
 
 def label_bias(
-    probabilities: Sequence[Mapping[str, float]], intended: Sequence[str], labels: Sequence[str]
+    probabilities: Sequence[Mapping[str, float]],
+    intended: Sequence[str],
+    labels: Sequence[str],
 ) -> dict[str, float]:
     """Return label → how much too often a labeler says it; 1 is right.
 
@@ -37,11 +42,22 @@ def label_bias(
         labels: all labels.
     """
     asked = Counter(intended)
-    said = dict.fromkeys(labels, 0.0)
-    for row in probabilities:
-        for label, share in _whole(row, labels).items():
-            said[label] += share
+    said = _said(probabilities, labels)
     return {name: (said[name] + SMOOTHING) / (asked[name] + SMOOTHING) for name in labels}
+
+
+def leaning(
+    probabilities: Sequence[Mapping[str, float]], labels: Sequence[str]
+) -> dict[str, float]:
+    """Return label → how much too often a labeler says it of texts that hold no label; 1 is right.
+
+    Args:
+        probabilities: label → probability, one mapping a text of random words.
+        labels: all labels.
+    """
+    said = _said(probabilities, labels)
+    even = len(probabilities) / len(labels) + LITTLE
+    return {name: (said[name] + LITTLE) / even for name in labels}
 
 
 def calibrate(probabilities: Mapping[str, float], bias: Mapping[str, float]) -> dict[str, float]:
@@ -130,6 +146,12 @@ def calibration_error(points: Sequence[Mapping[str, float]]) -> float:
     total = sum(one["rows"] for one in points)
     apart = sum(one["rows"] * abs(one["confidence"] - one["accuracy"]) for one in points)
     return apart / total if total else 0.0
+
+
+def _said(probabilities: Sequence[Mapping[str, float]], labels: Sequence[str]) -> dict[str, float]:
+    """Return label → of how many texts a labeler says it, by its probabilities."""
+    rows = [_whole(row, labels) for row in probabilities]
+    return {name: sum(row[name] for row in rows) for name in labels}
 
 
 def _logs(probabilities: Mapping[str, float]) -> dict[str, float]:

@@ -28,13 +28,13 @@ def group(vectors: NDArray[np.float32], count: int, rng: random.Random) -> NDArr
 
     Args:
         vectors: unit vectors, shape (rows, dimension).
-        count: of groups; at most one a row.
+        count: of groups; at most one a row, and one at least.
     """
     import numpy as np
 
-    count = min(count, len(vectors))
-    if not count:
+    if not len(vectors):
         return np.zeros(0, np.int64)
+    count = max(1, min(count, len(vectors)))
     centres = vectors[_beginnings(vectors, count, rng)]
     found = np.full(len(vectors), -1)
     for _ in range(PASSES):

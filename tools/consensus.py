@@ -1,11 +1,8 @@
 """Consensus: what a labeler and a text's neighbours say of its label together.
 
-A small LLM leans to some labels and is wrong now and then with much confidence. Two things that
-cost no token mend much of that. Its mean probability of a label over many texts tells how much too
-often it says it: that is divided out (Batch Calibration: Zhou et al., 2023, arXiv 2309.17249). And
-texts that are alike mostly share a label, so that the other texts, by a ridge classifier on
-sentence embeddings with the text left out, are a second annotator; the two are multiplied (a
-product of experts: Hinton, 2002).
+A small LLM is wrong now and then, with much confidence. Texts that are alike mostly share a label,
+so that the other texts, by a ridge classifier on sentence embeddings with the text left out, are a
+second annotator that costs no token; the two are multiplied (a product of experts: Hinton, 2002).
 """
 
 from __future__ import annotations
@@ -18,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SMOOTHING = 2.0  # texts a label that speak for no leaning
 SHARPNESS = 3.0  # nats that the neighbours' scores, from about 0 to 1, are worth
 LEAST = 1e-4  # a probability the endpoint did not report
 
@@ -42,28 +38,11 @@ def consensus(
     """
     import numpy as np
 
-    level = without_leaning(said)
+    level = np.maximum(said, LEAST)
+    level = level / level.sum(axis=1, keepdims=True)
     guessed = left_out_scores(
         np.concatenate([gold_vectors, vectors]), np.concatenate([gold, level])
     )[len(gold) :]
     together = level * np.exp(SHARPNESS * guessed)
     whole: NDArray[np.float64] = together / together.sum(axis=1, keepdims=True)
-    return whole
-
-
-def without_leaning(said: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a labeler's probabilities with its mean probability of each label divided out.
-
-    Few texts say little of its leaning, so that counts are smoothed.
-
-    Args:
-        said: shape (texts, labels).
-    """
-    import numpy as np
-
-    rows = np.maximum(said, LEAST)
-    rows = rows / rows.sum(axis=1, keepdims=True)
-    leaning = rows.sum(axis=0) + SMOOTHING
-    level = rows / leaning
-    whole: NDArray[np.float64] = level / level.sum(axis=1, keepdims=True)
     return whole

@@ -55,8 +55,14 @@ def left_out_scores(
     import numpy as np
 
     centred = targets - targets.mean(axis=0)
-    weights = np.linalg.solve(vectors.T @ vectors + RIDGE * np.eye(vectors.shape[1]), vectors.T)
-    known = (vectors * weights.T).sum(axis=1, keepdims=True)  # h: what a row says of itself
-    fitted = vectors @ (weights @ centred)
+    rows, dimension = vectors.shape
+    if rows < dimension:  # the same, by a smaller matrix
+        gram = vectors @ vectors.T
+        hat = np.linalg.solve(gram + RIDGE * np.eye(rows), gram)
+        known, fitted = np.diag(hat)[:, None], hat @ centred
+    else:
+        weights = np.linalg.solve(vectors.T @ vectors + RIDGE * np.eye(dimension), vectors.T)
+        known = (vectors * weights.T).sum(axis=1, keepdims=True)
+        fitted = vectors @ (weights @ centred)
     scores: NDArray[np.float64] = (fitted - known * centred) / (1 - known)
     return scores

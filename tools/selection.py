@@ -179,9 +179,10 @@ def _most_typical(
 ) -> list[int]:
     """Return texts that stand for the largest groups of the pool in which nothing is known.
 
-    Over some thousand texts by chance and what is known, in as many groups as there are known and
+    Over two thousand texts by chance and what is known, in as many groups as there are known and
     wanted ones. Labels take turns; each takes the group that holds most texts of it, and of these
-    the one with the highest typicality times uncertainty.
+    the one with the highest typicality times uncertainty, which counts from a half on. None where
+    500 texts are known already: then few groups are new, and the uncertain teach more.
 
     Args:
         taken: numbers that are not to be had any more, beside `wanted.asked`.
@@ -190,6 +191,8 @@ def _most_typical(
     """
     import numpy as np
 
+    if len(known) >= MOST_GROUPS or not sum(shares.values()):
+        return []
     drawn = wanted.pool.draw(SAMPLED, {*wanted.asked, *taken}, wanted.rng)
     if not drawn:
         return []

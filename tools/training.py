@@ -103,8 +103,8 @@ class Lesson:
         lengths: of the rows, in tokens.
         loss_of: from the indices of a batch's rows to their loss, a scalar tensor.
         halfway: called when half of the steps are taken.
-        kept: the selectable rows that were kept in at least one step, or, where only noise leaves
-            rows out, to the end; None: there are none.
+        kept: the selectable rows that were kept in at least one step or began the head, or, where
+            only noise leaves rows out, were kept to the end; None: there are none.
         ignored: (row, word) of the tokens that noise leaves out; None: it is not looked for.
         new: parameters that are not pretrained; they learn NEW_FACTOR times as quickly.
     """
@@ -469,12 +469,13 @@ def _read_texts(
     chosen = choice or RowChoice(selection="random")
     selection = step_selection(chosen.selection, labels, chosen.weighting, random_seed)
     open_rows = [at for at, row in enumerate(rows) if choice and row.confidence is not None]
+    kept: set[int] = set()
     if getattr(model, "is_new", False):
         # What all steps may leave out must not have been learnt before the first one.
         left = set(open_rows) if selection and not chosen.imprint else set()
         known = [at for at in range(len(rows)) if at not in left]
+        kept.update(set(known) & set(open_rows) if selection else ())
         _imprint(model, tokenizer, [encoded[at] for at in known], targets[known], settings)
-    kept = set(open_rows) if selection and chosen.imprint else set()
     noisy: set[int] = set()
 
     def losses_of(batch: list[int], reduction: str = "none") -> tuple[Any, Any]:

@@ -81,7 +81,10 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     ELAD: ELAD_VARIANTS,
 }
 # The variants with all random seeds; the others have one.
-MAIN = {ELAD: ("", "no memory", "random", "whole"), POOL: ("", "random", "paper", WHOLE_POOL)}
+MAIN = {
+    ELAD: ("", "no memory", "random", "whole"),
+    POOL: ("", "random", "paper", WHOLE_POOL, "paper, surest 5%"),
+}
 # The others on banking8, whose texts have no topics, and which has too many labels for words.
 ABLATED_SETS = {"no topics": "trec", "no words": "sst2"}
 CORE_SETS = ("banking8", "trec", "clinc10")
