@@ -249,13 +249,14 @@ class StrategySection(Settings):
         0.25,
         gt=0,
         le=1,
-        description="mode paper, selections llkd and confidence: the share of each label's rows, "
-        "those the teacher is surest of, that the steps choose among",
+        description="mode paper, selections llkd and confidence: the share of the rows, of each "
+        "label those the teacher is surest of, that the steps choose among",
     )
     consensus: bool = Field(
         True,
         description="llkd: a text of the pool is learnt with the label that the labeler, what it "
-        "says too often divided out, and the texts like it give it together; off: the labeler's",
+        "says too often (of texts of random words) divided out, and the texts like it give it "
+        "together; off: the labeler's",
     )
     noise: Literal["none", "mixture"] = Field(
         "none",
@@ -302,8 +303,8 @@ class StrategySection(Settings):
         0.8,
         ge=0,
         le=1,
-        description="τ; half of it where labeler and intention agree; a row of a pool that reaches "
-        "it is learnt",
+        description="τ; half of it where labeler and intention agree; of a pool's texts, those the "
+        "labeler is sure of",
     )
     calibrate: bool = Field(
         True,

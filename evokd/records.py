@@ -243,7 +243,8 @@ class RoundRecord(Record):
     seconds: dict[str, float] = Field(default_factory=dict)
     trained: bool = True
     kept_rows: int | None = Field(
-        None, description="rows that `llkd` in its paper mode kept in at least one step"
+        None,
+        description="rows that `llkd` in its paper mode kept in at least one step or began from",
     )
     relabelled: int | None = Field(
         None, description="texts of a pool that are learnt with another label than they have"

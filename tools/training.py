@@ -139,7 +139,7 @@ class TrainingResult:
     precision: str
     loss: float
     kept_rows: int | None = None
-    """How many rows a selection kept in at least one step; None: there was none."""
+    """How many rows a selection kept in a step or the head began from; None: no selection."""
     ignored_tokens: int | None = None
     """How many tokens were left out halfway as likely mislabelled; None: nobody looked."""
 
