@@ -175,6 +175,14 @@ def test_of_a_group_llkd_takes_the_text_that_the_student_is_unsure_of(pool: Pool
     assert SELECTIONS["llkd"](replace(wanted(pool, known=["0"], a=1), embed=embed)) == [41]
 
 
+def test_where_much_is_known_llkd_takes_the_uncertain(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evokd.tools.selection.MOST_GROUPS", 2)
+    told = wanted(pool, known=["0", "30"], a=4)
+    assert {told.why[one].by for one in SELECTIONS["llkd"](told)} == {"uncertainty x distance"}
+
+
 def test_llkd_spreads_what_it_takes(pool: Pool) -> None:
     level = [Scored(id=n, label="a", uncertainty=0.5) for n in range(1, TEXTS + 1)]
     pool.write_scores([level])

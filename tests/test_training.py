@@ -407,6 +407,13 @@ def test_rows_the_teacher_labelled_are_learnt_only_where_the_selection_keeps_the
     assert (kept["m-raru"] or 0) > 8
 
 
+def test_rows_that_a_new_head_begins_from_count_as_kept(tiny_student: Path, tmp_path: Path) -> None:
+    chosen = RowChoice(selection="confidence", imprint=True)
+    assert kept_rows(pseudo_labelled(), tiny_student, tmp_path / "all", chosen) == 16
+    alone = RowChoice(selection="confidence")
+    assert kept_rows(pseudo_labelled(), tiny_student, tmp_path / "some", alone) == 8
+
+
 def test_without_a_choice_or_open_rows_all_is_learnt(tiny_student: Path, tmp_path: Path) -> None:
     assert kept_rows(pseudo_labelled(), tiny_student, tmp_path / "all", None) is None
     gold = pseudo_labelled()[:4]
