@@ -71,7 +71,7 @@ def test_failures_of_one_label_take_as_much_from_all_others(pool: Pool) -> None:
     chosen = SELECTIONS["llkd"](replace(wanted(pool, a=2, b=9, c=9), near=near))
     said = Counter(one.label for one in pool.scores(chosen))
     assert said["a"] >= 6  # three in ten are near the failure
-    assert abs(said["b"] - said["c"]) <= 1
+    assert abs(said["b"] - said["c"]) <= 2
 
 
 def test_every_selection_of_the_config_is_there() -> None:
@@ -141,7 +141,16 @@ def test_accept_reject_does_not_go_through_a_large_pool_that_the_student_is_sure
     assert len(read) == 12
 
 
-def test_llkd_gives_every_predicted_label_its_share(pool: Pool) -> None:
+def test_llkd_gives_every_predicted_label_about_its_share(pool: Pool) -> None:
+    chosen = SELECTIONS["llkd"](wanted(pool, a=10, b=10))
+    labels = [one.label for one in pool.scores(chosen)]
+    assert labels.count("a") <= 16  # two by chance, and of groups half more than its share
+
+
+def test_where_much_is_known_llkd_gives_every_predicted_label_its_share(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evokd.tools.selection.MOST_GROUPS", 0)
     chosen = SELECTIONS["llkd"](wanted(pool, a=10, b=10))
     labels = [one.label for one in pool.scores(chosen)]
     assert labels.count("a") == labels.count("b") == 10

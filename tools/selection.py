@@ -5,14 +5,15 @@ uncertainty  those the student is least sure of, by entropy (Lewis & Gale, 1994)
 m-raru       by chance, each accepted with its uncertainty as the probability (arXiv 2511.11574)
 k-centre     each the farthest from all there are (Sener & Savarese, 2018, algorithm 1)
 llkd         ours: of the largest groups of like texts that hold nothing asked, the typical text
-             that the student is unsure of (Hacohen et al., 2022), in equal shares of the labels
-             it predicts; some near what it got wrong lately; some by chance, for it may be sure
-             and wrong
+             that the student is unsure of (Hacohen et al., 2022); after these uncertain ones far
+             from each other that bring the labels it predicts level; some near what it got wrong
+             lately; some by chance, for it may be sure and wrong
 confidence   by chance; the teacher's confidence decides what is learnt
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +35,7 @@ DRAWS = 10  # of so many each that may be accepted by chance
 CHANCE = 0.1  # share of `llkd`'s texts that is drawn by chance
 NEAR = 0.3  # share of them that is near failures, where there are any
 MOST_GROUPS = 500
+MOST_OF_SHARE = 1.5  # of what a label has in equal shares, by typicality alone
 HALF_SURE = 0.5  # what a text that the student is sure of counts for beside its uncertainty
 
 
@@ -125,10 +127,10 @@ def select_llkd(wanted: Wanted) -> list[int]:
     """Return typical and uncertain texts of all predicted labels, unlike what is known.
 
     First some by chance, then such as are near failures: among the uncertain ones that the student
-    gives a label it confused. The rest brings every label to its share, or, where these have taken
-    too much, near it, the one that lacks most first: each is typical of a group of texts in which
-    nothing is known. What groups do not give are uncertain texts far from all that is known, of the
-    label, or, where the student gives it too few, of any.
+    gives a label it confused; then those that are typical of a group of texts in which nothing is
+    known. What groups do not give are uncertain texts far from all that is known, which bring every
+    label to its share, or near it, the one that lacks most first; a label that the student gives
+    too few texts leaves its share to the most uncertain ones of all.
     """
     import numpy as np
 
@@ -165,7 +167,7 @@ def select_llkd(wanted: Wanted) -> list[int]:
     confused = sorted({label for one in wanted.near for label in one.labels})
     near = NEAR if confused else 0.0
     take(round(near * wanted.count), confused, near_failures=True)
-    typical = _most_typical(wanted, taken, known, lacking())
+    typical = _most_typical(wanted, taken, known)
     known = np.concatenate([known, wanted.embed(wanted.pool.texts(typical))])
     taken += typical
     for label, number in lacking().items():
@@ -174,62 +176,48 @@ def select_llkd(wanted: Wanted) -> list[int]:
     return taken
 
 
-def _most_typical(
-    wanted: Wanted, taken: Sequence[int], known: NDArray[np.float32], shares: Mapping[str, int]
-) -> list[int]:
+def _most_typical(wanted: Wanted, taken: Sequence[int], known: NDArray[np.float32]) -> list[int]:
     """Return texts that stand for the largest groups of the pool in which nothing is known.
 
     Over two thousand texts by chance and what is known, in as many groups as there are known and
-    wanted ones. Labels take turns; each takes the group that holds most texts of it, and of these
-    the one with the highest typicality times uncertainty, which counts from a half on. None where
-    500 texts are known already: then few groups are new, and the uncertain teach more.
+    wanted ones: of each group the text with the highest typicality times uncertainty, which counts
+    from a half on. No label that the student predicts gives more than half more than its part in
+    equal shares. None where 500 texts are known already: then few groups are new, and the uncertain
+    teach more.
 
     Args:
         taken: numbers that are not to be had any more, beside `wanted.asked`.
         known: vectors of what is known, shape (texts, dimension).
-        shares: label that the student gives a text → how many such texts.
     """
     import numpy as np
 
-    if len(known) >= MOST_GROUPS or not sum(shares.values()):
+    missing = wanted.count - len(taken)
+    if len(known) >= MOST_GROUPS or missing <= 0:
         return []
     drawn = wanted.pool.draw(SAMPLED, {*wanted.asked, *taken}, wanted.rng)
     if not drawn:
         return []
     vectors = wanted.embed(wanted.pool.texts(drawn))
-    count = min(MOST_GROUPS, len(known) + sum(shares.values()))
+    count = min(MOST_GROUPS, len(known) + missing)
     groups = group(np.concatenate([known, vectors]), count, wanted.rng)
     covered = set(groups[: len(known)].tolist())
-    members: dict[tuple[str, int], list[int]] = {}
-    of_group: dict[int, list[int]] = {}
-    scores = wanted.pool.scores(drawn)
-    for place, (one, number) in enumerate(zip(scores, groups[len(known) :].tolist(), strict=True)):
+    members: dict[int, list[int]] = {}
+    for place, number in enumerate(groups[len(known) :].tolist()):
         if number not in covered:
-            members.setdefault((one.label, number), []).append(place)
-            of_group.setdefault(number, []).append(place)
-    rank = np.zeros(len(drawn))
-    for places in of_group.values():
-        rank[places] = typicality(vectors[places])
-    rank *= HALF_SURE + np.asarray([one.uncertainty for one in scores])
+            members.setdefault(number, []).append(place)
+    scores = wanted.pool.scores(drawn)
+    most = math.ceil(MOST_OF_SHARE * missing / max(1, len(wanted.by_label)))
+    said: Counter[str] = Counter()
     chosen: list[tuple[int, float]] = []
-    for label in in_turns(shares):
-        open_ = [key for key in members if key[0] == label and key[1] not in covered]
-        if open_:
-            largest = max(open_, key=lambda key: len(members[key]))
-            best = max(members[largest], key=lambda place: rank[place])
-            covered.add(largest[1])
-            chosen.append((drawn[best], float(rank[best])))
+    for places in sorted(members.values(), key=len, reverse=True):
+        rank = typicality(vectors[places]) * [
+            HALF_SURE + scores[place].uncertainty for place in places
+        ]
+        best = places[int(rank.argmax())]
+        if len(chosen) < missing and said[scores[best].label] < most:
+            said[scores[best].label] += 1
+            chosen.append((drawn[best], float(rank.max())))
     return wanted.explain("typicality x uncertainty", chosen)
-
-
-def in_turns(shares: Mapping[str, int]) -> list[str]:
-    """Return each label as often as its share says, the one that has most left first."""
-    left = Counter(shares)
-    turns: list[str] = []
-    while label := next((name for name, number in left.most_common(1) if number > 0), None):
-        turns.append(label)
-        left[label] -= 1
-    return turns
 
 
 def shared_out(room: int, lacking: Mapping[str, int]) -> dict[str, int]:
