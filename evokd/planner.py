@@ -22,7 +22,6 @@ from evokd.config import Config, role_settings
 from evokd.graph.budget import TOKENS_PER_VERDICT
 from evokd.graph.calibrating import MEANINGLESS, unseen_gold
 from evokd.graph.filling import answers_of
-from evokd.graph.fitting import reads_again
 from evokd.graph.naming import listed_parts
 from evokd.graph.planning import (
     PlannedCall,
@@ -39,6 +38,7 @@ from evokd.graph.serving import is_local
 from evokd.graph.strategies import (
     LABELLED_TOGETHER,
     first_round,
+    reads_again,
     selects_in_steps,
     strategy_of,
     used_roles,

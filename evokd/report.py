@@ -175,12 +175,13 @@ def _pool(session: Session) -> dict[str, Any] | None:
     if session.pool is None or counts is None:
         return None
     strategy = session.config.strategy
+    labels_only = strategy_of(session.config).labels_only
     return counts.model_dump() | {
         "in_words": counts.in_words,
         "labels": session.pool.labels(),
         "selection": strategy.selection,
-        "mode": strategy.mode if strategy_of(session.config).labels_only else None,
-        "consensus": strategy.consensus if strategy_of(session.config).labels_only else None,
+        "mode": strategy.mode if labels_only else None,
+        "consensus": strategy.consensus if labels_only else None,
         "noise": None if strategy.noise == "none" else strategy.noise,
     }
 

@@ -19,10 +19,10 @@ from langgraph.runtime import Runtime
 from evokd.agents.card import examples_of
 from evokd.config import Config
 from evokd.graph.budget import CALIBRATE
-from evokd.graph.fitting import reads_again
 from evokd.graph.reading import label_call, label_group, label_groups
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState
+from evokd.graph.strategies import reads_again
 from evokd.records import Example, Sample
 from evokd.tasks import TaskData
 from evokd.tools.calibration import (

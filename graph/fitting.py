@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evokd.config import Config, StrategySection
 from evokd.graph.session import Session
-from evokd.graph.strategies import selects_in_steps, strategy_of
+from evokd.graph.strategies import reads_again, selects_in_steps, strategy_of
 from evokd.records import Embedder, Example, Prediction, Sample, Word
 from evokd.store.files import replaced_folder, storage_errors
 from evokd.store.ledger import FIT
@@ -110,11 +110,6 @@ def rows_for(
     return _learnable(config, rows)
 
 
-def reads_again(config: Config) -> bool:
-    """Whether a training learns what the labeler and the texts' neighbours say together."""
-    return strategy_of(config).labels_only and config.strategy.consensus
-
-
 def second_look(
     config: Config, seed: Sequence[Example], taught: Sequence[Sample], embedder: Embedder
 ) -> list[tuple[str, float]]:
@@ -132,10 +127,10 @@ def second_look(
     gold = gold.reshape(-1, len(labels))  # shape (0,) without a row
     said = np.asarray([[_said(one, name) for name in labels] for one in taught])
     found = consensus(said, vectors[len(seed) :], gold, vectors[: len(seed)])
-    rows = [dict(zip(labels, row.tolist(), strict=True)) for row in found]
+    likeliest = zip(taught, found.argmax(axis=1).tolist(), found.max(axis=1).tolist(), strict=True)
     return [
-        _likeliest(row) if one.critic_verdict is None else (one.label or "", 1.0)
-        for one, row in zip(taught, rows, strict=True)
+        (labels[place], sure) if one.critic_verdict is None else (one.label or "", 1.0)
+        for one, place, sure in likeliest
     ]
 
 
@@ -152,11 +147,6 @@ def count_relabelled(
 def _said(sample: Sample, label: str) -> float:
     told = sample.calibrated_probabilities or sample.labeler_probabilities
     return (told or {sample.label or "": 1.0}).get(label, 0.0)
-
-
-def _likeliest(row: Mapping[str, float]) -> tuple[str, float]:
-    label = max(row, key=row.__getitem__)
-    return label, row[label]
 
 
 def gold_rows(config: Config, train: Sequence[Example]) -> list[TrainingRow]:

@@ -18,10 +18,10 @@ from evokd.graph.failures import (
     open_failures,
     related_failures,
 )
-from evokd.graph.fitting import last_round, reads_again, student_of
+from evokd.graph.fitting import last_round, student_of
 from evokd.graph.quotas import still_wanted
 from evokd.graph.session import Session
-from evokd.graph.strategies import selects_in_steps
+from evokd.graph.strategies import reads_again, selects_in_steps
 from evokd.records import POOL, Chosen, Failure, Sample, Weakness
 from evokd.store.pool import Pool, Scored
 from evokd.tools.calibration import calibrate, with_temperature

@@ -105,3 +105,8 @@ def first_round(config: Config) -> int:
 def selects_in_steps(config: Config) -> bool:
     """Whether every training step of a run chooses among what the teacher labelled."""
     return strategy_of(config).labels_only and config.strategy.mode == "paper"
+
+
+def reads_again(config: Config) -> bool:
+    """Whether a training learns what the labeler and the texts' neighbours say together."""
+    return strategy_of(config).labels_only and config.strategy.consensus

@@ -30,9 +30,7 @@ LEAST = 1e-4  # a probability the endpoint did not report
 
 
 def label_bias(
-    probabilities: Sequence[Mapping[str, float]],
-    intended: Sequence[str],
-    labels: Sequence[str],
+    probabilities: Sequence[Mapping[str, float]], intended: Sequence[str], labels: Sequence[str]
 ) -> dict[str, float]:
     """Return label → how much too often a labeler says it; 1 is right.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evokd.tools.calibration import LEAST
 from evokd.tools.doubt import left_out_scores
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHARPNESS = 3.0  # nats that the neighbours' scores, from about 0 to 1, are worth
-LEAST = 1e-4  # a probability the endpoint did not report
 
 
 def consensus(

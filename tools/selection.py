@@ -210,11 +210,13 @@ def _most_typical(wanted: Wanted, taken: Sequence[int], known: NDArray[np.float3
     said: Counter[str] = Counter()
     chosen: list[tuple[int, float]] = []
     for places in sorted(members.values(), key=len, reverse=True):
+        if len(chosen) == missing:
+            break
         rank = typicality(vectors[places]) * [
             HALF_SURE + scores[place].uncertainty for place in places
         ]
         best = places[int(rank.argmax())]
-        if len(chosen) < missing and said[scores[best].label] < most:
+        if said[scores[best].label] < most:
             said[scores[best].label] += 1
             chosen.append((drawn[best], float(rank.max())))
     return wanted.explain("typicality x uncertainty", chosen)

@@ -125,7 +125,7 @@ class TrainRequest(BaseModel):
     random_seed: int = 0
     repeat: bool = Field(True, description="several passes over the rows; off: one")
     choice: dict[str, Any] | None = Field(
-        None, description="how rows with a confidence are chosen: selection, weighting, noise"
+        None, description="how rows with a confidence are chosen: the fields of a `RowChoice`"
     )
     instructions: str = Field("", description="what a student that reasons is told")
     answers: str = Field(

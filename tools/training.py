@@ -474,7 +474,8 @@ def _read_texts(
         # What all steps may leave out must not have been learnt before the first one.
         left = set(open_rows) if selection and not chosen.imprint else set()
         known = [at for at in range(len(rows)) if at not in left]
-        kept.update(set(known) & set(open_rows) if selection else ())
+        if selection and chosen.imprint:
+            kept.update(open_rows)
         _imprint(model, tokenizer, [encoded[at] for at in known], targets[known], settings)
     noisy: set[int] = set()
 

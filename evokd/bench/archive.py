@@ -24,7 +24,6 @@ from evokd.config import Config, StrategySection
 from evokd.errors import DataError
 from evokd.graph.fitting import (
     gold_rows,
-    reads_again,
     row_choice,
     rows_for,
     texts_refitted,
@@ -32,6 +31,7 @@ from evokd.graph.fitting import (
     words_taught,
 )
 from evokd.graph.serving import open_embedder
+from evokd.graph.strategies import reads_again
 from evokd.records import Sample, Word
 from evokd.store.files import write_bytes
 from evokd.store.ledger import Ledger
