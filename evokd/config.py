@@ -258,6 +258,17 @@ class StrategySection(Settings):
         "says too often (of texts of random words) divided out, and the texts like it give it "
         "together; off: the labeler's",
     )
+    soft_labels: bool = Field(
+        True,
+        description="llkd, mode budgeted, with consensus: the probabilities of a text's labels are "
+        "learnt; off: the likeliest alone",
+    )
+    self_training: bool = Field(
+        True,
+        description="llkd, mode budgeted: while the teacher's labels are few, a student is trained "
+        "twice a round, the second time also on texts of the pool that nobody was asked about, "
+        "with the label it gives them itself, of each label those it is surest of",
+    )
     noise: Literal["none", "mixture"] = Field(
         "none",
         description="llkd: mixture: halfway through a training, rows whose loss says that their "

@@ -249,6 +249,9 @@ class RoundRecord(Record):
     relabelled: int | None = Field(
         None, description="texts of a pool that are learnt with another label than they have"
     )
+    self_labelled: int | None = Field(
+        None, description="texts of a pool that are learnt with the label the student gives them"
+    )
     ignored_tokens: int | None = Field(
         None, description="tokens of generated texts left out as likely mislabelled"
     )

@@ -22,7 +22,7 @@ from evokd.graph.fitting import (
 )
 from evokd.graph.reading import labeler_bias
 from evokd.graph.session import Session
-from evokd.graph.strategies import strategy_of
+from evokd.graph.strategies import strategy_of, trains_itself
 from evokd.memory.weakness import count_statuses
 from evokd.records import POOL, Example, Prediction, RoundRecord, Sample, Weakness
 from evokd.report_explanations import agreement_warning, explained, revision_counts
@@ -182,6 +182,7 @@ def _pool(session: Session) -> dict[str, Any] | None:
         "selection": strategy.selection,
         "mode": strategy.mode if labels_only else None,
         "consensus": strategy.consensus if labels_only else None,
+        "self_training": trains_itself(session.config) if labels_only else None,
         "noise": None if strategy.noise == "none" else strategy.noise,
     }
 

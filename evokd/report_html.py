@@ -219,6 +219,7 @@ def round_rows(report: Json) -> list[Json]:
             "train_rows": stage.get("train_rows"),
             "kept_rows": stage.get("kept_rows"),
             "relabelled": stage.get("relabelled"),
+            "self_labelled": stage.get("self_labelled"),
             "probe_rows": stage.get("probe_rows"),
             "refills": stage.get("refills"),
             "output_tokens": stage.get("output_tokens"),
@@ -467,6 +468,7 @@ def _choice_phrase(pool: Json) -> str:
     """Return what chose among the texts of a pool, or ''."""
     told = [f"{name} {pool[name]}" for name in ("mode", "noise") if pool.get(name)]
     told += ["labels by consensus"] if pool.get("consensus") else []
+    told += ["self-training"] if pool.get("self_training") else []
     return ", ".join([pool["selection"], *told]) if pool.get("selection") else ""
 
 

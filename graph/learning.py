@@ -30,6 +30,7 @@ from evokd.graph.fitting import (
     words_taught,
 )
 from evokd.graph.remembering import remember_round
+from evokd.graph.self_training import fit_with_pool
 from evokd.graph.session import RunContext, Session, session_of
 from evokd.graph.state import RunState, by_id, count_decisions, read_drafts
 from evokd.graph.strategies import first_round
@@ -97,7 +98,8 @@ def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             predicted, rivals = _predict_fresh(session, last, accepted)
             update = {"drafts": by_id(predicted), "rivals": rivals}
             accepted = predicted
-        measured = train_and_measure(session, round, last, accepted)
+        rejected = [one for one in read_drafts(state) if not one.accepted]
+        measured = train_and_measure(session, round, last, accepted, rejected)
     update |= {"trained": measured, "scores": measured["per_label"] or state.get("scores", {})}
     session.emit({"kind": "trained", "round": round, **measured})
     return update
@@ -144,6 +146,7 @@ def write_round(
             trained=trained["trained"],
             kept_rows=trained["kept_rows"],
             relabelled=trained.get("relabelled"),
+            self_labelled=trained.get("self_labelled"),
             ignored_tokens=trained.get("ignored_tokens"),
         )
     )
@@ -232,7 +235,7 @@ def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             learned = [*texts_taught(accepted, best, strategy), *held_out]
             words = words_taught(session.run.read_words(), best, strategy)
             rows = rows_for(session.config, session.data.seed, learned, words, session.embedder)
-            fit_student(session, rows, best, kept)
+            fit_with_pool(session, rows, best, session.run.read_samples(), kept)
         else:
             install_student(session, session.run.student_of_round(best), kept)
     return {"best_round": best}
@@ -276,13 +279,18 @@ def _predict_fresh(
 
 
 def train_and_measure(
-    session: Session, round: int, last: int, accepted: Sequence[Sample]
+    session: Session,
+    round: int,
+    last: int,
+    accepted: Sequence[Sample],
+    rejected: Sequence[Sample] = (),
 ) -> dict[str, Any]:
     """Train the student of a round, and return what it took and how good it is.
 
     Args:
         last: the round before that has a student.
         accepted: this round's samples, with what the last student says of them.
+        rejected: the others of this round; the student labels none of these itself either.
     """
     samples = [*session.accepted(before=round), *accepted]  # these are not written to the run yet
     taught = texts_taught(samples, round, session.config.strategy)
@@ -290,7 +298,8 @@ def train_and_measure(
     rows = rows_for(session.config, session.data.seed, taught, words, session.embedder)
     # In llkd's paper mode a last batch may bring nothing, and those before it were never learnt.
     trains = any(one.split == "train" and one.round > last for one in samples)
-    result = fit_student(session, rows, round) if trains else {}
+    read = [*session.run.read_samples(), *accepted, *rejected]
+    result = fit_with_pool(session, rows, round, read) if trains else {}
     student = student_of(session, round if trains else last)
     held_out = held_out_rows(session, round, accepted)
     said = predict(session, student, held_out)
@@ -308,6 +317,7 @@ def train_and_measure(
         "loss": result.get("loss"),
         "kept_rows": result.get("kept_rows"),
         "relabelled": count_relabelled(session.config, rows, taught) if trains else None,
+        "self_labelled": result.get("self_labelled"),
         "ignored_tokens": result.get("ignored_tokens"),
     }
 

@@ -126,17 +126,16 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         if not in_steps:
             total = session.budget.affordable(strategy.samples_per_round)
         total = min(total, texts_left(session))
-        share = 0.0 if in_steps or session.data.validation else strategy.probe_share
         asked = asked_numbers(session.run.read_samples())
-        held_out = draw_by_chance(session, round, asked, _at_least_one(share, total))
         aims = _new_aims(session, round)
-        # Of each weakness a text that looks like it, and one that may be taken for another; at
-        # least half of a small round is learnt.
-        tests = Counter(label for aim in aims for label in aim.weakness.labels)
-        if tests and not in_steps and strategy.selection not in LOOKS_AT_STUDENT:
-            score_some(session, round, {*asked, *held_out})
-        drawn = draw_by_label(session, round, {*asked, *held_out}, tests)
-        held_out += drawn[: max(0, total // 2 - len(held_out))]
+        room = 0 if in_steps else _at_least_one(strategy.probe_share, total)
+        tests = tests_of(aims, room if session.data.validation else room // 2)
+        if tests and strategy.selection not in LOOKS_AT_STUDENT:
+            score_some(session, round, asked)
+        held_out = draw_by_label(session, round, asked, tests)
+        if not session.data.validation:
+            by_chance = room - len(held_out)
+            held_out += draw_by_chance(session, round, {*asked, *held_out}, by_chance)
         learned = Counter(one.label for one in session.accepted() if one.split == "train")
         shares = balanced_shares(max(0, total - len(held_out)), session.labels, learned)
         selection = "random" if in_steps else None
@@ -241,6 +240,17 @@ def aims_of(wrong: Sequence[Failure], round: int, most: int) -> list[Aim]:
         )
         for place, ((label, predicted), texts) in enumerate(named)
     ]
+
+
+def tests_of(aims: Sequence[Aim], room: int) -> Counter[str]:
+    """Return label → how many held-out texts new weaknesses have drawn for them, at most `room`.
+
+    Of each weakness first a text that looks like it, then one that may be taken for another: by
+    what the student calls them.
+    """
+    pairs = [aim.weakness.labels for aim in aims]
+    labels = [label for pair in zip(*pairs, strict=True) for label in pair]
+    return Counter(labels[:room])
 
 
 def _at_least_one(share: float, total: int) -> int:

@@ -7,7 +7,7 @@ Used by the graph that only asks about a pool (`llkd`) and by the one that fills
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -309,7 +309,7 @@ def with_weakness(sample: Sample, weaknesses: Sequence[Weakness]) -> Sample:
     return sample
 
 
-def asked_numbers(samples: Sequence[Sample]) -> set[int]:
+def asked_numbers(samples: Iterable[Sample]) -> set[int]:
     """Return the numbers of the pool's texts that the teacher has read.
 
     A row that the labeler has read is one of them where only its critic could not be paid.

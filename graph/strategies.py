@@ -107,6 +107,12 @@ def selects_in_steps(config: Config) -> bool:
     return strategy_of(config).labels_only and config.strategy.mode == "paper"
 
 
+def trains_itself(config: Config) -> bool:
+    """Whether a student learns, too, what it is itself surest of in the pool."""
+    chooses = strategy_of(config).labels_only and not selects_in_steps(config)
+    return chooses and config.strategy.self_training
+
+
 def reads_again(config: Config) -> bool:
     """Whether a training learns what the labeler and the texts' neighbours say together."""
     return strategy_of(config).labels_only and config.strategy.consensus

@@ -23,6 +23,7 @@ from evokd.bench.suites import ASKING, PEERS
 from evokd.config import Config, StrategySection
 from evokd.errors import DataError
 from evokd.graph.fitting import (
+    OWN_ROWS,
     gold_rows,
     row_choice,
     rows_for,
@@ -39,7 +40,7 @@ from evokd.tasks import kind_of
 from evokd.tools.packs import fetch_pack
 from evokd.tools.student import resolve_student
 from evokd.tools.students import keep_student, open_student, train_kind
-from evokd.tools.training import TrainingRow
+from evokd.tools.training import TrainingRow, read_training_rows
 
 TEXTS = ("text", "repaired_from")  # fields of a sample that hold a text
 
@@ -55,6 +56,12 @@ def keep(cell: Cell, places: Places, bench: BenchSet) -> None:
     header: dict[str, Any] = {"cell": cell.model_dump(), "seed_rows": _seed_rows(cell, bench)}
     if words := run.read_words():
         header["words"] = [one.model_dump() for one in words]
+    own = run.student / OWN_ROWS
+    if own.exists():
+        header["self_labelled"] = [
+            _hide_texts({"text": one.text, "label": one.label}, bench)
+            for one in read_training_rows(own)
+        ]
     samples = run.read_samples()
     hidden = (_hide_sample(one.model_dump(), bench) for one in samples)
     _write(samples_file(places.results, cell), [header, *hidden])
@@ -149,6 +156,7 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     if reads_again(config) and taught:
         embedder = open_embedder(config, _fetched(config.memory.embedder))
     rows = rows_for(config, list(seed.values()), taught, words, embedder)
+    rows += _self_labelled(cell, places, bench)
     if cell.strategy == "fullshot":
         gold = bench.gold(cell.split)
         rows += gold_rows(config, [gold[i] for i in gold if i not in seed])
@@ -211,6 +219,17 @@ def _taught(
     return texts, words_taught(words, kept, strategy)
 
 
+def _self_labelled(cell: Cell, places: Places, bench: BenchSet) -> list[TrainingRow]:
+    """Return what the kept student of a cell learnt with labels of its own."""
+    if cell.strategy not in ASKING:
+        return []
+    header = next(iter(read_packed(samples_file(places.results, cell))), {})
+    rows = header.get("self_labelled", [])
+    for one in rows:
+        _show_texts(one, bench)
+    return [TrainingRow(one["text"], one["label"]) for one in rows]
+
+
 def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
     if bench.copyable:
         return sample
@@ -224,28 +243,38 @@ def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
         for one in _entities(sample):
             one["start"], one["end"] = before[one["start"]], before[one["end"]]
     sample["orders"] = []  # parts of the text
+    return _hide_texts(sample, bench)
+
+
+def _hide_texts(row: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
+    """Put a place in the set and a hash where a row's texts may not be copied."""
     for name in TEXTS:
-        place = bench.place_of(sample[name]) if sample[name] else None
+        place = bench.place_of(row[name]) if row.get(name) and not bench.copyable else None
         if place is not None:
-            sample[f"{name}_row"] = [place, text_hash(bench.at(place).text)]
-            sample[name] = ""
-    return sample
+            row[f"{name}_row"] = [place, text_hash(bench.at(place).text)]
+            row[name] = ""
+    return row
 
 
 def _show_sample(sample: dict[str, Any], bench: BenchSet) -> Sample:
     """Put hidden texts back, as the set spells them, and their entities where they stand there."""
     exact = sample.pop("exact", False)
-    for name in TEXTS:
-        hidden = sample.pop(f"{name}_row", None)
-        if hidden is not None:
-            sample[name] = bench.at(hidden[0]).text
-            if text_hash(sample[name]) != hidden[1]:
-                raise DataError(f"the set {bench.name} has another row at {hidden[0]}")
-            if name == "text" and not exact:
-                places = [at for at, sign in enumerate(sample[name]) if sign.isalnum()]
-                for one in _entities(sample):
-                    one["start"], one["end"] = places[one["start"]], places[one["end"] - 1] + 1
+    if "text" in _show_texts(sample, bench) and not exact:
+        places = [at for at, sign in enumerate(sample["text"]) if sign.isalnum()]
+        for one in _entities(sample):
+            one["start"], one["end"] = places[one["start"]], places[one["end"] - 1] + 1
     return Sample(**sample)
+
+
+def _show_texts(row: dict[str, Any], bench: BenchSet) -> list[str]:
+    """Put back what `_hide_texts` took out, and return which fields these are."""
+    shown = [name for name in TEXTS if f"{name}_row" in row]
+    for name in shown:
+        place, told = row.pop(f"{name}_row")
+        row[name] = bench.at(place).text
+        if text_hash(row[name]) != told:
+            raise DataError(f"the set {bench.name} has another row at {place}")
+    return shown
 
 
 def _entities(sample: dict[str, Any]) -> list[dict[str, Any]]:

@@ -42,12 +42,14 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 NER_VARIANTS: dict[str, dict[str, Any]] = {"names first": {"names": 8}}
 # What `llkd` is compared with: name in the table → settings of the strategy.
 WHOLE_POOL = "paper, whole pool"
-PLAIN = {"consensus": False}  # what the labeler says is learnt
+PLAIN = {"consensus": False, "self_training": False}  # what the labeler says is learnt
 POOL_VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     "random": {"selection": "random", **PLAIN},
-    "random, consensus": {"selection": "random"},
-    "no consensus": PLAIN,
+    "random, all else": {"selection": "random"},
+    "no consensus": {"consensus": False},
+    "no self-training": {"self_training": False},
+    "hard labels": {"soft_labels": False},
     "uncertainty": {"selection": "uncertainty", **PLAIN},
     "confidence": {"selection": "confidence", **PLAIN},
     "m-raru": {"selection": "m-raru", **PLAIN},
