@@ -258,11 +258,6 @@ class StrategySection(Settings):
         "says too often (of texts of random words) divided out, and the texts like it give it "
         "together; off: the labeler's",
     )
-    soft_labels: bool = Field(
-        True,
-        description="llkd, mode budgeted, with consensus: the probabilities of a text's labels are "
-        "learnt; off: the likeliest alone",
-    )
     self_training: bool = Field(
         True,
         description="llkd, mode budgeted: while the teacher's labels are few, a student is trained "

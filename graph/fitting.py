@@ -15,7 +15,7 @@ from evokd.records import Embedder, Example, Prediction, Sample, Word
 from evokd.store.files import replaced_folder, storage_errors
 from evokd.store.ledger import FIT
 from evokd.tasks import Row
-from evokd.tools.consensus import SHARPNESS, SOFTER, consensus
+from evokd.tools.consensus import consensus
 from evokd.tools.reasoner import Reasoner
 from evokd.tools.selection import LOOKS_AT_TEACHER
 from evokd.tools.students import AnyStudent, keep_student, open_student, train_student
@@ -73,11 +73,6 @@ def row_choice(config: Config) -> dict[str, Any] | None:
     }
 
 
-def learns_shares(config: Config) -> bool:
-    """Whether of a pool's text the probabilities of its labels are learnt, not one label."""
-    return reads_again(config) and not selects_in_steps(config) and config.strategy.soft_labels
-
-
 def learns_surest(config: Config) -> bool:
     """Whether of a pool only what the teacher is surest of is learnt."""
     strategy = config.strategy
@@ -103,10 +98,8 @@ def rows_for(
     if reads_again(config) and taught:
         assert embedder is not None
         said = second_look(config, seed, taught, embedder)
-        sure = [max(shares) for shares in said]
-        learned = [
-            _relabelled(config, row, shares) for row, shares in zip(learned, said, strict=True)
-        ]
+        learned = [replace(row, label=label) for row, (label, _) in zip(learned, said, strict=True)]
+        sure = [confidence for _, confidence in said]
     if row_choice(config):
         learned = [replace(row, confidence=c) for row, c in zip(learned, sure, strict=True)]
         if learns_surest(config):
@@ -120,14 +113,11 @@ def rows_for(
 
 def second_look(
     config: Config, seed: Sequence[Example], taught: Sequence[Sample], embedder: Embedder
-) -> list[list[float]]:
-    """Return the probability of each label for each text of a pool by consensus.
+) -> list[tuple[str, float]]:
+    """Return the label of each text of a pool by consensus, and how sure that is, in [0, 1].
 
     Over all that is learnt so far, so that a text's label may change from round to round. One that
     the critic has judged keeps its label.
-
-    Returns:
-        Shape (texts, labels).
     """
     import numpy as np
 
@@ -137,19 +127,12 @@ def second_look(
     gold = np.asarray([[float(row.label == name) for name in labels] for row in seed])
     gold = gold.reshape(-1, len(labels))  # shape (0,) without a row
     said = np.asarray([[_said(one, name) for name in labels] for one in taught])
-    sharpness = SOFTER if learns_shares(config) else SHARPNESS
-    found = consensus(said, vectors[len(seed) :], gold, vectors[: len(seed)], sharpness)
-    for place, one in enumerate(taught):
-        if one.critic_verdict is not None:
-            found[place] = [float(one.label == name) for name in labels]
-    shares: list[list[float]] = found.tolist()
-    return shares
-
-
-def _relabelled(config: Config, row: TrainingRow, shares: Sequence[float]) -> TrainingRow:
-    labels = list(config.task.labels)
-    label = labels[max(range(len(labels)), key=shares.__getitem__)]
-    return replace(row, label=label, shares=tuple(shares) if learns_shares(config) else ())
+    found = consensus(said, vectors[len(seed) :], gold, vectors[: len(seed)])
+    likeliest = zip(taught, found.argmax(axis=1).tolist(), found.max(axis=1).tolist(), strict=True)
+    return [
+        (labels[place], sure) if one.critic_verdict is None else (one.label or "", 1.0)
+        for one, place, sure in likeliest
+    ]
 
 
 def count_relabelled(

@@ -129,7 +129,7 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         asked = asked_numbers(session.run.read_samples())
         aims = _new_aims(session, round)
         room = 0 if in_steps else _at_least_one(strategy.probe_share, total)
-        tests = tests_of(aims, room if session.data.validation else room // 2)
+        tests = held_out_for(aims, room if session.data.validation else room // 2)
         if tests and strategy.selection not in LOOKS_AT_STUDENT:
             score_some(session, round, asked)
         held_out = draw_by_label(session, round, asked, tests)
@@ -242,7 +242,7 @@ def aims_of(wrong: Sequence[Failure], round: int, most: int) -> list[Aim]:
     ]
 
 
-def tests_of(aims: Sequence[Aim], room: int) -> Counter[str]:
+def held_out_for(aims: Sequence[Aim], room: int) -> Counter[str]:
     """Return label → how many held-out texts new weaknesses have drawn for them, at most `room`.
 
     Of each weakness first a text that looks like it, then one that may be taken for another: by

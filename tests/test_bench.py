@@ -861,12 +861,16 @@ def test_a_pools_cell_is_recomputed_from_row_numbers_alone(
 ) -> None:
     small = {"rounds": 2, "samples_per_round": 20, "show_seeds": False, "critic": False}
     monkeypatch.setitem(cell.SIZES, "llkd", small)
+    monkeypatch.setattr("evokd.graph.self_training.ONE_LABEL", 2.0)
     changes = {"suite": "pool", "strategies": ["llkd"], "variants": ["", "paper"], "budget": None}
     bench(toy_set, **changes)
     kept = list((toy_set.parent / "results" / "samples").iterdir())
     assert len(kept) == 2
     for path in kept:
-        assert not [one for one in sets.read_packed(path)[1:] if one["text"]]
+        header, *rows = sets.read_packed(path)
+        own = header.get("self_labelled", [])
+        assert bool(own) is ("paper" not in path.name)
+        assert not [one for one in (*rows, *own) if one["text"]]
     asked = len(llm.requests)
     failed, said = bench(toy_set, **changes, from_samples=True)
     assert not failed

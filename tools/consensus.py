@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHARPNESS = 3.0  # nats that the neighbours' scores, from about 0 to 1, are worth
-SOFTER = 1.5  # the same where the probabilities are learnt, not the likeliest label alone
 
 
 def consensus(
@@ -25,7 +24,6 @@ def consensus(
     vectors: NDArray[np.float64],
     gold: NDArray[np.float64],
     gold_vectors: NDArray[np.float64],
-    sharpness: float = SHARPNESS,
 ) -> NDArray[np.float64]:
     """Return the probability of each label for each text.
 
@@ -34,7 +32,6 @@ def consensus(
         vectors: unit vectors of the texts, shape (texts, dimension).
         gold: the gold rows' labels as ones among noughts, shape (rows, labels).
         gold_vectors: unit vectors of the gold rows, shape (rows, dimension).
-        sharpness: nats that the neighbours' scores, from about 0 to 1, are worth.
 
     Returns:
         Shape (texts, labels).
@@ -46,6 +43,6 @@ def consensus(
     guessed = left_out_scores(
         np.concatenate([gold_vectors, vectors]), np.concatenate([gold, level])
     )[len(gold) :]
-    together = level * np.exp(sharpness * guessed)
+    together = level * np.exp(SHARPNESS * guessed)
     whole: NDArray[np.float64] = together / together.sum(axis=1, keepdims=True)
     return whole

@@ -68,7 +68,7 @@ def surest(confidences: Sequence[float], labels: Sequence[str], share: float) ->
     places: dict[str, list[int]] = {}
     for place, label in enumerate(labels):
         places.setdefault(label, []).append(place)
-    total = int(share * len(labels))
+    total = int(share * len(labels) + ROUNDING)
     equal = total // max(1, len(places))
     counts = {name: max(1, min(LEAST, len(own), equal)) for name, own in places.items()}
     for _ in range(total - sum(counts.values())):

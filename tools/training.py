@@ -48,8 +48,6 @@ class TrainingRow:
         confidence: how sure the teacher is of the label; such a row is learnt in a step only where
             the training's `RowChoice` keeps it. None: the row is gold, or chosen already.
         steps: the explanation to learn before the answer, which is the label.
-        shares: the probability of each label, in the order of the labels, where they are learnt in
-            place of the label alone (distillation: Hinton et al., 2015); of texts with one label.
     """
 
     text: str
@@ -59,7 +57,6 @@ class TrainingRow:
     tokens: tuple[Span, ...] = ()
     confidence: float | None = None
     steps: tuple[str, ...] = ()
-    shares: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, row: Row, weight: int = 1) -> TrainingRow:
@@ -169,8 +166,6 @@ def _row_to_json(row: TrainingRow) -> str:
         raw["tokens"] = row.tokens
     if row.steps:
         raw["steps"] = row.steps
-    if row.shares:
-        raw["shares"] = row.shares
     return json.dumps(raw, ensure_ascii=False) + "\n"
 
 
@@ -181,7 +176,6 @@ def _row_from_json(raw: dict[str, Any]) -> TrainingRow:
         | {
             "tokens": tuple((start, end) for start, end in raw.get("tokens", [])),
             "steps": tuple(raw.get("steps", [])),
-            "shares": tuple(raw.get("shares", [])),
         },
         entities=tuple(Entity(start=start, end=end, label=label) for start, end, label in found),
     )
@@ -472,12 +466,6 @@ def _read_texts(
         [row.text for row in rows], truncation=True, max_length=settings.max_length
     )["input_ids"]
     targets = torch.tensor([labels.index(row.label) for row in rows])
-    learned = targets
-    if any(row.shares for row in rows):
-        learned = torch.nn.functional.one_hot(targets, len(labels)).float()
-        for at, row in enumerate(rows):
-            if row.shares:
-                learned[at] = torch.tensor(row.shares)
     chosen = choice or RowChoice(selection="random")
     selection = step_selection(chosen.selection, labels, chosen.weighting, random_seed)
     open_rows = [at for at, row in enumerate(rows) if choice and row.confidence is not None]
@@ -496,7 +484,7 @@ def _read_texts(
         logits = logits_of(model, inputs, settings)
         smoothing = settings.label_smoothing
         losses = torch.nn.functional.cross_entropy(
-            logits, learned[batch], label_smoothing=smoothing, reduction=reduction
+            logits, targets[batch], label_smoothing=smoothing, reduction=reduction
         )
         return losses, logits
 

@@ -49,7 +49,6 @@ POOL_VARIANTS: dict[str, dict[str, Any]] = {
     "random, all else": {"selection": "random"},
     "no consensus": {"consensus": False},
     "no self-training": {"self_training": False},
-    "hard labels": {"soft_labels": False},
     "uncertainty": {"selection": "uncertainty", **PLAIN},
     "confidence": {"selection": "confidence", **PLAIN},
     "m-raru": {"selection": "m-raru", **PLAIN},
