@@ -235,7 +235,7 @@ def finish(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
             learned = [*texts_taught(accepted, best, strategy), *held_out]
             words = words_taught(session.run.read_words(), best, strategy)
             rows = rows_for(session.config, session.data.seed, learned, words, session.embedder)
-            fit_with_pool(session, rows, best, session.run.read_samples(), kept)
+            fit_with_pool(session, rows, best, folder=kept)
         else:
             install_student(session, session.run.student_of_round(best), kept)
     return {"best_round": best}
@@ -298,8 +298,7 @@ def train_and_measure(
     rows = rows_for(session.config, session.data.seed, taught, words, session.embedder)
     # In llkd's paper mode a last batch may bring nothing, and those before it were never learnt.
     trains = any(one.split == "train" and one.round > last for one in samples)
-    read = [*session.run.read_samples(), *accepted, *rejected]
-    result = fit_with_pool(session, rows, round, read) if trains else {}
+    result = fit_with_pool(session, rows, round, [*accepted, *rejected]) if trains else {}
     student = student_of(session, round if trains else last)
     held_out = held_out_rows(session, round, accepted)
     said = predict(session, student, held_out)

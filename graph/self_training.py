@@ -35,14 +35,14 @@ def fit_with_pool(
     session: Session,
     rows: Sequence[TrainingRow],
     round: int,
-    read: Iterable[Sample],
+    unwritten: Sequence[Sample] = (),
     folder: Path | None = None,
 ) -> dict[str, Any]:
     """Train a round's student, where the strategy says so on labels of its own, too.
 
     Args:
         rows: what it learns of gold and of the teacher.
-        read: the samples of all rounds; the student labels none of these.
+        unwritten: samples of a round under way; like those of the run, the student labels none.
         folder: where it is saved, by default the round's.
 
     Returns:
@@ -52,6 +52,7 @@ def fit_with_pool(
     result = fit_student(session, rows, round, folder)
     if not trains_itself(session.config):
         return result | {"self_labelled": None}
+    read = [*session.run.read_samples(), *unwritten]
     found = self_labelled(session, len(rows), round, read, folder)
     if found:
         result = fit_student(session, rows, round, folder, own=found)
@@ -69,6 +70,7 @@ def self_labelled(
 
     Args:
         known: how many rows it has learnt.
+        read: samples of which it is given none.
         folder: where it lies, by default the round's.
     """
     room = MANY_ROWS - 1 - known
