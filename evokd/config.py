@@ -348,7 +348,13 @@ class StrategySection(Settings):
         "or all (the paper)",
     )
     patience: int = Field(3, ge=1, description="rounds without gain before it stops")
-    probe_share: float = Field(0.2, gt=0, lt=1)
+    probe_share: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="of a round's texts that is held out; llkd: those that new weaknesses are "
+        "tested on are among them, and where there are validation rows nothing else is",
+    )
     empty_share: float | None = Field(
         None,
         gt=0,

@@ -488,6 +488,7 @@ def facts(report: Json) -> list[tuple[str, str]]:
         ("pool", section(report, "pool").get("in_words")),
         ("chosen from the pool by", _choice_phrase(section(report, "pool"))),
         ("held-out texts it was refitted with", report.get("refitted") or None),
+        ("texts it labelled itself", report.get("self_labelled") or None),
         ("confidence", None if reasons(report) else report.get("calibration")),
         ("labeler's bias, taken out", bias_phrase(report) or None),
         ("config fingerprint", report.get("config_fingerprint")),

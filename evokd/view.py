@@ -205,7 +205,8 @@ def _trained(event: Event) -> str:
     fresh = (
         "" if event["fresh"] is None else f"fresh batch before training {percent(event['fresh'])}, "
     )
-    return f"trained on {event['train_rows']} rows: {fresh}probe {percent(event['probe'])}"
+    own = f" and {event['self_labelled']} of its own" if event.get("self_labelled") else ""
+    return f"trained on {event['train_rows']} rows{own}: {fresh}probe {percent(event['probe'])}"
 
 
 def _without_report(event: Event) -> Event:

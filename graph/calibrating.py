@@ -39,7 +39,7 @@ ASKED = 200  # gold rows at most
 MOST_OF_BUDGET = 0.1  # that may go into gold rows
 MOST_WITH_LEANING = 0.15  # and into these and random words
 FIRST = 4  # calls, whose price tells whether enough will fit
-MEANINGLESS = 10  # texts of random words; twenty (Fei et al., 2023) are no better by a point
+MEANINGLESS = 10  # texts of random words; twenty (Fei et al., 2023): a point better at most
 SHUFFLED = 200  # texts of the pool that give their words
 LONGEST = 60  # words of such a text
 

@@ -174,8 +174,11 @@ def fit_student(
 ) -> dict[str, Any]:
     """Call the training tool; the folder, by default the round's, appears when it is complete.
 
+    It takes the place of what was there.
+
     Args:
-        own: rows to learn beside the others that a student has labelled; they are kept apart, too.
+        own: rows that a student has labelled itself, learnt beside the others and written apart,
+            too.
     """
     folder = folder or session.run.student_of_round(round)
     session.opened = None  # of a round that is trained once more it is another one

@@ -11,9 +11,9 @@ paper     the teacher labels the pool, a part of it each round, however many tha
           student is not; the critic is not asked
 budgeted  ours: the student chooses which texts the teacher is asked about, so that teacher tokens
           are saved, too; a text is learnt with the label that the labeler and the texts like it
-          give it together, a student is trained every round, and held-out rows are drawn by chance;
-          what the student confused becomes a weakness, and failures like it steer what is asked
-          next
+          give it together, and a student is trained every round, while labels are few on some of
+          its own, too; held-out rows are drawn by chance; what the student confused becomes a
+          weakness, and failures like it steer what is asked next
 """
 
 from __future__ import annotations
@@ -117,7 +117,11 @@ def score_pool(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
 
 
 def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-    """Choose what the teacher is asked about; held-out rows are drawn by chance."""
+    """Choose what the teacher is asked about.
+
+    Held-out rows are drawn by chance; up to half of them, or with validation rows all, among those
+    of the labels that new weaknesses confuse.
+    """
     session = session_of(state, runtime)
     strategy, round = session.config.strategy, state["round"]
     with session.phase("choose", round):
@@ -141,7 +145,7 @@ def choose(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         selection = "random" if in_steps else None
         chosen = choose_texts(session, round, asked, shares, held_out, selection)
         drafts = pool_drafts(session, round, held_out, chosen)
-    told = f"asks about {len(chosen)} texts of the pool and, held out, {len(held_out)} by chance"
+    told = f"asks about {len(chosen)} texts of the pool and, held out, {len(held_out)}"
     session.emit({"kind": "note", "text": f"round {round}: {told}"})
     return {
         "assignments": [],

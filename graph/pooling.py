@@ -21,7 +21,7 @@ from evokd.graph.failures import (
 from evokd.graph.fitting import last_round, student_of
 from evokd.graph.quotas import still_wanted
 from evokd.graph.session import Session
-from evokd.graph.strategies import reads_again, selects_in_steps
+from evokd.graph.strategies import reads_again, selects_in_steps, trains_itself
 from evokd.records import POOL, Chosen, Failure, Sample, Weakness
 from evokd.store.pool import Pool, Scored
 from evokd.tools.calibration import calibrate, with_temperature
@@ -40,6 +40,8 @@ from evokd.tools.thresholds import MovingThreshold, normalized_entropy
 SCORED_TOGETHER = 2048
 NEVER = 2.0  # a confidence nobody has
 DIGITS = 6  # of a probability that is kept
+SET_APART = 4  # one text in so many is never labelled by a student itself
+DRAWN_FOR_ONE = 16  # texts, among which one that is set apart is nearly always
 BY_CHANCE, HELD_OUT = Chosen(by="chance"), Chosen(by="held out")
 
 
@@ -115,8 +117,28 @@ def choose_texts(
 
 
 def draw_by_chance(session: Session, round: int, asked: AbstractSet[int], number: int) -> list[int]:
-    """Return the numbers of texts drawn by chance, to be held out."""
-    return pool_of(session).draw(number, asked, random_of(session, round, "held out"))
+    """Return the numbers of texts drawn by chance, to be held out.
+
+    Where students label texts themselves, such as are set apart come first.
+    """
+    rng = random_of(session, round, "held out")
+    drawn = pool_of(session).draw(_surplus(session) * number, asked, rng)
+    return _set_apart_first(session, drawn, number)
+
+
+def is_set_apart(number: int) -> bool:
+    """Whether a text is kept for being held out, so that no student has learnt it before."""
+    return number % SET_APART == 0
+
+
+def _surplus(session: Session) -> int:
+    return DRAWN_FOR_ONE if trains_itself(session.config) else 1
+
+
+def _set_apart_first(session: Session, drawn: Sequence[int], number: int) -> list[int]:
+    if not trains_itself(session.config):
+        return list(drawn)
+    return sorted(drawn, key=lambda one: not is_set_apart(one))[:number]
 
 
 def draw_near(
@@ -139,6 +161,8 @@ def draw_by_label(
 ) -> list[int]:
     """Return the numbers of texts to be held out, by chance among those of each label.
 
+    Where students label texts themselves, such as are set apart come first.
+
     Args:
         taken: numbers that are not to be had any more.
         by_label: label that the student gives them → how many.
@@ -146,7 +170,8 @@ def draw_by_label(
     rng = random_of(session, round, "held out of a label")
     drawn: list[int] = []
     for label, count in by_label.items():
-        drawn += pool_of(session).draw_of(label, count, taken, rng)
+        found = pool_of(session).draw_of(label, _surplus(session) * count, taken, rng)
+        drawn += _set_apart_first(session, found, count)
     return drawn
 
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evokd.graph.fitting import fit_student
-from evokd.graph.pooling import asked_numbers, pool_of, random_of
+from evokd.graph.fitting import fit_student, row_choice, student_of
+from evokd.graph.pooling import asked_numbers, is_set_apart, pool_of, random_of
 from evokd.graph.session import Session
 from evokd.graph.strategies import trains_itself
 from evokd.records import Sample
@@ -26,9 +26,9 @@ from evokd.tools.students import open_student
 from evokd.tools.thresholds import surest
 from evokd.tools.training import MANY_ROWS, TrainingRow
 
-DRAWN = 2000  # texts that the student labels
-MOST_SHARE = 1 / 3  # of them that are learnt
-ONE_LABEL = 0.9  # of them: a student that calls so many by one label does not know what it knows
+DRAWN = 2000  # texts by chance, of which the student labels those that are not set apart
+MOST_SHARE = 1 / 3  # of these that is learnt
+ONE_LABEL = 0.9  # of these: a student that calls so many by one label does not know what it knows
 
 
 def fit_with_pool(
@@ -60,35 +60,46 @@ def fit_with_pool(
 
 
 def self_labelled(
-    session: Session, known: int, round: int, read: Iterable[Sample], folder: Path | None = None
+    session: Session,
+    known_rows: int,
+    round: int,
+    read: Iterable[Sample],
+    folder: Path | None = None,
 ) -> list[TrainingRow]:
     """Return texts of the pool that nobody was asked about, with the label the student gives them.
 
     Of each label those that it is surest of, a third of what it was shown at most. With the rows it
     knows they are as many as are learnt in small batches: more take four times as long and taught
-    no more. None of a student that calls nearly all of them by one label.
+    no more. None of a student that calls nearly all of them by one label, and none of the texts
+    that are set apart to be held out.
 
     Args:
-        known: how many rows it has learnt.
-        read: samples of which it is given none.
-        folder: where it lies, by default the round's.
+        known_rows: how many rows the student has learnt.
+        read: samples of the run: the texts that the teacher was asked about.
+        folder: where the student lies, by default the round's.
     """
-    room = MANY_ROWS - 1 - known
     pool = pool_of(session)
     drawn = pool.draw(DRAWN, asked_numbers(read), random_of(session, round, "self-training"))
-    if room <= 0 or not drawn:
+    drawn = [number for number in drawn if not is_set_apart(number)]
+    most = min(int(MOST_SHARE * len(drawn)), MANY_ROWS - 1 - known_rows)
+    if most <= 0:
         return []
-    student = open_student(
-        session.kind.name,
-        folder or session.run.student_of_round(round),
-        session.config.student,
-    )
+    if folder is None:
+        student = student_of(session, round)
+    else:
+        student = open_student(session.kind.name, folder, session.config.student)
     assert isinstance(student, Student)
     texts = pool.texts(drawn)
     said = student.predict(texts)
-    labels = Counter(one.label for one in said)
-    if max(labels.values()) >= ONE_LABEL * len(said):
+    counts = Counter(one.label for one in said)
+    if max(counts.values()) >= ONE_LABEL * len(said):
         return []
-    share = min(MOST_SHARE, room / len(drawn))
-    chosen = surest([one.confidence for one in said], [one.label for one in said], share)
-    return [TrainingRow(texts[place], said[place].label) for place in sorted(chosen)]
+    sure = [one.confidence for one in said]
+    chosen = surest(sure, [one.label for one in said], most / len(said))
+    # Where labels are more than rows, each has one.
+    places = sorted(sorted(chosen, key=lambda place: -sure[place])[:most])
+    chooses = row_choice(session.config) is not None
+    return [
+        TrainingRow(texts[at], said[at].label, confidence=sure[at] if chooses else None)
+        for at in places
+    ]

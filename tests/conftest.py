@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,17 @@ def write_task(
     path = folder / "task.yaml"
     path.write_text(yaml.safe_dump(task), encoding="utf-8")
     return path
+
+
+def let_die_once(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Have a function end the run at its first call, as Ctrl-C does."""
+    module, _, name = where.rpartition(".")
+    real, died = getattr(import_module(module), name), list[bool]()
+
+    def dies_once(*arguments: Any) -> Any:
+        if not died:
+            died.append(True)
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(where, dies_once)

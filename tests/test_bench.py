@@ -534,7 +534,7 @@ def test_a_score_that_words_had_a_part_in_is_recomputed_with_them(
     bench(toy_set, strategies=["evokd"])
     cell = toy_cell("evokd")
     loaded = sets.load_set("banking8", toy_set)
-    kept, words = read_kept(toy_set.parent / "results", cell, loaded)
+    kept, words, _ = read_kept(toy_set.parent / "results", cell, loaded)
     assert words == RunDirectory(toy_set.parent / "work" / "runs" / cell.id).read_words() != []
     assert not {one.text for one in words} & {one.text for one in kept}
     taught: list[list[str]] = []

@@ -7,13 +7,12 @@ import math
 import random
 from collections import Counter
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import write_task
+from conftest import let_die_once, write_task
 from fake_llm import WORDS, FakeLLM, true_label, write_text
 
 from evokd import api, distill
@@ -23,7 +22,7 @@ from evokd.agents.teacher import Call, Choice
 from evokd.config import MemorySection
 from evokd.doctor import check_task
 from evokd.errors import ConfigError, DataError, ReplyError
-from evokd.graph import reading
+from evokd.graph import llkd, reading
 from evokd.graph.calibrating import FIRST, MEANINGLESS, random_texts
 from evokd.graph.filling import fill, longest_text
 from evokd.graph.fitting import count_relabelled, rows_for, second_look
@@ -61,6 +60,7 @@ SURE = {"labeler_label": "fruit", "labeler_confidence": 0.9}
 # Without consensus calls are easier to count: the labeler is asked about the pool's texts alone.
 STRATEGY = {"name": "llkd", "rounds": 2, "samples_per_round": 10, "consensus": False}
 CONSENSUS = "strategy.consensus=true"
+ALONE = "strategy.self_training=false"  # what the teacher labelled is learnt, and nothing else
 
 
 def write_pool(folder: Path, *more: str, rows: int = 40) -> Path:
@@ -647,7 +647,7 @@ def test_a_mislabelled_row_of_a_pool_is_not_learnt_to_the_end(
     pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evokd.tools.training.noisy_rows", lambda losses: [0, 1])
-    report = run(pool_task, "strategy.noise=mixture", "strategy.rounds=1").report
+    report = run(pool_task, ALONE, "strategy.noise=mixture", "strategy.rounds=1").report
     (last,) = report["rounds"]
     assert last["kept_rows"] == last["train_rows"] - 3 - 2  # the seeds and the noisy
 
@@ -779,19 +779,24 @@ def test_a_text_is_about_a_weakness_where_the_student_confuses_it_so() -> None:
     assert about("fruit", "metal", accepted=False) is None
 
 
+def validate_with_test_rows(task: Path) -> str:
+    """Make validation rows of some test rows, and return the override that names them."""
+    test = (task.parent / "test.jsonl").read_text().splitlines()
+    (task.parent / "validation.jsonl").write_text("\n".join(test[:9]))
+    (task.parent / "test.jsonl").write_text("\n".join(test[9:]))
+    return "data.validation=validation.jsonl"
+
+
 @pytest.mark.parametrize(
     ("selection", "validation"), [("llkd", False), ("llkd", True), ("random", False)]
 )
-def test_every_weakness_has_held_out_texts_and_stands_once(
+def test_weaknesses_have_held_out_texts_of_their_label_and_stand_once(
     pool_task: Path, selection: str, validation: bool
 ) -> None:
     changes = ["strategy.samples_per_round=14", "strategy.rounds=3", "strategy.critic=false"]
     changes.append(f"strategy.selection={selection}")
     if validation:
-        test = (pool_task.parent / "test.jsonl").read_text().splitlines()
-        (pool_task.parent / "validation.jsonl").write_text("\n".join(test[:9]))
-        (pool_task.parent / "test.jsonl").write_text("\n".join(test[9:]))
-        changes.append("data.validation=validation.jsonl")
+        changes.append(validate_with_test_rows(pool_task))
     result = run(pool_task, *changes)
     found = result.report["weakness_list"]
     assert found
@@ -822,19 +827,36 @@ def test_every_new_weakness_is_tested_once_before_any_is_twice(
     assert held_out_for(aims_of(wrong, 2, 3), room) == drawn
 
 
-def test_new_weaknesses_have_no_more_held_out_than_the_share_of_a_round(
-    pool_task: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("validation", [False, True])
+def test_new_weaknesses_have_half_of_what_a_round_holds_out_or_with_validation_all(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch, validation: bool
 ) -> None:
     def confused(session: Any, round: int) -> list[Aim]:
         pairs = [("fruit", "metal"), ("metal", "fruit")]
         wrong = [failure(*pair, number) for pair in pairs for number in (1, 2)]
-        return aims_of(wrong, round, 3)
+        return aims_of(wrong, round, 3) if round == 1 else []
+
+    wanted: list[Counter[str]] = []
+    drawn: list[int] = []
+    draw = llkd.draw_by_label
+
+    def seen(session: Any, round: int, taken: Any, by_label: Counter[str]) -> list[int]:
+        wanted.append(by_label)
+        found = draw(session, round, taken, by_label)
+        drawn.append(len(found))
+        return found
 
     monkeypatch.setattr("evokd.graph.llkd._new_aims", confused)
-    result = run(pool_task, "strategy.samples_per_round=4", "strategy.critic=false")
+    monkeypatch.setattr("evokd.graph.llkd.draw_by_label", seen)
+    changes = ["strategy.samples_per_round=10", "strategy.probe_share=0.4"]
+    if validation:
+        changes.append(validate_with_test_rows(pool_task))
+    result = run(pool_task, *changes, "strategy.critic=false")
     splits = Counter((one.round, one.split) for one in samples(result))
-    assert all(splits[round, "train"] == 3 for round in (1, 2))
-    assert all(splits[round, "probe"] == 1 for round in (1, 2))
+    assert wanted == [Counter(fruit=2, metal=2) if validation else Counter(fruit=1, metal=1), {}]
+    assert drawn[0] > 0
+    held_out = drawn if validation else [4, 4]
+    assert [splits[round, "probe"] for round in (1, 2)] == held_out
 
 
 def test_what_the_student_confuses_is_remembered_and_steers_the_next_round(
@@ -1140,7 +1162,8 @@ def test_where_the_student_did_not_score_the_pool_the_labelers_word_on_it_counts
 
 
 def test_an_ordinary_pool_is_not_warned_of(pool_task: Path) -> None:
-    assert not [one for one in run(pool_task).report["warnings"] if "data.pool" in one]
+    warnings = run(pool_task, ALONE).report["warnings"]
+    assert not [one for one in warnings if "data.pool" in one]
 
 
 def evokd_on(pool_task: Path, llm: FakeLLM, *overrides: str, **options: Any) -> RunResult:
@@ -1313,20 +1336,6 @@ def test_a_call_is_asked_about_no_more_than_it_has_room_for(
     asked = [json.dumps(one["messages"]) for one in llm.requests]
     assert max(one.count("so so so so") for one in asked if "label fits" in one) < 700
     assert max(map(len, asked)) < 3 * 2048
-
-
-def let_die_once(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    """Have a function end the run at its first call, as Ctrl-C does."""
-    module, _, name = where.rpartition(".")
-    real, died = getattr(import_module(module), name), list[bool]()
-
-    def dies_once(*arguments: Any) -> Any:
-        if not died:
-            died.append(True)
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(where, dies_once)
 
 
 @pytest.mark.parametrize("where", ["evokd.graph.calibrating.measure", "evokd.graph.llkd.by_id"])

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import write_task
+from conftest import let_die_once, write_task
 from fake_llm import WORDS, FakeLLM
 
 from evokd import distill
@@ -16,7 +16,7 @@ from evokd.graph import self_training
 from evokd.graph.fitting import OWN_ROWS
 from evokd.graph.self_training import self_labelled
 from evokd.records import POOL, Prediction, Sample
-from evokd.runner import RunResult
+from evokd.runner import RunResult, resume_run
 from evokd.store.pool import Pool
 from evokd.store.run_dir import RunDirectory
 from evokd.task_file import load_config
@@ -52,7 +52,7 @@ def session_with(
 ) -> Any:
     pool = Pool(folder / "pool.sqlite")
     pool.fill([PoolRow(str(place), text) for place, text in enumerate(texts)], lambda row: "")
-    monkeypatch.setattr(self_training, "open_student", lambda *told: Told())
+    monkeypatch.setattr(self_training, "student_of", lambda *told: Told())
     run = SimpleNamespace(student_of_round=lambda round: folder)
     kind = SimpleNamespace(name="classification")
     return SimpleNamespace(pool=pool, config=load_config(task), run=run, kind=kind)
@@ -67,65 +67,112 @@ def labels_of(rows: list[TrainingRow]) -> str:
     return "".join(sorted(row.label for row in rows))
 
 
-def test_of_each_label_the_surest_third_is_learnt(
+def numbered(*labels: str, count: int = 12) -> list[str]:
+    """Return texts of each label, the later the longer; one in four is set apart."""
+    return [name * n for name in labels for n in range(1, count + 1)]
+
+
+def test_of_each_label_the_surest_third_is_learnt_and_nothing_that_is_set_apart(
     tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = ["a" * n for n in range(1, 10)] + ["b" * n for n in range(1, 7)]
-    session = session_with(tmp_path, pool_task, monkeypatch, texts)
+    session = session_with(tmp_path, pool_task, monkeypatch, numbered("a", "b"))
     rows = self_labelled(session, 20, 1, [])
-    assert {row.text for row in rows} == {"a" * 7, "a" * 8, "a" * 9, "b" * 5, "b" * 6}
-    assert labels_of(rows) == "aaabb"
+    # numbers 12 and 24 are the longest texts of "a" and "b", 8 and 20 the eight letters long
+    assert {row.text for row in rows} == {name * n for name in "ab" for n in (9, 10, 11)}
+    assert labels_of(rows) == "aaabbb"
 
 
 def test_what_anybody_was_asked_about_is_not_labelled_by_the_student(
     tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = ["a" * n for n in range(1, 10)] + ["b" * n for n in range(1, 7)]
-    session = session_with(tmp_path, pool_task, monkeypatch, texts)
-    # "a" * 9, rejected; "a" * 8, held out
-    read = [asked(9, accepted=False, reason="critic_wrong_label"), asked(8, split="probe")]
+    session = session_with(tmp_path, pool_task, monkeypatch, numbered("a", "b"))
+    read = [asked(11, accepted=False, reason="critic_wrong_label"), asked(10, split="probe")]
     found = {row.text for row in self_labelled(session, 20, 1, read)}
-    assert "a" * 7 in found
-    assert not found & {"a" * 8, "a" * 9}
+    assert "a" * 9 in found
+    assert not found & {"a" * 10, "a" * 11}
 
 
 @pytest.mark.parametrize(
     ("known", "found"), [(MANY_ROWS - 5, 4), (MANY_ROWS - 1, 0), (MANY_ROWS + 44, 0)]
 )
+@pytest.mark.parametrize("labels", ["ab", "abcdefgh"])
 def test_no_more_is_learnt_than_goes_into_small_batches(
-    tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch, known: int, found: int
+    tmp_path: Path,
+    pool_task: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    labels: str,
+    known: int,
+    found: int,
 ) -> None:
-    texts = ["a" * n for n in range(1, 50)] + ["b" * n for n in range(1, 50)]
-    session = session_with(tmp_path, pool_task, monkeypatch, texts)
+    session = session_with(tmp_path, pool_task, monkeypatch, numbered(*labels, count=50))
     assert len(self_labelled(session, known, 1, [])) == found
+
+
+def test_of_few_texts_and_many_labels_a_third_is_learnt(
+    tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_with(tmp_path, pool_task, monkeypatch, numbered(*"abcdefgh", count=1))
+    assert len(self_labelled(session, 20, 1, [])) == 2
 
 
 def test_a_student_that_calls_all_by_one_label_learns_nothing_of_itself(
     tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = ["a" * n for n in range(1, 20)] + ["b"]
-    session = session_with(tmp_path, pool_task, monkeypatch, texts)
+    session = session_with(tmp_path, pool_task, monkeypatch, [*numbered("a", count=38), "b"])
     assert self_labelled(session, 20, 1, []) == []
+
+
+def test_where_noise_is_looked_for_the_students_confidence_counts(
+    tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_with(tmp_path, pool_task, monkeypatch, numbered("a", "b"))
+    assert {row.confidence for row in self_labelled(session, 20, 1, [])} == {None}
+    session.config = load_config(pool_task, ["strategy.noise=mixture"])
+    assert {row.confidence for row in self_labelled(session, 20, 1, [])} == {0.09, 0.1, 0.11}
 
 
 def run(task: Path, *overrides: str) -> RunResult:
     return distill(task, overrides=overrides, run_id="r", runs_dir=task.parent / "runs")
 
 
+def texts_in(folder: Path) -> set[str]:
+    return {one.text for one in read_training_rows(folder / OWN_ROWS)}
+
+
 def test_what_a_student_labelled_stands_beside_it_and_in_the_report(
     pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(self_training, "ONE_LABEL", 2.0)
+    monkeypatch.setattr(RunDirectory, "drop_round_students", lambda self: None)
     result = run(pool_task)
     directory = RunDirectory(result.path)
-    last = result.report["rounds"][-1]
-    own = read_training_rows(directory.student / OWN_ROWS)
-    assert own
-    assert not {one.text for one in own} & {one.text for one in directory.read_samples()}
-    assert last["self_labelled"] > 0
+    read = directory.read_samples()
+    for one in result.report["rounds"]:
+        own = texts_in(directory.student_of_round(one["round"]))
+        assert one["self_labelled"] == len(own) > 0
+        assert not own & {row.text for row in read if row.round <= one["round"]}
+        assert not own & {row.text for row in read if row.split == "probe"}
+    kept = texts_in(directory.student)
+    assert result.report["self_labelled"] == len(kept) > 0
+    assert not kept & {row.text for row in read}
     html = (result.path / "report.html").read_text()
-    assert f"and {last['self_labelled']} of its own<" in html
+    assert f"and {result.report['rounds'][-1]['self_labelled']} of its own<" in html
     assert "self-training" in html
+
+
+def test_a_run_that_dies_between_the_two_trainings_goes_on_as_if_nothing_had_been(
+    pool_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(self_training, "ONE_LABEL", 2.0)
+    let_die_once(monkeypatch, "evokd.graph.self_training.surest")
+    with pytest.raises(KeyboardInterrupt):
+        run(pool_task)
+    directory = RunDirectory(pool_task.parent / "runs" / "r")
+    resumed = resume_run(directory, emit=lambda event: None).report
+    assert resumed["status"] == "finished"
+    whole = distill(pool_task, run_id="whole", runs_dir=pool_task.parent / "runs")
+    assert resumed["scores"]["final"] == whole.report["scores"]["final"]
+    assert texts_in(directory.student) == texts_in(RunDirectory(whole.path).student)
 
 
 @pytest.mark.parametrize("switch", ["strategy.self_training=false", "strategy.mode=paper"])
@@ -135,5 +182,6 @@ def test_without_it_or_in_the_paper_mode_a_student_is_trained_on_the_teachers_wo
     monkeypatch.setattr(self_training, "ONE_LABEL", 2.0)
     result = run(pool_task, switch)
     assert {one.get("self_labelled") for one in result.report["rounds"]} == {None}
+    assert result.report["self_labelled"] == 0
     assert not (RunDirectory(result.path).student / OWN_ROWS).exists()
     assert "of its own" not in (result.path / "report.html").read_text()

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 MOMENTUM = 0.9  # over rounds
 STEP_MOMENTUM = 0.99  # over training steps
 LEAST = 8  # rows of a label that make it known, however few there are
-ROUNDING = 1e-9  # equal values lie on their mean, but for it
+ROUNDING = 1e-9  # equal values lie on their mean, and a share of rows is whole, but for it
 Weighting = Literal["product", "sum", "one"]
 Signal = Literal["confidence", "uncertainty"]  # the teacher's, the student's
 SIGNALS: Mapping[str, tuple[Signal, ...]] = {  # selection → what it looks at
@@ -54,15 +54,15 @@ def normalized_entropy(probabilities: Sequence[float]) -> float:
 
 
 def surest(confidences: Sequence[float], labels: Sequence[str], share: float) -> set[int]:
-    """Return the places of a share of the rows, of each label those the teacher is surest of.
+    """Return the places of a share of the rows, of each label those that are surest.
 
-    A share of each label, not a cut at one confidence: a teacher is surer of some labels than of
-    others, and such a cut leaves few rows of the others. A label with few rows gives more of them,
-    up to eight where that is no more than its part in equal shares, and one at least.
+    A share of each label, not a cut at one confidence: whoever labels is surer of some labels than
+    of others, and such a cut leaves few rows of the others. A label with few rows gives more of
+    them, up to eight where that is no more than its part in equal shares, and one at least.
 
     Args:
-        confidences: the teacher's, in its label, shape (rows,).
-        labels: the teacher's.
+        confidences: in the rows' labels, shape (rows,).
+        labels: by the teacher, or a student.
         share: in (0, 1].
     """
     places: dict[str, list[int]] = {}

@@ -59,7 +59,7 @@ def keep(cell: Cell, places: Places, bench: BenchSet) -> None:
     own = run.student / OWN_ROWS
     if own.exists():
         header["self_labelled"] = [
-            _hide_texts({"text": one.text, "label": one.label}, bench)
+            _hide_texts({"text": one.text, "label": one.label, "confidence": one.confidence}, bench)
             for one in read_training_rows(own)
         ]
     samples = run.read_samples()
@@ -121,8 +121,12 @@ def read_samples(results: Path, cell: Cell, bench: BenchSet) -> list[Sample]:
     return read_kept(results, cell, bench)[0]
 
 
-def read_kept(results: Path, cell: Cell, bench: BenchSet) -> tuple[list[Sample], list[Word]]:
-    """Return a cell's samples, as `read_samples` does, and the words that its student learnt.
+def read_kept(
+    results: Path, cell: Cell, bench: BenchSet
+) -> tuple[list[Sample], list[Word], list[TrainingRow]]:
+    """Return a cell's samples, as `read_samples` does, and what else its kept student learnt.
+
+    That is the words, and the texts of a pool that it labelled itself.
 
     Raises:
         DataError: see `read_samples`.
@@ -136,9 +140,16 @@ def read_kept(results: Path, cell: Cell, bench: BenchSet) -> tuple[list[Sample],
         )
     try:
         words = [Word(**one) for one in header.get("words", ())]
-        return [_show_sample(one, bench) for one in lines], words
+        own = [_show_texts(one, bench)[0] for one in header.get("self_labelled", ())]
+        return (
+            [_show_sample(one, bench) for one in lines],
+            words,
+            [TrainingRow(**one) for one in own],
+        )
     except ValidationError as error:
         raise DataError(f"{path} is broken: {error.errors()[0]['msg']}") from None
+    except TypeError as error:
+        raise DataError(f"{path} is broken: {error}") from None
 
 
 def recompute(result: CellResult, places: Places) -> CellResult:
@@ -150,13 +161,12 @@ def recompute(result: CellResult, places: Places) -> CellResult:
     cell = result.cell
     bench = load_set(cell.set, places.data)
     config = cell_config(cell, bench, places)
-    taught, words = _taught(result, places, bench, config.strategy)
+    taught, words, own = _taught(result, places, bench, config.strategy)
     seed = bench.seed(cell.shots, cell.seed)
     embedder = None
     if reads_again(config) and taught:
         embedder = open_embedder(config, _fetched(config.memory.embedder))
-    rows = rows_for(config, list(seed.values()), taught, words, embedder)
-    rows += _self_labelled(cell, places, bench)
+    rows = [*rows_for(config, list(seed.values()), taught, words, embedder), *own]
     if cell.strategy == "fullshot":
         gold = bench.gold(cell.split)
         rows += gold_rows(config, [gold[i] for i in gold if i not in seed])
@@ -209,25 +219,14 @@ def _fetched(model: str) -> dict[str, Path]:
 
 def _taught(
     result: CellResult, places: Places, bench: BenchSet, strategy: StrategySection
-) -> tuple[list[Sample], list[Word]]:
-    """Return the samples and words the kept student was trained on."""
+) -> tuple[list[Sample], list[Word], list[TrainingRow]]:
+    """Return the samples and words the kept student was trained on, and what it labelled itself."""
     cell, kept = result.cell, result.kept_round
     if cell.strategy not in ASKING or kept is None:
-        return [], []
-    samples, words = read_kept(places.results, cell, bench)
+        return [], [], []
+    samples, words, own = read_kept(places.results, cell, bench)
     texts = [*texts_taught(samples, kept, strategy), *texts_refitted(samples, kept, strategy)]
-    return texts, words_taught(words, kept, strategy)
-
-
-def _self_labelled(cell: Cell, places: Places, bench: BenchSet) -> list[TrainingRow]:
-    """Return what the kept student of a cell learnt with labels of its own."""
-    if cell.strategy not in ASKING:
-        return []
-    header = next(iter(read_packed(samples_file(places.results, cell))), {})
-    rows = header.get("self_labelled", [])
-    for one in rows:
-        _show_texts(one, bench)
-    return [TrainingRow(one["text"], one["label"]) for one in rows]
+    return texts, words_taught(words, kept, strategy), own
 
 
 def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
@@ -259,22 +258,23 @@ def _hide_texts(row: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
 def _show_sample(sample: dict[str, Any], bench: BenchSet) -> Sample:
     """Put hidden texts back, as the set spells them, and their entities where they stand there."""
     exact = sample.pop("exact", False)
-    if "text" in _show_texts(sample, bench) and not exact:
+    sample, shown = _show_texts(sample, bench)
+    if "text" in shown and not exact:
         places = [at for at, sign in enumerate(sample["text"]) if sign.isalnum()]
         for one in _entities(sample):
             one["start"], one["end"] = places[one["start"]], places[one["end"] - 1] + 1
     return Sample(**sample)
 
 
-def _show_texts(row: dict[str, Any], bench: BenchSet) -> list[str]:
-    """Put back what `_hide_texts` took out, and return which fields these are."""
+def _show_texts(row: dict[str, Any], bench: BenchSet) -> tuple[dict[str, Any], list[str]]:
+    """Put back what `_hide_texts` took out, and return the row and which fields these are."""
     shown = [name for name in TEXTS if f"{name}_row" in row]
     for name in shown:
         place, told = row.pop(f"{name}_row")
         row[name] = bench.at(place).text
         if text_hash(row[name]) != told:
             raise DataError(f"the set {bench.name} has another row at {place}")
-    return shown
+    return row, shown
 
 
 def _entities(sample: dict[str, Any]) -> list[dict[str, Any]]:
