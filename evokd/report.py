@@ -16,7 +16,7 @@ from evokd.graph.calibrating import in_words
 from evokd.graph.choosing import best_round_rule
 from evokd.graph.fitting import (
     BASELINE,
-    OWN_ROWS,
+    own_rows,
     predict,
     texts_refitted,
     words_taught,
@@ -36,7 +36,6 @@ from evokd.tasks.reasoning import Reasoning, explanation_counts
 from evokd.tools.pack_list import PACKS
 from evokd.tools.student import cpu_flags
 from evokd.tools.students import open_student
-from evokd.tools.training import read_training_rows
 
 PACKAGES = (
     "torch",
@@ -125,7 +124,7 @@ def build_report(
         "scores": _scores(session, scores, best_round),
         "best_round_rule": best_round_rule(session),
         "refitted": len(texts_refitted(samples, best_round, config.strategy)),
-        "self_labelled": _self_labelled(run),
+        "self_labelled": len(own_rows(run.student)),
         "calibration": in_words(calibration),
         "reliability": calibration or None,
         "labeler_bias": calibration.get("bias") or labeler_bias(session, samples),
@@ -170,12 +169,6 @@ def write_report(run: RunDirectory, report: dict[str, Any]) -> None:
     )
     run.write_json(run.report_json, report)
     write_text(run.report_html, render_html(report))
-
-
-def _self_labelled(run: RunDirectory) -> int:
-    """Return how many texts the kept student learnt with a label of its own."""
-    own = run.student / OWN_ROWS
-    return len(read_training_rows(own)) if own.exists() else 0
 
 
 def _pool(session: Session) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from evokd.tools.reasoner import Reasoner
 from evokd.tools.selection import LOOKS_AT_TEACHER
 from evokd.tools.students import AnyStudent, keep_student, open_student, train_student
 from evokd.tools.thresholds import surest
-from evokd.tools.training import TrainingRow, write_training_rows
+from evokd.tools.training import TrainingRow, read_training_rows, write_training_rows
 
 BASELINE = -1  # the round of the student that knows the seeds alone
 OWN_ROWS = "self_labelled.jsonl"  # in a student's folder: what a student labelled itself
@@ -206,6 +206,12 @@ def fit_student(
         )
         session.ledger.add_phase(FIT, max(round, 0), start, time.time())
     return result
+
+
+def own_rows(folder: Path) -> list[TrainingRow]:
+    """Return what the student of a folder learnt with labels of its own."""
+    path = folder / OWN_ROWS
+    return read_training_rows(path) if path.exists() else []
 
 
 def _starting_weights(session: Session, round: int) -> str:

@@ -92,13 +92,14 @@ def train(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     round = state["round"]
     with session.phase("train", round):
         last = last_round(session, round)
-        accepted = [one for one in read_drafts(state) if one.accepted]
+        drafts = read_drafts(state)
+        accepted = [one for one in drafts if one.accepted]
         update: dict[str, Any] = {}
         if accepted:
             predicted, rivals = _predict_fresh(session, last, accepted)
             update = {"drafts": by_id(predicted), "rivals": rivals}
             accepted = predicted
-        rejected = [one for one in read_drafts(state) if not one.accepted]
+        rejected = [one for one in drafts if not one.accepted]
         measured = train_and_measure(session, round, last, accepted, rejected)
     update |= {"trained": measured, "scores": measured["per_label"] or state.get("scores", {})}
     session.emit({"kind": "trained", "round": round, **measured})

@@ -7,8 +7,9 @@ Used by the graph that only asks about a pool (`llkd`) and by the one that fills
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Any
 
 from evokd.graph.failures import (
@@ -122,8 +123,8 @@ def draw_by_chance(session: Session, round: int, asked: AbstractSet[int], number
     Where students label texts themselves, such as are set apart come first.
     """
     rng = random_of(session, round, "held out")
-    drawn = pool_of(session).draw(_surplus(session) * number, asked, rng)
-    return _set_apart_first(session, drawn, number)
+    draw = partial(pool_of(session).draw, without=asked, rng=rng)
+    return _set_apart_first(session, number, draw)
 
 
 def is_set_apart(number: int) -> bool:
@@ -131,14 +132,10 @@ def is_set_apart(number: int) -> bool:
     return number % SET_APART == 0
 
 
-def _surplus(session: Session) -> int:
-    return DRAWN_FOR_ONE if trains_itself(session.config) else 1
-
-
-def _set_apart_first(session: Session, drawn: Sequence[int], number: int) -> list[int]:
+def _set_apart_first(session: Session, number: int, draw: Callable[[int], list[int]]) -> list[int]:
     if not trains_itself(session.config):
-        return list(drawn)
-    return sorted(drawn, key=lambda one: not is_set_apart(one))[:number]
+        return draw(number)
+    return sorted(draw(DRAWN_FOR_ONE * number), key=lambda one: not is_set_apart(one))[:number]
 
 
 def draw_near(
@@ -168,10 +165,11 @@ def draw_by_label(
         by_label: label that the student gives them → how many.
     """
     rng = random_of(session, round, "held out of a label")
+    pool = pool_of(session)
     drawn: list[int] = []
     for label, count in by_label.items():
-        found = pool_of(session).draw_of(label, _surplus(session) * count, taken, rng)
-        drawn += _set_apart_first(session, found, count)
+        draw = partial(pool.draw_of, label, without=taken, rng=rng)
+        drawn += _set_apart_first(session, count, draw)
     return drawn
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evokd.graph.fitting import fit_student, row_choice, student_of
+from evokd.graph.fitting import fit_student, row_choice
 from evokd.graph.pooling import asked_numbers, is_set_apart, pool_of, random_of
 from evokd.graph.session import Session
 from evokd.graph.strategies import trains_itself
@@ -53,18 +53,15 @@ def fit_with_pool(
     if not trains_itself(session.config):
         return result | {"self_labelled": None}
     read = [*session.run.read_samples(), *unwritten]
-    found = self_labelled(session, len(rows), round, read, folder)
+    folder = folder or session.run.student_of_round(round)
+    found = self_labelled(session, folder, len(rows), round, read)
     if found:
         result = fit_student(session, rows, round, folder, own=found)
     return result | {"self_labelled": len(found)}
 
 
 def self_labelled(
-    session: Session,
-    known_rows: int,
-    round: int,
-    read: Iterable[Sample],
-    folder: Path | None = None,
+    session: Session, folder: Path, known_rows: int, round: int, read: Iterable[Sample]
 ) -> list[TrainingRow]:
     """Return texts of the pool that nobody was asked about, with the label the student gives them.
 
@@ -74,9 +71,9 @@ def self_labelled(
     that are set apart to be held out.
 
     Args:
-        known_rows: how many rows the student has learnt.
+        folder: where the student lies.
+        known_rows: how many rows it has learnt.
         read: samples of the run: the texts that the teacher was asked about.
-        folder: where the student lies, by default the round's.
     """
     pool = pool_of(session)
     drawn = pool.draw(DRAWN, asked_numbers(read), random_of(session, round, "self-training"))
@@ -84,10 +81,7 @@ def self_labelled(
     most = min(int(MOST_SHARE * len(drawn)), MANY_ROWS - 1 - known_rows)
     if most <= 0:
         return []
-    if folder is None:
-        student = student_of(session, round)
-    else:
-        student = open_student(session.kind.name, folder, session.config.student)
+    student = open_student(session.kind.name, folder, session.config.student)
     assert isinstance(student, Student)
     texts = pool.texts(drawn)
     said = student.predict(texts)

@@ -13,7 +13,7 @@ from fake_llm import WORDS, FakeLLM
 
 from evokd import distill
 from evokd.graph import self_training
-from evokd.graph.fitting import OWN_ROWS
+from evokd.graph.fitting import OWN_ROWS, own_rows
 from evokd.graph.self_training import self_labelled
 from evokd.records import POOL, Prediction, Sample
 from evokd.runner import RunResult, resume_run
@@ -22,7 +22,7 @@ from evokd.store.run_dir import RunDirectory
 from evokd.task_file import load_config
 from evokd.tasks.pool import PoolRow
 from evokd.tools.student import Student
-from evokd.tools.training import MANY_ROWS, TrainingRow, read_training_rows
+from evokd.tools.training import MANY_ROWS, TrainingRow
 
 FEW = {"name": "llkd", "rounds": 2, "samples_per_round": 10, "consensus": False}
 
@@ -52,10 +52,9 @@ def session_with(
 ) -> Any:
     pool = Pool(folder / "pool.sqlite")
     pool.fill([PoolRow(str(place), text) for place, text in enumerate(texts)], lambda row: "")
-    monkeypatch.setattr(self_training, "student_of", lambda *told: Told())
-    run = SimpleNamespace(student_of_round=lambda round: folder)
+    monkeypatch.setattr(self_training, "open_student", lambda *told: Told())
     kind = SimpleNamespace(name="classification")
-    return SimpleNamespace(pool=pool, config=load_config(task), run=run, kind=kind)
+    return SimpleNamespace(pool=pool, config=load_config(task), kind=kind)
 
 
 def asked(number: int, **told: Any) -> Sample:
@@ -76,7 +75,7 @@ def test_of_each_label_the_surest_third_is_learnt_and_nothing_that_is_set_apart(
     tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, numbered("a", "b"))
-    rows = self_labelled(session, 20, 1, [])
+    rows = self_labelled(session, tmp_path, 20, 1, [])
     # numbers 12 and 24 are the longest texts of "a" and "b", 8 and 20 the eight letters long
     assert {row.text for row in rows} == {name * n for name in "ab" for n in (9, 10, 11)}
     assert labels_of(rows) == "aaabbb"
@@ -87,7 +86,7 @@ def test_what_anybody_was_asked_about_is_not_labelled_by_the_student(
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, numbered("a", "b"))
     read = [asked(11, accepted=False, reason="critic_wrong_label"), asked(10, split="probe")]
-    found = {row.text for row in self_labelled(session, 20, 1, read)}
+    found = {row.text for row in self_labelled(session, tmp_path, 20, 1, read)}
     assert "a" * 9 in found
     assert not found & {"a" * 10, "a" * 11}
 
@@ -105,30 +104,34 @@ def test_no_more_is_learnt_than_goes_into_small_batches(
     found: int,
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, numbered(*labels, count=50))
-    assert len(self_labelled(session, known, 1, [])) == found
+    assert len(self_labelled(session, tmp_path, known, 1, [])) == found
 
 
 def test_of_few_texts_and_many_labels_a_third_is_learnt(
     tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, numbered(*"abcdefgh", count=1))
-    assert len(self_labelled(session, 20, 1, [])) == 2
+    assert len(self_labelled(session, tmp_path, 20, 1, [])) == 2
 
 
 def test_a_student_that_calls_all_by_one_label_learns_nothing_of_itself(
     tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, [*numbered("a", count=38), "b"])
-    assert self_labelled(session, 20, 1, []) == []
+    assert self_labelled(session, tmp_path, 20, 1, []) == []
 
 
 def test_where_noise_is_looked_for_the_students_confidence_counts(
     tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, numbered("a", "b"))
-    assert {row.confidence for row in self_labelled(session, 20, 1, [])} == {None}
+    assert {row.confidence for row in self_labelled(session, tmp_path, 20, 1, [])} == {None}
     session.config = load_config(pool_task, ["strategy.noise=mixture"])
-    assert {row.confidence for row in self_labelled(session, 20, 1, [])} == {0.09, 0.1, 0.11}
+    assert {row.confidence for row in self_labelled(session, tmp_path, 20, 1, [])} == {
+        0.09,
+        0.1,
+        0.11,
+    }
 
 
 def run(task: Path, *overrides: str) -> RunResult:
@@ -136,7 +139,7 @@ def run(task: Path, *overrides: str) -> RunResult:
 
 
 def texts_in(folder: Path) -> set[str]:
-    return {one.text for one in read_training_rows(folder / OWN_ROWS)}
+    return {one.text for one in own_rows(folder)}
 
 
 def test_what_a_student_labelled_stands_beside_it_and_in_the_report(

@@ -23,8 +23,8 @@ from evokd.bench.suites import ASKING, PEERS
 from evokd.config import Config, StrategySection
 from evokd.errors import DataError
 from evokd.graph.fitting import (
-    OWN_ROWS,
     gold_rows,
+    own_rows,
     row_choice,
     rows_for,
     texts_refitted,
@@ -40,7 +40,7 @@ from evokd.tasks import kind_of
 from evokd.tools.packs import fetch_pack
 from evokd.tools.student import resolve_student
 from evokd.tools.students import keep_student, open_student, train_kind
-from evokd.tools.training import TrainingRow, read_training_rows
+from evokd.tools.training import TrainingRow
 
 TEXTS = ("text", "repaired_from")  # fields of a sample that hold a text
 
@@ -56,11 +56,10 @@ def keep(cell: Cell, places: Places, bench: BenchSet) -> None:
     header: dict[str, Any] = {"cell": cell.model_dump(), "seed_rows": _seed_rows(cell, bench)}
     if words := run.read_words():
         header["words"] = [one.model_dump() for one in words]
-    own = run.student / OWN_ROWS
-    if own.exists():
+    if own := own_rows(run.student):
         header["self_labelled"] = [
             _hide_texts({"text": one.text, "label": one.label, "confidence": one.confidence}, bench)
-            for one in read_training_rows(own)
+            for one in own
         ]
     samples = run.read_samples()
     hidden = (_hide_sample(one.model_dump(), bench) for one in samples)
@@ -140,12 +139,8 @@ def read_kept(
         )
     try:
         words = [Word(**one) for one in header.get("words", ())]
-        own = [_show_texts(one, bench)[0] for one in header.get("self_labelled", ())]
-        return (
-            [_show_sample(one, bench) for one in lines],
-            words,
-            [TrainingRow(**one) for one in own],
-        )
+        own = [TrainingRow(**_show_texts(one, bench)) for one in header.get("self_labelled", ())]
+        return [_show_sample(one, bench) for one in lines], words, own
     except ValidationError as error:
         raise DataError(f"{path} is broken: {error.errors()[0]['msg']}") from None
     except TypeError as error:
@@ -247,8 +242,10 @@ def _hide_sample(sample: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
 
 def _hide_texts(row: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
     """Put a place in the set and a hash where a row's texts may not be copied."""
+    if bench.copyable:
+        return row
     for name in TEXTS:
-        place = bench.place_of(row[name]) if row.get(name) and not bench.copyable else None
+        place = bench.place_of(row[name]) if row.get(name) else None
         if place is not None:
             row[f"{name}_row"] = [place, text_hash(bench.at(place).text)]
             row[name] = ""
@@ -258,23 +255,24 @@ def _hide_texts(row: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
 def _show_sample(sample: dict[str, Any], bench: BenchSet) -> Sample:
     """Put hidden texts back, as the set spells them, and their entities where they stand there."""
     exact = sample.pop("exact", False)
-    sample, shown = _show_texts(sample, bench)
-    if "text" in shown and not exact:
+    hidden = "text_row" in sample
+    sample = _show_texts(sample, bench)
+    if hidden and not exact:
         places = [at for at, sign in enumerate(sample["text"]) if sign.isalnum()]
         for one in _entities(sample):
             one["start"], one["end"] = places[one["start"]], places[one["end"] - 1] + 1
     return Sample(**sample)
 
 
-def _show_texts(row: dict[str, Any], bench: BenchSet) -> tuple[dict[str, Any], list[str]]:
-    """Put back what `_hide_texts` took out, and return the row and which fields these are."""
-    shown = [name for name in TEXTS if f"{name}_row" in row]
-    for name in shown:
-        place, told = row.pop(f"{name}_row")
-        row[name] = bench.at(place).text
-        if text_hash(row[name]) != told:
-            raise DataError(f"the set {bench.name} has another row at {place}")
-    return row, shown
+def _show_texts(row: dict[str, Any], bench: BenchSet) -> dict[str, Any]:
+    """Put back what `_hide_texts` took out."""
+    for name in TEXTS:
+        hidden = row.pop(f"{name}_row", None)
+        if hidden is not None:
+            row[name] = bench.at(hidden[0]).text
+            if text_hash(row[name]) != hidden[1]:
+                raise DataError(f"the set {bench.name} has another row at {hidden[0]}")
+    return row
 
 
 def _entities(sample: dict[str, Any]) -> list[dict[str, Any]]:
