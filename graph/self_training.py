@@ -20,7 +20,7 @@ from evokd.graph.fitting import fit_student, row_choice
 from evokd.graph.pooling import asked_numbers, is_set_apart, pool_of, random_of
 from evokd.graph.session import Session
 from evokd.graph.strategies import trains_itself
-from evokd.records import Sample
+from evokd.records import Prediction, Sample
 from evokd.tools.student import Student
 from evokd.tools.students import open_student
 from evokd.tools.thresholds import surest
@@ -40,6 +40,8 @@ def fit_with_pool(
 ) -> dict[str, Any]:
     """Train a round's student, where the strategy says so on labels of its own, too.
 
+    One that calls nearly all texts by one label once it has learnt its own is trained without them.
+
     Args:
         rows: what it learns of gold and of the teacher.
         unwritten: samples of a round under way; like those of the run, the student labels none.
@@ -52,41 +54,36 @@ def fit_with_pool(
     result = fit_student(session, rows, round, folder)
     if not trains_itself(session.config):
         return result | {"self_labelled": None}
-    read = [*session.run.read_samples(), *unwritten]
-    folder = folder or session.run.student_of_round(round)
-    found = self_labelled(session, folder, len(rows), round, read)
-    if found:
-        result = fit_student(session, rows, round, folder, own=found)
-    return result | {"self_labelled": len(found)}
+    saved = folder or session.run.student_of_round(round)
+    texts = unasked_texts(session, round, [*session.run.read_samples(), *unwritten])
+    own = self_labelled(session, saved, texts, len(rows))
+    if own:
+        result = fit_student(session, rows, round, folder, own=own)
+        if _knows_one_label(_said_by(session, saved, texts)):
+            told = "its own labels made the student call nearly all texts by one: not learnt"
+            session.emit({"kind": "note", "text": f"round {round}: {told}"})
+            result, own = fit_student(session, rows, round, folder), []
+    return result | {"self_labelled": len(own)}
 
 
 def self_labelled(
-    session: Session, folder: Path, known_rows: int, round: int, read: Iterable[Sample]
+    session: Session, folder: Path, texts: Sequence[str], known_rows: int
 ) -> list[TrainingRow]:
-    """Return texts of the pool that nobody was asked about, with the label the student gives them.
+    """Return those of the texts that a student is surest of, with the label it gives them.
 
-    Of each label those that it is surest of, a third of what it was shown at most. With the rows it
-    knows they are as many as are learnt in small batches: more take four times as long and taught
-    no more. None of a student that calls nearly all of them by one label, and none of the texts
-    that are set apart to be held out.
+    Of each label a third of what it was shown at most. With the rows it knows they are as many as
+    are learnt in small batches: more take four times as long and taught no more. None of a student
+    that calls nearly all of them by one label.
 
     Args:
         folder: where the student lies.
         known_rows: how many rows it has learnt.
-        read: samples of the run: the texts that the teacher was asked about.
     """
-    pool = pool_of(session)
-    drawn = pool.draw(DRAWN, asked_numbers(read), random_of(session, round, "self-training"))
-    drawn = [number for number in drawn if not is_set_apart(number)]
-    most = min(int(MOST_SHARE * len(drawn)), MANY_ROWS - 1 - known_rows)
+    most = min(int(MOST_SHARE * len(texts)), MANY_ROWS - 1 - known_rows)
     if most <= 0:
         return []
-    student = open_student(session.kind.name, folder, session.config.student)
-    assert isinstance(student, Student)
-    texts = pool.texts(drawn)
-    said = student.predict(texts)
-    counts = Counter(one.label for one in said)
-    if max(counts.values()) >= ONE_LABEL * len(said):
+    said = _said_by(session, folder, texts)
+    if _knows_one_label(said):
         return []
     sure = [one.confidence for one in said]
     chosen = surest(sure, [one.label for one in said], most / len(said))
@@ -97,3 +94,20 @@ def self_labelled(
         TrainingRow(texts[at], said[at].label, confidence=sure[at] if chooses else None)
         for at in places
     ]
+
+
+def unasked_texts(session: Session, round: int, read: Iterable[Sample]) -> list[str]:
+    """Return texts that nobody was asked about and that are not set apart to be held out."""
+    pool = pool_of(session)
+    drawn = pool.draw(DRAWN, asked_numbers(read), random_of(session, round, "self-training"))
+    return pool.texts([number for number in drawn if not is_set_apart(number)])
+
+
+def _said_by(session: Session, folder: Path, texts: Sequence[str]) -> list[Prediction]:
+    student = open_student(session.kind.name, folder, session.config.student)
+    assert isinstance(student, Student)
+    return student.predict(texts)
+
+
+def _knows_one_label(said: Sequence[Prediction]) -> bool:
+    return max(Counter(one.label for one in said).values()) >= ONE_LABEL * len(said)

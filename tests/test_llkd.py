@@ -1162,7 +1162,7 @@ def test_where_the_student_did_not_score_the_pool_the_labelers_word_on_it_counts
 
 
 def test_an_ordinary_pool_is_not_warned_of(pool_task: Path) -> None:
-    warnings = run(pool_task, ALONE).report["warnings"]
+    warnings = run(pool_task).report["warnings"]
     assert not [one for one in warnings if "data.pool" in one]
 
 

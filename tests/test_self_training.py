@@ -14,7 +14,7 @@ from fake_llm import WORDS, FakeLLM
 from evokd import distill
 from evokd.graph import self_training
 from evokd.graph.fitting import OWN_ROWS, own_rows
-from evokd.graph.self_training import self_labelled
+from evokd.graph.self_training import fit_with_pool, self_labelled, unasked_texts
 from evokd.records import POOL, Prediction, Sample
 from evokd.runner import RunResult, resume_run
 from evokd.store.pool import Pool
@@ -62,6 +62,12 @@ def asked(number: int, **told: Any) -> Sample:
     return Sample(id=f"r01p{number:07d}", labeler_label="a", **row | told)
 
 
+def labelled(
+    session: Any, folder: Path, known: int = 20, read: list[Sample] | None = None
+) -> list[TrainingRow]:
+    return self_labelled(session, folder, unasked_texts(session, 1, read or []), known)
+
+
 def labels_of(rows: list[TrainingRow]) -> str:
     return "".join(sorted(row.label for row in rows))
 
@@ -75,7 +81,7 @@ def test_of_each_label_the_surest_third_is_learnt_and_nothing_that_is_set_apart(
     tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, numbered("a", "b"))
-    rows = self_labelled(session, tmp_path, 20, 1, [])
+    rows = labelled(session, tmp_path)
     # numbers 12 and 24 are the longest texts of "a" and "b", 8 and 20 the eight letters long
     assert {row.text for row in rows} == {name * n for name in "ab" for n in (9, 10, 11)}
     assert labels_of(rows) == "aaabbb"
@@ -86,7 +92,7 @@ def test_what_anybody_was_asked_about_is_not_labelled_by_the_student(
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, numbered("a", "b"))
     read = [asked(11, accepted=False, reason="critic_wrong_label"), asked(10, split="probe")]
-    found = {row.text for row in self_labelled(session, tmp_path, 20, 1, read)}
+    found = {row.text for row in labelled(session, tmp_path, read=read)}
     assert "a" * 9 in found
     assert not found & {"a" * 10, "a" * 11}
 
@@ -104,30 +110,63 @@ def test_no_more_is_learnt_than_goes_into_small_batches(
     found: int,
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, numbered(*labels, count=50))
-    assert len(self_labelled(session, tmp_path, known, 1, [])) == found
+    assert len(labelled(session, tmp_path, known)) == found
 
 
 def test_of_few_texts_and_many_labels_a_third_is_learnt(
     tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, numbered(*"abcdefgh", count=1))
-    assert len(self_labelled(session, tmp_path, 20, 1, [])) == 2
+    assert len(labelled(session, tmp_path)) == 2
 
 
 def test_a_student_that_calls_all_by_one_label_learns_nothing_of_itself(
     tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, [*numbered("a", count=38), "b"])
-    assert self_labelled(session, tmp_path, 20, 1, []) == []
+    assert labelled(session, tmp_path) == []
+
+
+class Collapses(Told):
+    """Calls all texts by one label once it has learnt its own."""
+
+    own: list[int] = []  # how many of its own every training was given
+
+    def predict(self, texts: Any) -> list[Prediction]:
+        said = super().predict(texts)
+        return [Prediction(label="a", confidence=0.9) for _ in said] if self.own[-1] else said
+
+
+def test_one_that_its_own_labels_make_call_all_texts_by_one_label_learns_none(
+    tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_with(tmp_path, pool_task, monkeypatch, numbered("a", "b"))
+    told: list[dict[str, Any]] = []
+    session.emit = told.append
+    session.run = SimpleNamespace(read_samples=list, student_of_round=lambda round: tmp_path)
+    trained: list[int] = []
+
+    def fit(*given: Any, own: Any = ()) -> dict[str, Any]:
+        trained.append(len(own))
+        return {"rows": len(own)}
+
+    monkeypatch.setattr(Collapses, "own", trained)
+    monkeypatch.setattr(self_training, "fit_student", fit)
+    assert fit_with_pool(session, [], 1) == {"rows": 6, "self_labelled": 6}
+    monkeypatch.setattr(self_training, "open_student", lambda *told: Collapses())
+    trained.clear()
+    assert fit_with_pool(session, [], 1) == {"rows": 0, "self_labelled": 0}
+    assert trained == [0, 6, 0]
+    assert "call nearly all texts by one" in told[-1]["text"]
 
 
 def test_where_noise_is_looked_for_the_students_confidence_counts(
     tmp_path: Path, pool_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = session_with(tmp_path, pool_task, monkeypatch, numbered("a", "b"))
-    assert {row.confidence for row in self_labelled(session, tmp_path, 20, 1, [])} == {None}
+    assert {row.confidence for row in labelled(session, tmp_path)} == {None}
     session.config = load_config(pool_task, ["strategy.noise=mixture"])
-    assert {row.confidence for row in self_labelled(session, tmp_path, 20, 1, [])} == {
+    assert {row.confidence for row in labelled(session, tmp_path)} == {
         0.09,
         0.1,
         0.11,
