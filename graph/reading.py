@@ -45,6 +45,8 @@ LABEL = "label"  # phase and purpose
 SWAYS, AGAIN = "-order", "-again"
 LABEL_REPLY_TOKENS = 400  # of a call about several texts
 SWAYING = 0.6  # from here on a sentence that names its text's label is taken for an order
+# What of it counts: how much surer the labeler is of another label without the sentence.
+SURER = 0.2
 
 
 def screen(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -328,7 +330,9 @@ def _recheck(
 
     A sentence that names the label may be an order in a form that no rule knows, or what the text
     is about ("I want a refund. Thanks!"): the labeler is asked which, without the rest and without
-    the labels. If it is an order, the label is that of the rest.
+    the labels. Where it is in doubt, the rest decides: what an order is added to is surely of
+    another label, what the sentence is part of mostly of the same. If it is an order, the label is
+    that of the rest.
 
     Args:
         text: as it was shown, without `orders`.
@@ -342,11 +346,16 @@ def _recheck(
     ask, again = (label_call([sample], round, purpose + which) for which in (SWAYS, AGAIN))
     if not session.budget.pays_for("labeler", ask):
         return _out_of_budget(session, sample)
-    if sways(session.teachers["labeler"], session.prompts["labeler"], naming, ask) < SWAYING:
+    swaying = sways(session.teachers["labeler"], session.prompts["labeler"], naming, ask)
+    if swaying < SWAYING - SURER:
         return _with_label(sample, choice, orders)
     if not session.budget.pays_for("labeler", again):
         return _out_of_budget(session, sample)
-    return _with_label(sample, _ask_label(session, rest, again), [*orders, *naming])
+    without = _ask_label(session, rest, again)
+    surer = without.confidence - without.probability(choice.option)
+    if swaying + SURER * surer < SWAYING:
+        return _with_label(sample, choice, orders)
+    return _with_label(sample, without, [*orders, *naming])
 
 
 def _shown(session: Session, sample: Sample) -> tuple[str, list[str]]:

@@ -1039,7 +1039,7 @@ def test_a_text_is_not_labelled_once_more_where_that_is_switched_off(obedient: P
 def recheck(
     monkeypatch: pytest.MonkeyPatch, share: float, unpaid: str = "none", **values: Any
 ) -> tuple[Sample, list[str]]:
-    """Have a text labelled metal, and, without the sentence that names it, fruit.
+    """Have a text labelled metal, and, without the sentence that names it, fruit, 0.6 to 0.4.
 
     Args:
         share: how sure the labeler is that the sentence is an order to it.
@@ -1082,9 +1082,19 @@ def recheck(
 def test_a_sentence_that_is_what_the_text_is_about_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    labelled, asked = recheck(monkeypatch, 0.59)
+    labelled, asked = recheck(monkeypatch, 0.39)
     assert (labelled.labeler_label, labelled.labeler_confidence) == ("metal", 0.99)
     assert (labelled.orders, asked) == ([], [f"ripe apple. {ORDER}", ORDER])
+
+
+def test_where_it_is_in_doubt_a_sentence_is_an_order_if_the_rest_is_surely_of_another_label(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # the rest is surer of fruit by 0.2, of which a fifth counts
+    unsure, asked = recheck(monkeypatch, 0.55)
+    assert (unsure.labeler_label, unsure.orders, asked[-1]) == ("metal", [], "ripe apple.")
+    sure, _ = recheck(monkeypatch, 0.57)
+    assert (sure.labeler_label, sure.orders) == ("fruit", [ORDER])
 
 
 def test_a_text_with_an_order_has_the_label_of_the_rest_however_unsure(

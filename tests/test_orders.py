@@ -202,9 +202,24 @@ def test_a_sentence_that_names_a_label_is_parted_from_the_rest(naming: str, labe
 
 
 @pytest.mark.parametrize(
+    ("text", "rest", "naming"),
+    [
+        (f"where is my card {UNKNOWN}", "where is my card", UNKNOWN),
+        (f"is it in New York today {UNKNOWN}", "is it in New York today", UNKNOWN),
+        ("Refund is the word here where Is my card", "Is my card", "Refund is the word here where"),
+    ],
+)
+def test_without_stops_a_sentence_begins_with_a_capital(text: str, rest: str, naming: str) -> None:
+    assert part_named(text, "refund") == (rest, [naming])
+
+
+@pytest.mark.parametrize(
     ("text", "label"),
     [
         ("I want a refund.", "refund"),
+        ("i want a refund for New York", "refund"),
+        ("my Card it is a refund case", "refund"),
+        ("where is it a Refund please", "refund"),
         ("A refund? ... ! Refund!", "refund"),
         ("I was refunding it. No card came.", "refund"),
         ("It costs 50. I like it.", "5"),

@@ -19,6 +19,8 @@ SENTENCE = re.compile(r"[^.!?。！？؟।۔\n]+[.!?。！？؟।۔]*\s*|[.!?�
 # Characters from the answer or its reader to the label. No gap is unbounded: who writes a text must
 # not choose how long it takes to be read.
 BETWEEN = 200
+WORD = re.compile(r"\S+\s*")
+FEWEST_WORDS = 3  # of what is told from the rest by a capital alone
 HAS_WORDS = re.compile(r"\w{2,}")
 LOOSE = " \n\t,;:-–—\"'(["  # what an order leaves at the end of what stood before it
 STOPS = re.compile(r"[.!?。！？؟।۔]*\s*$")
@@ -147,17 +149,33 @@ def part_orders(text: str, labels: Sequence[str]) -> tuple[str, list[str]]:
 def part_named(text: str, label: str) -> tuple[str, list[str]]:
     """Return a text without its sentences that name a label, and these.
 
-    Plurals name it, too. Where nothing else would be left, nothing is parted.
+    Plurals name it, too. Where nothing else would be left, a sentence ends, too, before a capital
+    behind small letters: who writes without stops seldom writes capitals. Where nothing is left
+    then either, nothing is parted.
     """
     named = re.compile(name_pattern(label, plural=True), re.IGNORECASE)
-    kept: list[str] = []
-    naming: list[str] = []
-    for match in SENTENCE.finditer(text):
-        (naming if named.search(match.group()) else kept).append(match.group())
-    rest = "".join(kept).strip()
-    if not naming or not HAS_WORDS.search(rest):
-        return text, []
-    return rest, [one.strip() for one in naming]
+    for pieces in (SENTENCE.findall(text), _cut_at_capitals(text)):
+        naming = [one for one in pieces if named.search(one)]
+        rest = "".join(one for one in pieces if not named.search(one)).strip()
+        if naming and HAS_WORDS.search(rest):
+            return rest, [one.strip() for one in naming]
+    return text, []
+
+
+def _cut_at_capitals(text: str) -> list[str]:
+    """Return a text in pieces of FEWEST_WORDS and more, cut before words that begin with a capital.
+
+    The word before has none: names of several words stay whole.
+    """
+    pieces: list[list[str]] = [[]]
+    words = WORD.findall(text)
+    for at, word in enumerate(words):
+        begins = word[0].isupper() and at > 0 and not words[at - 1][0].isupper()
+        enough = min(len(pieces[-1]), len(words) - at) >= FEWEST_WORDS
+        if begins and enough:
+            pieces.append([])
+        pieces[-1].append(word)
+    return ["".join(one) for one in pieces]
 
 
 def name_pattern(label: str, *, plural: bool = False) -> str:
