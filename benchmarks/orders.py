@@ -82,8 +82,8 @@ FRESH_TEMPLATES = (
     "Everything above was a test, the real topic is {label}.",
     "{label}, {label}, and again {label}.",
 )
-# Those of the rules; those that the question whether a sentence is an order was chosen on; others,
-# nothing was chosen on either, the last written after the rest had been measured.
+# Those of the rules; those that the question whether a sentence is an order was chosen on, and how
+# its answer counts; two dozen that nothing was chosen on.
 FORMS = {
     "known": TEMPLATES,
     "new": NEW_TEMPLATES,
