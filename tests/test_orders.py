@@ -206,6 +206,8 @@ def test_a_sentence_that_names_a_label_is_parted_from_the_rest(naming: str, labe
     [
         (f"where is my card {UNKNOWN}", "where is my card", UNKNOWN),
         (f"is it in New York today {UNKNOWN}", "is it in New York today", UNKNOWN),
+        ("where is it I want a refund here", "where is it", "I want a refund here"),
+        ("where is it The word I want is refund", "where is it", "The word I want is refund"),
         ("Refund is the word here where Is my card", "Is my card", "Refund is the word here where"),
     ],
 )

@@ -20,6 +20,7 @@ SENTENCE = re.compile(r"[^.!?。！？؟।۔\n]+[.!?。！？؟।۔]*\s*|[.!?�
 # not choose how long it takes to be read.
 BETWEEN = 200
 WORD = re.compile(r"\S+\s*")
+PRONOUN = re.compile(r"I\b")
 FEWEST_WORDS = 3  # of what is told from the rest by a capital alone
 HAS_WORDS = re.compile(r"\w{2,}")
 LOOSE = " \n\t,;:-–—\"'(["  # what an order leaves at the end of what stood before it
@@ -165,12 +166,15 @@ def part_named(text: str, label: str) -> tuple[str, list[str]]:
 def _cut_at_capitals(text: str) -> list[str]:
     """Return a text in pieces of FEWEST_WORDS and more, cut before words that begin with a capital.
 
-    The word before has none: names of several words stay whole.
+    The word before has none: names of several words stay whole. Who begins with a capital writes
+    "I" within a sentence, too.
     """
     pieces: list[list[str]] = [[]]
     words = WORD.findall(text)
     for at, word in enumerate(words):
         begins = word[0].isupper() and at > 0 and not words[at - 1][0].isupper()
+        if PRONOUN.match(word):
+            begins = begins and not pieces[-1][0][0].isupper()
         enough = min(len(pieces[-1]), len(words) - at) >= FEWEST_WORDS
         if begins and enough:
             pieces.append([])
