@@ -166,11 +166,7 @@ def test_where_noise_is_looked_for_the_students_confidence_counts(
     session = session_with(tmp_path, pool_task, monkeypatch, numbered("a", "b"))
     assert {row.confidence for row in labelled(session, tmp_path)} == {None}
     session.config = load_config(pool_task, ["strategy.noise=mixture"])
-    assert {row.confidence for row in labelled(session, tmp_path)} == {
-        0.09,
-        0.1,
-        0.11,
-    }
+    assert {row.confidence for row in labelled(session, tmp_path)} == {0.09, 0.1, 0.11}
 
 
 def run(task: Path, *overrides: str) -> RunResult:

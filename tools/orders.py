@@ -155,9 +155,12 @@ def part_named(text: str, label: str) -> tuple[str, list[str]]:
     then either, nothing is parted.
     """
     named = re.compile(name_pattern(label, plural=True), re.IGNORECASE)
-    for pieces in (SENTENCE.findall(text), _cut_at_capitals(text)):
-        naming = [one for one in pieces if named.search(one)]
-        rest = "".join(one for one in pieces if not named.search(one)).strip()
+    for cut in (SENTENCE.findall, _cut_at_capitals):
+        kept: list[str] = []
+        naming: list[str] = []
+        for piece in cut(text):
+            (naming if named.search(piece) else kept).append(piece)
+        rest = "".join(kept).strip()
         if naming and HAS_WORDS.search(rest):
             return rest, [one.strip() for one in naming]
     return text, []
