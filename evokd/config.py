@@ -155,7 +155,7 @@ class StudentSection(Settings):
         80, ge=8, le=4096, description="task.kind reasoning: longer explanations are cut"
     )
     calculator: bool = Field(
-        False, description="task.kind reasoning: code works out the sums while the student writes"
+        True, description="task.kind reasoning: code works out the sums while the student writes"
     )
     renumber: bool = Field(
         False,
@@ -596,7 +596,7 @@ KIND_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "student": {
             "model": DEFAULT_REASONER,
             "batch_size": 8,
-            "passes": 3,
+            "passes": 6,
             "min_steps": 20,
             "seed_weight": 1,
         },

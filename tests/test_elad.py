@@ -248,7 +248,7 @@ def test_nobody_is_shown_a_known_answer_before_it_is_found(finished: Any) -> Non
 
 def test_the_shakiest_explanations_are_chosen(finished: Any) -> None:
     for one in samples(finished[0]):
-        assert set(one.uncertainty) == {"intra", "inter"}
+        assert set(one.uncertainty) == {"intra", "inter", "least_confidence"}
 
 
 def test_an_answer_in_other_letters_makes_no_explanation_shaky() -> None:
@@ -269,7 +269,12 @@ def test_an_answer_in_other_letters_makes_no_explanation_shaky() -> None:
         temperature=1.0,
         random_seed=0,
     )
-    assert shaky.by_kind == {"intra": 0.0, "inter": 0.0, "answer_entropy": 0.0}
+    assert shaky.by_kind == {
+        "intra": 0.0,
+        "inter": 0.0,
+        "answer_entropy": 0.0,
+        "least_confidence": 0.5,
+    }
 
 
 def test_after_an_explanation_without_an_answer_nothing_is_sampled() -> None:
@@ -290,8 +295,8 @@ def test_after_an_explanation_without_an_answer_nothing_is_sampled() -> None:
         random_seed=0,
     )
     assert [one.by_kind for one in shaky] == [
-        {"intra": 1.0, "inter": 1.0},
-        {"intra": 0.0, "inter": 0.0},
+        {"intra": 1.0, "inter": 1.0, "least_confidence": 1.0},
+        {"intra": 0.0, "inter": 0.0, "least_confidence": 0.5},
     ]
     assert asked == ["b"]
 

@@ -61,6 +61,18 @@ def test_both_kinds_of_stepwise_uncertainty_count() -> None:
     assert choose_questions(shaky, 1, "explanation", random.Random(0)) == [1]
 
 
+def test_of_equally_shaky_explanations_the_one_with_the_unsurer_answer_is_revised() -> None:
+    sure = (0.2, 0.9, 0.5, 0.7)
+    kinds = [(0.1, 0.2), (0.2, 0.1), (0.3, 0.0), (0.0, 0.0)]  # three of them 0.3, but for rounding
+    shaky = [
+        Shakiness({"intra": intra, "inter": inter, "least_confidence": unsure})
+        for (intra, inter), unsure in zip(kinds, sure, strict=True)
+    ]
+    assert choose_questions(shaky, 4, "explanation", random.Random(0)) == [1, 2, 0, 3]
+    firsts = {choose_questions(shaky, 1, "random", random.Random(n))[0] for n in range(20)}
+    assert len(firsts) > 1
+
+
 def test_random_looks_at_nothing() -> None:
     shaky = [Shakiness({"intra": float(n), "inter": 0.0}) for n in range(6)]
     drawn = {tuple(choose_questions(shaky, 2, "random", random.Random(n))) for n in range(40)}

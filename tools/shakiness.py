@@ -33,12 +33,14 @@ def look_closely(
 ) -> list[Shakiness]:
     """Return how shaky each explanation is, by the kinds of uncertainty that are asked for.
 
+    Where any is, confidence is there, too: it parts what is equally shaky.
+
     Args:
         said: the likeliest explanation of each question.
         sure: the confidence in each one's answer.
         samples: explanations sampled after each step; of a whole one twice as many.
     """
-    found: list[dict[str, float]] = [{} for _ in questions]
+    found = [{CONFIDENCE: 1.0 - confidence} if kinds else {} for confidence in sure]
     # Without an answer there is nothing to agree with, whatever is sampled.
     begun = [
         (at, place)
@@ -70,9 +72,6 @@ def look_closely(
         shared = share_out([one.answer for one in again], repeated)
         for row, answers, one, is_same in zip(found, shared, said, same, strict=True):
             row[INTER] = disagreement(answers, one.answer, is_same)
-    if CONFIDENCE in kinds:
-        for row, confidence in zip(found, sure, strict=True):
-            row[CONFIDENCE] = 1.0 - confidence
     if ENTROPY in kinds:
         number = 2 * samples
         again = student.explain(questions, samples=number, **sampling)

@@ -30,9 +30,17 @@ class Shakiness:
 
     by_kind: dict[str, float] = field(default_factory=dict)
 
-    def rank(self, selection: str) -> float:
-        """Return what a selection ranks it by; 0 where that is chance."""
-        return sum(self.by_kind[name] for name in RANKED_BY[selection])
+    def rank(self, selection: str) -> tuple[float, float]:
+        """Return what a selection ranks it by, then what parts equal ones; noughts for chance.
+
+        A short explanation has few values of uncertainty, so that many are equally shaky: the one
+        whose answer the student was less sure of is taken first (ours).
+        """
+        ranked_by = RANKED_BY[selection]
+        if not ranked_by:
+            return 0.0, 0.0
+        shaky = sum(self.by_kind[name] for name in ranked_by)
+        return round(shaky, 9), self.by_kind.get(CONFIDENCE, 0.0)
 
 
 def disagreement(answers: Sequence[str], final: str, same: Same = eq) -> float:
@@ -75,5 +83,5 @@ def choose_questions(
 ) -> list[int]:
     """Return the places of the `count` that a selection ranks highest, equal ones by chance."""
     order = rng.sample(range(len(shaky)), len(shaky))
-    order.sort(key=lambda place: -shaky[place].rank(selection))
+    order.sort(key=lambda place: shaky[place].rank(selection), reverse=True)
     return order[:count]
