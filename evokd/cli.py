@@ -400,7 +400,7 @@ def _end(result: Any, json_: bool) -> None:
 def _print_report(content: dict[str, Any], page: Path) -> None:
     from rich.console import Console
 
-    from evokd.report_words import percent, reasons, stage_phrase
+    from evokd.report_words import percent, reasons, revised_phrase, stage_phrase
     from evokd.view import summary_table
 
     scores, seconds = content["scores"], content["seconds"]
@@ -413,5 +413,7 @@ def _print_report(content: dict[str, Any], page: Path) -> None:
         f"test: {percent(scores['baseline'])} {baseline}, {percent(scores['final'])} "
         f"after teaching ({stage_phrase(content, scores['best_round'])}{refitted})"
     )
+    if revised := revised_phrase(content):
+        print(revised)
     print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))
     print(f"report: {page}")

@@ -157,11 +157,6 @@ class StudentSection(Settings):
     calculator: bool = Field(
         True, description="task.kind reasoning: code works out the sums while the student writes"
     )
-    renumber: bool = Field(
-        False,
-        description="task.kind reasoning: a word problem is learnt with other numbers in every "
-        "pass, its steps worked out anew; only whole numbers",
-    )
     temperature: float = Field(
         0.7, gt=0, le=2, description="task.kind reasoning: of explanations that are compared"
     )
@@ -380,9 +375,10 @@ class StrategySection(Settings):
     )
     annotation: Literal["clear", "solved", "whole"] = Field(
         "clear",
-        description="elad: clear: the reviser keeps the student's steps up to the first wrong one; "
-        "solved: so, too, but it solves the question first and compares, for a teacher that solves "
-        "better than it checks; whole: it explains the question itself",
+        description="elad: solved (the default there): the reviser solves the question, and keeps "
+        "the student's steps up to the first that its solution does not bear out; clear: it reads "
+        "step after step instead, for a teacher that checks as well as it solves; whole: it "
+        "explains the question itself",
     )
     known_answers: Literal["check", "measure"] = Field(
         "check",
@@ -605,6 +601,7 @@ KIND_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "selection": "explanation",
             "rounds": 3,
             "samples_per_round": 40,
+            "annotation": "solved",
         },
     },
 }

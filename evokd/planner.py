@@ -248,8 +248,11 @@ def _revision_calls(
     """Return the calls of a run that has explanations revised: the walk, then a correction."""
     samples = _samples(config, data)
     told = _tokens(task_card(config, prompts["card"], data.seed)) + TOKENS_PER_QUESTION
-    walked = 0 if config.strategy.annotation == "whole" else STEPS_WALKED
-    unproven = UNPROVEN_SHARE if answers_of(config, data) == "number" else 1.0
+    are_numbers = answers_of(config, data) == "number"
+    # Beside a solution of the reviser's code compares the results of sums.
+    is_asked = {"clear": True, "solved": not are_numbers, "whole": False}
+    walked = STEPS_WALKED if is_asked[config.strategy.annotation] else 0
+    unproven = UNPROVEN_SHARE if are_numbers else 1.0
     written = (walked * TOKENS_PER_VERDICT + TOKENS_PER_CORRECTION) / (walked + 1)
     return {
         "reviser": _Calls(samples * (walked + 1), told, round(written)),

@@ -105,6 +105,9 @@ def build_report(
     parts = run.read_json(run.prepared).get("parts", {})
     calibration = run.read_json(run.calibration)
     revisions = revision_counts(samples)
+    warnings = [*lopsided(session, samples), *agreement_warning(revisions)]
+    for warning in warnings:
+        session.emit({"kind": "warning", "text": warning})
     return {
         "run_id": run.run_id,
         "strategy": config.strategy.name,
@@ -129,6 +132,7 @@ def build_report(
         "reliability": calibration or None,
         "labeler_bias": calibration.get("bias") or labeler_bias(session, samples),
         "explanations": _explanations(session, scores, best_round),
+        "calculator": config.student.calculator if config.task.kind == "reasoning" else None,
         "baseline_marks": _marks(session, scores.predictions[BASELINE] if scores else []),
         "final_marks": _marks(session, scores.final(best_round) if scores else []),
         "init": next((one for one in rounds if one["round"] == 0), None),
@@ -153,7 +157,7 @@ def build_report(
         "explained": explained(session, samples) if revisions else [],
         "packs": _packs(session),
         "cpu_flags": cpu_flags(),
-        "warnings": [*session.warnings, *lopsided(session, samples), *agreement_warning(revisions)],
+        "warnings": [*session.warnings, *warnings],
         "graph_mermaid": None,
         "verdict": None,
     }

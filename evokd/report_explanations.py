@@ -15,6 +15,7 @@ from evokd.tools.students import open_student
 SHOWN = 12
 FEWEST_JUDGED = 10  # steps before the reviser is called too agreeable
 TOO_AGREEABLE = 0.5
+STEPS_AGREED_WITH = 0.9  # of explanations whose answer is another than the reviser's
 
 
 def revision_counts(samples: Sequence[Sample]) -> dict[str, Any] | None:
@@ -23,9 +24,10 @@ def revision_counts(samples: Sequence[Sample]) -> dict[str, Any] | None:
     `miscalculated` counts the explanations with a step whose arithmetic is wrong, `located` those
     in which the reviser's first no was to that very step, `asked` those in which it was asked of
     it, `overlooked` those in which it said yes. `compared` counts the explanations that were held
-    against a solution of the reviser's, and not walked through. `known` counts those with a known
-    answer; of these, `judged_wrong` those revisions with another answer that the critic judged, and
-    `believed_wrong` those that it accepted.
+    against a solution of the reviser's, and not walked through; of these `parted` ended in another
+    answer than the reviser's, and in `only_answer` every step was found right all the same. `known`
+    counts those with a known answer; of these, `judged_wrong` those revisions with another answer
+    that the critic judged, and `believed_wrong` those that it accepted.
     """
     revised = [(one, one.revision) for one in samples if one.revision is not None]
     if not revised:
@@ -73,7 +75,17 @@ def agreement_warning(counts: dict[str, Any] | None) -> list[str]:
     steps = "steps right whose arithmetic is wrong"
     approved = "explanations right whose answer is not the pool's"
     believed = "revisions right whose answer is not the pool's"
+    beside = []
+    if counts["parted"] >= FEWEST_JUDGED and (
+        counts["only_answer"] >= STEPS_AGREED_WITH * counts["parted"]
+    ):
+        beside = [
+            f"the reviser found every step right in {counts['only_answer']} of {counts['parted']} "
+            "explanations with another answer than its own: it agrees with nearly everything; "
+            f"take a larger model {reviser}"
+        ]
     return [
+        *beside,
         *_agreement("reviser", counts["overlooked"], counts["asked"], steps, reviser),
         *_agreement("reviser", counts["approved_wrong"], wrong_before, approved, reviser),
         *_agreement("critic", counts["believed_wrong"], counts["judged_wrong"], believed, critic),
@@ -130,11 +142,15 @@ def told_of(sample: Sample, after: Prediction) -> dict[str, Any]:
 
 
 def _counts_of_walks(revised: Sequence[tuple[Sample, Revision]]) -> dict[str, int]:
-    counts = dict.fromkeys(
-        ("walked", "compared", "miscalculated", "located", "asked", "overlooked"), 0
-    )
+    names = ("walked", "compared", "parted", "only_answer")
+    counts = dict.fromkeys((*names, "miscalculated", "located", "asked", "overlooked"), 0)
     for one, revision in revised:
         counts["compared"] += revision.compared
+        said = one.prediction
+        if revision.compared and revision.first_wrong is not None and said and said.label:
+            steps = said.steps or []
+            counts["parted"] += bool(steps)
+            counts["only_answer"] += bool(steps) and revision.first_wrong == len(steps)
         if not revision.verdicts or revision.compared:
             continue
         counts["walked"] += 1

@@ -472,6 +472,9 @@ def _choice_phrase(pool: Json) -> str:
     return ", ".join([pool["selection"], *told]) if pool.get("selection") else ""
 
 
+SUMS_BY_CODE = "worked out by code while the student writes, before it was taught, too"
+
+
 def facts(report: Json) -> list[tuple[str, str]]:
     """Return what identifies the run, as (name, value)."""
     created = report.get("created")
@@ -490,6 +493,7 @@ def facts(report: Json) -> list[tuple[str, str]]:
         ("held-out texts it was refitted with", report.get("refitted") or None),
         ("texts it labelled itself", report.get("self_labelled") or None),
         ("confidence", None if reasons(report) else report.get("calibration")),
+        ("sums", SUMS_BY_CODE if report.get("calculator") else None),
         ("labeler's bias, taken out", bias_phrase(report) or None),
         ("config fingerprint", report.get("config_fingerprint")),
         *((f"version of {name}", v) for name, v in section(report, "versions").items()),

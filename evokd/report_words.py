@@ -132,6 +132,21 @@ def reasons(report: Json) -> bool:
     return section(report, "task").get("kind") == "reasoning"
 
 
+def revised_phrase(report: Json) -> str:
+    """Say how often a run's revisions were right; '' where there are none."""
+    told = section(report, "revisions")
+    if not told:
+        return ""
+    phrase = f"revisions: {count(told['revised'])}, of them {count(told['approved'])} approved"
+    if not told["known"]:
+        return phrase
+    accepted = part_of(told["accepted_right"], told["accepted_known"])
+    return (
+        f"{phrase}; in the pool's own answer ended {count(told['right_before'])} before and "
+        f"{count(told['right_after'])} after, and {accepted} accepted"
+    )
+
+
 def classifies(report: Json) -> bool:
     """Tell whether the task is to classify: one label a text."""
     return section(report, "task").get("kind") in (None, "classification")

@@ -64,14 +64,17 @@ class Budget:
         return bool(self.reached(to_read=self._config.strategy.samples_per_round))
 
     def _price_of_reading(self) -> dict[str, float]:
-        """Return what labeler and critic have cost so far for each text, in tokens.
+        """Return what labeler and critic have cost so far for each text, in tokens and dollars.
 
-        Before there is a text, a verdict reads as much as a call of the reviser, and is a word.
+        Before there is a text, a verdict reads as much as a call of the reviser, and is a word; in
+        dollars it costs as much as that call.
         """
         texts = len(self._run.read_samples())
         by_role = self._ledger.spent_by_role()
-        read = [by_role[role] for role in ("labeler", "critic") if role in by_role]
+        roles: list[str] = [role for role in ("labeler", "critic") if role in by_role]
+        read = [by_role[role] for role in roles]
         if not texts and "reviser" in by_role:
+            roles = ["reviser"]
             texts, tokens_in, _ = by_role["reviser"]
             read = [(texts, tokens_in, texts * TOKENS_PER_VERDICT)]
         if not texts:
@@ -79,9 +82,11 @@ class Budget:
         words = self._ledger.budget_spent(f"{WORDS}:")
         written = sum(tokens_out for _, _, tokens_out in read)
         whole = written + sum(tokens_in for _, tokens_in, _ in read)
+        usd = sum(self._ledger.budget_spent(role=role)["usd"] for role in roles)
         return {
             "output_tokens": (written - words["output_tokens"]) / texts,
             "total_tokens": (whole - words["total_tokens"]) / texts,
+            "usd": (usd - words["usd"]) / texts,
         }
 
     def price_of_a_label(self) -> dict[str, float]:

@@ -7,7 +7,15 @@ from typing import Any
 
 from evokd.agents.card import solved_first
 from evokd.agents.critic import judge_explanation
-from evokd.agents.reviser import CORRECT, WHOLE, Correction, Reviser, first_apart, rest_of
+from evokd.agents.reviser import (
+    CORRECT,
+    WHOLE,
+    Correction,
+    Reviser,
+    Walk,
+    first_apart,
+    rest_of,
+)
 from evokd.agents.teacher import Call
 from evokd.errors import ReplyError
 from evokd.graph.prompts import shown_seed
@@ -94,11 +102,16 @@ def _beside(
 ) -> Revision:
     """Return the student's explanation as far as the reviser's own bears it out, then that one.
 
-    An answer alone, without a step, explains nothing.
+    One that works out the same answer is right on whatever way. An answer alone, without a step,
+    explains nothing.
     """
     steps = said.steps or []
-    walk = reviser.compare(question, steps, own.steps, call)
     agrees = same_answer(said.label, own.answer, form, choices)
+    works_it_out = form == "number" and steps and is_worked_out(said.label, steps[-1])
+    if agrees and works_it_out and first_miscalculated(steps) is None:
+        walk = Walk((True,) * len(steps), None)
+    else:
+        walk = reviser.compare(question, steps, own.steps, call)
     verdicts, at = list(walk.verdicts), walk.first_wrong
     if at is None:
         verdicts += [agrees] if said.label else []

@@ -27,9 +27,10 @@ def test_tokens_are_kept_back_to_read_what_is_written(
         toy_task,
         "budget.output_tokens=100",  # 9 samples a round
         [None] * 10,
-        budget_spent=lambda purpose="": {
+        budget_spent=lambda purpose="", role=None: {
             "output_tokens": 0 if purpose else spent,
             "total_tokens": 0,
+            "usd": 0,
         },
         spent_by_open_calls=lambda: {},
         spent_by_role=lambda: {
@@ -40,6 +41,29 @@ def test_tokens_are_kept_back_to_read_what_is_written(
         window_seconds=lambda: 1.0,
     )  # two tokens a text: 18 for a round
     assert one.writing_ends() is ends
+    assert one.reached() == ""
+
+
+@pytest.mark.parametrize(("spent", "ends"), [(0.6, False), (0.8, True)])
+def test_dollars_are_kept_back_to_judge_what_is_revised(
+    toy_task: Path, spent: float, ends: bool
+) -> None:
+    by_role = {"critic": 0.2}
+
+    def budget_spent(purpose: str = "", role: str | None = None) -> dict[str, float]:
+        usd = by_role.get(role, 0.0) if role else 0.0 if purpose else spent
+        return {"output_tokens": 0, "total_tokens": 0, "usd": usd}
+
+    one = budget(
+        toy_task,
+        "budget.usd=1",
+        [None] * 10,
+        budget_spent=budget_spent,
+        spent_by_open_calls=lambda: {},
+        spent_by_role=lambda: {"reviser": (10, 900, 300), "critic": (10, 900, 10)},
+        window_seconds=lambda: 1.0,
+    )  # two cents a verdict
+    assert bool(one.reached(to_read=15)) is ends
     assert one.reached() == ""
 
 

@@ -101,6 +101,7 @@ def write_questions(
             "samples_per_round": EACH,
             "candidates": 8,
             "continuations": 1,
+            "annotation": "clear",
         },
         "memory": {"embedder": "hash:64"},
     }
@@ -492,6 +493,26 @@ def test_comparisons_with_a_solution_are_counted_apart_from_walks(sums: Path) ->
     assert (counts["walked"], counts["compared"], counts["approved"]) == (0, 1, 0)
 
 
+@pytest.mark.parametrize(
+    ("steps", "answer", "kept"),
+    [
+        (["3 + 3 = 6", "6 + 1 = 7"], "7", True),
+        (["3 + 3 = 6", "6 + 2 = 7"], "7", False),  # the sum is wrong
+        (["3 + 3 = 6", "6 + 2 = 8"], "8", False),
+        (["It is seven."], "8", False),
+    ],
+)
+def test_what_comes_to_the_same_answer_on_another_way_is_kept(
+    sums: Path, steps: list[str], answer: str, kept: bool
+) -> None:
+    asking = session(sums, _Agrees("bad"), "strategy.annotation=solved")
+    said = Prediction(label=answer, confidence=0.5, steps=steps)
+    one = revise_explanation(asking, revised(prediction=said, revision=None))
+    assert one.revision is not None
+    assert (one.revision.first_wrong is None) is kept
+    assert (one.revision.steps == steps) is kept
+
+
 def test_a_weakness_is_tested_in_later_rounds_on_all_that_the_student_explained(sums: Path) -> None:
     asking = session(sums, None)
     asking.memory = InMemoryWeaknesses(HashEmbedder(64), "r")
@@ -868,6 +889,20 @@ def test_a_reviser_that_agrees_with_everything_is_warned_about() -> None:
     assert revision_counts([]) is None
 
 
+def test_a_reviser_that_finds_fault_with_answers_only_is_warned_about() -> None:
+    def parted(first_wrong: int, number: int) -> Sample:
+        at = {"compared": True, "first_wrong": first_wrong}
+        one = walked([True], ["It is so."], number)
+        assert one.revision is not None
+        return one.model_copy(update={"revision": one.revision.model_copy(update=at)})
+
+    agreeing = [parted(1, number) for number in range(12)]
+    (told,) = agreement_warning(revision_counts(agreeing))
+    assert "every step right in 12 of 12 explanations with another answer" in told
+    assert agreement_warning(revision_counts(agreeing[:9])) == []
+    assert agreement_warning(revision_counts([*agreeing, *(parted(0, n) for n in (12, 13))])) == []
+
+
 def test_unusable_replies_lose_one_question_not_the_run(sums: Path, llm: FakeLLM) -> None:
     original = llm.answer
 
@@ -949,6 +984,16 @@ def test_seeds_that_the_student_cannot_learn_are_warned_of(sums: Path) -> None:
     write_rows(sums.parent / "seed.jsonl", [*bare, explained])
     (told,) = load_task_data(load_config(sums)).warnings
     assert told.startswith("seed: 2 of 3 row(s) have no rationale with a step before the answer")
+
+
+def test_gold_explanations_whose_sums_do_not_hold_are_warned_of(sums: Path) -> None:
+    assert load_task_data(load_config(sums)).warnings == ()
+    with (sums.parent / "seed.jsonl").open("a", encoding="utf-8") as file:
+        row = {"question": "Add binary 101 and 11.", "answer": "1000"}
+        print(json.dumps(row | {"rationale": "101 + 11 = 1000"}), file=file)
+    (told,) = load_task_data(load_config(sums)).warnings
+    assert told.startswith("seed: 1 of 3 row(s) explain with a sum that does not hold")
+    assert "'101 + 11 = 1000'" in told
 
 
 def test_fewshot_is_the_student_that_the_rounds_begin_with(

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evokd.tasks.arithmetic import Equation, equations, first_miscalculated, result_of
+from evokd.tasks.arithmetic import (
+    Equation,
+    equations,
+    first_miscalculated,
+    goes_against,
+    result_of,
+)
 from evokd.tasks.explanations import (
     AnswerForm,
     answer_form,
@@ -130,6 +136,7 @@ def test_a_number_has_one_way_to_be_written(text: str, number: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "none", "10 to 12", "5-3", "10:30", "B12", "1e5", "1.2.3", "1,2345", "1/0", "1/2/2020"]
+    + ["5 + 5", "3 * 3", "10 = 5 + 5", "5 - 5", "5 apples + 5 apples"]
     + ["10 minus 5", "7.5 and a half", "1,007 and a half", "2020 100"]
     + ["umpteen", "9" * 31, "1/" + "3" * 30, "5 apples and 3 pears", "²", "9" * 5000],
 )
@@ -906,12 +913,41 @@ def test_the_first_step_with_a_wrong_sum_is_named() -> None:
         ("x + 3 =", ""),
         ("34 - 18 = 16", ""),
         ("34 - 18 >=", ""),
+        ("half of 10 + 2 =", ""),  # 6 or 7
+        ("She has twice 6 + 4 =", ""),
+        ("4 packs of 6 + 2 =", ""),
+        ("12345678901234567 + 0.25 =", "12345678901234567.25"),
         ("=", ""),
         ("", ""),
     ],
 )
 def test_what_stands_behind_an_equals_sign_is_worked_out(begun: str, result: str) -> None:
     assert result_of(begun) == result
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["half of 10 + 2 = 7", "twice 6 + 4 = 16", "4 packs of 6 + 2 = 26", "log 100 + 1 = 3"],
+)
+def test_what_may_be_multiplied_by_a_word_is_not_called_wrong(step: str) -> None:
+    assert first_miscalculated([step]) is None
+    assert first_miscalculated(["5 + 5 = 11 of them, half of it hers"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "answer", "against"),
+    [
+        ("20 - 5 = 15", "3", True),
+        ("She needs 20 - 5 = 15 more, that is three boxes", "3", False),
+        ("5 * 3 = 15, twice that is thirty", "30", False),
+        ("5 * 7 = 35, twice that is two hundred and five", "205", False),
+        ("20 - 5 = 15, and seven are left", "-7", True),
+    ],
+)
+def test_a_step_that_says_the_answer_in_words_does_not_go_against_it(
+    step: str, answer: str, against: bool
+) -> None:
+    assert goes_against(step, answer) is against
 
 
 @given(st.lists(st.sampled_from([*PIECES, "3", "4", " + ", " - ", "$"])))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import shutil
 import struct
 from collections.abc import Sequence
@@ -26,8 +25,7 @@ from evokd.config import StudentSection
 from evokd.errors import ConfigError, DataError
 from evokd.tasks.arithmetic import equations
 from evokd.tasks.reasoning import Question
-from evokd.tasks.renumbering import Solved, renumbered
-from evokd.tools import reasoner_training
+from evokd.tools import reasoner
 from evokd.tools.causal import check_causal, load_causal, load_tokenizer, with_new_adapter
 from evokd.tools.reasoner import (
     ABOUT,
@@ -35,6 +33,7 @@ from evokd.tools.reasoner import (
     Explained,
     Prefix,
     Reasoner,
+    _alike,
     prompt_ids,
 )
 from evokd.tools.reasoner_training import keep_reasoner, train_reasoner
@@ -225,30 +224,6 @@ def test_equal_rows_and_seed_give_equal_weights(tiny_reasoner: Path, tmp_path: P
         train_reasoner(ROWS, [], str(tiny_reasoner), folder, short, random_seed=3)
         files.append((folder / "adapter_model.safetensors").read_bytes())
     assert files[0] == files[1]
-
-
-def test_a_question_may_be_learnt_with_other_numbers_in_every_pass(
-    tiny_reasoner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    learnt: list[Solved] = []
-
-    def watched(problem: Solved, rng: random.Random) -> Solved | None:
-        learnt.append(renumbered(problem, rng) or problem)
-        return learnt[-1]
-
-    monkeypatch.setattr(reasoner_training, "renumbered", watched)
-    sums = TrainingRow("Ann has 12 nuts and eats 5.", "7", steps=("12 - 5 = 7",))
-    constant = TrainingRow("Is 3 odd?", "yes", steps=("3 is odd.",))
-    files = []
-    for renumber in (True, True, False):
-        learnt.clear()
-        folder = tmp_path / str(len(files))
-        few = SETTINGS.model_copy(update={"passes": 4, "min_steps": 4, "renumber": renumber})
-        train_reasoner([sums, constant], [], str(tiny_reasoner), folder, few, random_seed=3)
-        files.append((folder / "adapter_model.safetensors").read_bytes())
-        said = {one.answer for one in learnt if one.answer != "yes"}
-        assert len(said) > 1 if renumber else not learnt
-    assert files[0] == files[1] != files[2]
 
 
 def test_only_the_explanation_is_learnt(tiny_reasoner: Path, tmp_path: Path) -> None:
@@ -458,3 +433,21 @@ def test_without_a_calculator_sums_are_the_students_own(
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     (folder / ABOUT).write_text(json.dumps(about | {"calculator": False}), encoding="utf-8")
     assert sums_of(Reasoner(folder).explain(QUESTIONS)) == [(left, "93") for left, _ in WORKED_OUT]
+
+
+def test_confidences_of_short_and_long_questions_are_not_computed_together(
+    tiny_reasoner: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    short, long = [Question("Add 3 and 4.")] * 3, [Question("Add 3 and 4, and " * 20)] * 2
+    questions = [short[0], long[0], *short[1:], long[1]]
+    train_reasoner([], [], str(tiny_reasoner), tmp_path, SETTINGS, random_seed=0)
+    student = Reasoner(tmp_path)
+    said = [Explained(("3 + 4 = 7",), "7", True)] * len(questions)
+    together = student.confidences(questions, said)
+    monkeypatch.setattr(reasoner, "MOST_APART", 10_000)
+    assert student.confidences(questions, said) == pytest.approx(together, rel=1e-3)
+    monkeypatch.undo()
+    parts = list(_alike([5, 6, 7, 80, 81, 200], [3, 1, 0, 2, 5, 4]))
+    assert parts == [[3, 1, 0], [2, 5], [4]]
+    assert list(_alike([], [])) == []
+    assert [len(one) for one in _alike([9] * 100, range(100))] == [48, 48, 4]

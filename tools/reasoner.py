@@ -44,6 +44,7 @@ ANSWER_TOKENS = 12  # of an answer alone; an option may have more
 TEXT_TOKENS = 40  # of an answer in words of its own
 NEW_LINE = "\n"
 BATCH = 48  # questions, or continuations, decoded together
+MOST_APART = 64  # tokens between rows whose logits are computed together
 ABOUT = "reasoner.json"
 FORM = f"Explain in short steps, a line each. End with a line: {ANSWER} and the answer."
 
@@ -190,8 +191,7 @@ class Reasoner:
                 head = [*asked, *chain(*steps), *self._ids(ANSWER)]
                 told[place] = head, self._ids(f" {one.said or one.answer}")
         order = sorted(told, key=lambda place: len(told[place][0]))
-        for start in range(0, len(order), BATCH):
-            part = order[start : start + BATCH]
+        for part in _alike([len(told[place][0]) for place in order], order):
             ids, mask = padded([[*head, *tail] for head, tail in map(told.__getitem__, part)])
             first = len(told[part[0]][0])  # logits of what goes before would take gigabytes
             with torch.inference_mode(), self._autocast():
@@ -444,6 +444,21 @@ def _batches(trunks: Sequence[list[int]], size: int) -> Iterator[list[list[int]]
         batch.append(trunk)
     if batch:
         yield batch
+
+
+def _alike(lengths: Sequence[int], places: Sequence[int]) -> Iterator[list[int]]:
+    """Yield places of about the same length together, a batch each time.
+
+    Args:
+        lengths: in tokens, ascending.
+    """
+    first = 0
+    for at, length in enumerate(lengths):
+        if at - first == BATCH or length - lengths[first] > MOST_APART:
+            yield list(places[first:at])
+            first = at
+    if lengths:
+        yield list(places[first:])
 
 
 def prompt_ids(tokenizer: Any, instructions: str, question: Question) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -14,7 +13,6 @@ from evokd.config import StudentSection
 from evokd.store.files import storage_errors, write_text
 from evokd.tasks.explanations import write_explanation
 from evokd.tasks.reasoning import Question
-from evokd.tasks.renumbering import Solved, renumbered
 from evokd.tools.causal import (
     load_causal,
     load_tokenizer,
@@ -74,7 +72,7 @@ def train_reasoner(
     if rows:
         result = fit_lesson(
             model,
-            lambda: _lesson(model, tokenizer, rows, settings, instructions, random_seed),
+            lambda: _lesson(model, tokenizer, rows, settings, instructions),
             settings,
             random_seed,
             repeat=repeat,
@@ -112,27 +110,20 @@ def _lesson(
     rows: Sequence[TrainingRow],
     settings: StudentSection,
     instructions: str,
-    random_seed: int,
 ) -> Lesson:
     torch, _ = load_libraries()
-    rng = random.Random(f"{random_seed} renumber")  # noqa: S311
-    problems = [Solved(row.text, row.steps, row.label) for row in rows]
     most = tokens_read(model.config)
 
-    def encode(problem: Solved) -> tuple[list[int], list[int]]:
-        head = prompt_ids(tokenizer, instructions, Question(problem.question))
-        said = _explanation_ids(tokenizer, problem.steps, problem.answer)
+    def encode(row: TrainingRow) -> tuple[list[int], list[int]]:
+        head = prompt_ids(tokenizer, instructions, Question(row.text))
+        said = _explanation_ids(tokenizer, row.steps, row.label)
         room = None if most is None else max(0, most - len(head))  # who gave more was warned
         return head, [*said, tokenizer.eos_token_id][:room]
 
-    encoded = [encode(one) for one in problems]
-
-    def read(at: int) -> tuple[list[int], list[int]]:
-        other = renumbered(problems[at], rng) if settings.renumber else None
-        return encode(other) if other else encoded[at]
+    encoded = [encode(row) for row in rows]
 
     def loss_of(batch: list[int]) -> Any:
-        rows_read = [read(at) for at in batch]
+        rows_read = [encoded[at] for at in batch]
         ids, mask = padded([[*head, *tail] for head, tail in rows_read])
         targets = torch.full(ids.shape, IGNORED)
         for place, (head, tail) in enumerate(rows_read):

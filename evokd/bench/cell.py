@@ -132,6 +132,8 @@ def cell_config(cell: Cell, bench: BenchSet, places: Places) -> Config:
     if cell.strategy in (POOL, ELAD):
         files["pool"] = str(folder / "pool.jsonl")
         write_pool(bench, folder / "pool.jsonl")
+    variant = dict(VARIANTS.get(cell.strategy, {}).get(cell.variant, {}))
+    student = variant.pop("student", {})
     raw: dict[str, Any] = {
         **bench.settings,
         "task": bench.task,
@@ -142,13 +144,15 @@ def cell_config(cell: Cell, bench: BenchSet, places: Places) -> Config:
             **STRATEGY,
             **SIZES.get(cell.strategy, {}),
             **bench.settings.get("strategy", {}),
-            **VARIANTS.get(cell.strategy, {}).get(cell.variant, {}),
+            **variant,
         },
         "budget": {"output_tokens": cell.budget or None},
         "random_seed": cell.seed,
     }
     if cell.student:
-        raw["student"] = {**raw.get("student", {}), "model": cell.student}
+        student["model"] = cell.student
+    if student:
+        raw["student"] = {**raw.get("student", {}), **student}
     return parse_config(raw, f"the cell {cell.id}")
 
 

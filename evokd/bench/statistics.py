@@ -332,10 +332,10 @@ def _row(key: Key, wanted: Sequence[Cell], done: Mapping[Key, Sequence[CellResul
 def _compared_with(strategy: str, variant: str) -> tuple[str, str]:
     """Return strategy and variant that one is compared with: its mode without any choice.
 
-    A way of `elad` to annotate is compared with `elad` itself, which chooses as it does, and so is
-    what stands beside it. Itself: it is compared with nothing.
+    A way of `elad` to annotate, or another student, is compared with `elad` itself, which chooses
+    as it does, and so is what stands beside it. Itself: it is compared with nothing.
     """
-    if strategy in GOLD or "annotation" in ELAD_VARIANTS.get(variant, {}):
+    if strategy in GOLD or ELAD_VARIANTS.get(variant, {}).keys() & {"annotation", "student"}:
         return ELAD, ""
     if strategy not in (POOL, ELAD):
         return strategy, variant

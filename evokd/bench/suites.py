@@ -67,6 +67,9 @@ POOL_VARIANTS: dict[str, dict[str, Any]] = {
 }
 # What `elad` is compared with: other questions, other ways to explain them. `random` and `no
 # memory` draw their candidates alike, by chance, and so do the other ways to choose among them.
+# `student` holds settings of the student, all else those of the strategy. With a calculator no sum
+# of the student's is wrong that the reviser could find.
+NO_CALCULATOR = {"calculator": False}
 ELAD_VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     "no memory": {"memory": False},  # no question is drawn for being like a failure
@@ -74,7 +77,9 @@ ELAD_VARIANTS: dict[str, dict[str, Any]] = {
     "least confidence": {"selection": "least-confidence", "memory": False},
     "answer entropy": {"selection": "answer-entropy", "memory": False},
     "clear": {"annotation": "clear"},
+    "clear, no calculator": {"annotation": "clear", "student": NO_CALCULATOR},
     "whole": {"annotation": "whole"},
+    "no calculator": {"student": NO_CALCULATOR},
 }
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "evokd": {"": {}, **ABLATIONS, **NER_VARIANTS},

@@ -239,7 +239,8 @@ def _revised(counts: Mapping[str, int]) -> str:
     """Say how often the reviser was right, in the answers and, where it walked, in the steps."""
     told = (
         f"of {counts['known']} revised explanations {counts['right_before']} ended in the known "
-        f"answer before and {counts['right_after']} after"
+        f"answer before and {counts['right_after']} after, of {counts['accepted_known']} accepted "
+        f"ones {counts['accepted_right']}"
     )
     if not counts["walked"]:
         return told

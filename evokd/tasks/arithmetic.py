@@ -21,10 +21,12 @@ from evokd.tasks.written_numbers import (
     MINUS,
     MOST_DIGITS,
     SCALES,
+    is_said_in_words,
     numbers_in,
     one_line,
     read_digits,
     spelled,
+    write_number,
 )
 
 LONGEST_STEP = 4000  # characters; in a longer one no arithmetic is looked for
@@ -89,6 +91,12 @@ _WHOLE = re.compile(r"[ ](?:full|whole|complete|entire)\b", re.IGNORECASE)
 _RANGE = re.compile(
     r"\b(?:pages?|days?|chapters?|weeks?|years?|numbers?|problems?|questions?|exercises?|lines?|"
     r"ages?|from)[ ](?:\w+[ ])?$",
+    re.IGNORECASE,
+)
+# What may multiply all of the sum behind it, or its first number only: "half of 10 + 2".
+_OF_MORE = re.compile(
+    r"\b(?:half|halves|third|thirds|quarter|quarters|twice|thrice|double|triple|log|sqrt"
+    r"|\d[\w.,/]*(?: [^\W\d_]+){1,3} of)(?: of)?(?: the| an?)? ?$",
     re.IGNORECASE,
 )
 _CLOCK = {"am", "pm", "o'clock", "o’clock"}
@@ -193,7 +201,7 @@ def goes_against(step: str, answer: str) -> bool:
     Not where the step names that number, too, nor where it is the result rounded or per cent of it.
     """
     last, number = equations(step)[-1:], Fraction(answer)
-    if not last or number in numbers_in(step):
+    if not last or number in numbers_in(step) or is_said_in_words(answer, step):
         return False
     stated = last[0].stated
     return abs(stated - number) >= 1 and stated not in (100 * number, number / 100)
@@ -211,12 +219,17 @@ def result_of(begun: str) -> str:
         return ""
     start = signs[-2].end() if len(signs) > 1 else 0
     left = _last_sum(_read_tokens(text, start, signs[-1].start()))
-    if not left or _is_plain(left) or _is_of_measures(text, left, []):
+    if (
+        not left
+        or _is_plain(left)
+        or _is_of_measures(text, left, [])
+        or _is_part_of_more(text, left)
+    ):
         return ""
     value = _evaluate(left)
     if value is None or any(one.factor != 1 for one in left) or (100 * value).denominator != 1:
         return ""
-    digits = str(value) if value.denominator == 1 else f"{float(value):.2f}".rstrip("0")
+    digits = write_number(value)
     firsts = (text[one.start] for one in left if one.kind == "number")
     currency = next((sign for sign in firsts if sign in "$€£¥₹"), "")
     return f"-{currency}{digits[1:]}" if digits.startswith("-") else f"{currency}{digits}"
@@ -403,7 +416,7 @@ def _equation(
         for ours, theirs in product(_readings(left), _readings(one))
     ]
     best = next((one for one in found if one.holds), found[0])
-    if not best.holds and _is_converted(text, left[-1], unit):
+    if not best.holds and (_is_converted(text, left[-1], unit) or _is_part_of_more(text, left)):
         return None
     return None if _is_range(text, left, best) else best
 
@@ -438,6 +451,11 @@ def _is_range(text: str, left: Sequence[_Token], found: Equation) -> bool:
     if not is_difference or found.holds or not found.computed < 0 < found.stated:
         return False
     return _RANGE.search(text[: left[0].start]) is not None
+
+
+def _is_part_of_more(text: str, left: Sequence[_Token]) -> bool:
+    """Whether a word before a sum may multiply it, so that nobody can say what it comes to."""
+    return _OF_MORE.search(text[: left[0].start]) is not None
 
 
 def _wholes(

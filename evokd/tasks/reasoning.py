@@ -213,6 +213,26 @@ def unexplained(rows: Sequence[Example]) -> list[str]:
     ]
 
 
+def miscalculated_gold(rows: Sequence[Example]) -> list[str]:
+    """Return in words how many gold explanations state a sum that code finds wrong.
+
+    Arithmetic of another kind may do so, such as binary numbers; revisions like them are rejected.
+    """
+    wrong = [
+        steps[at]
+        for row in rows
+        for steps in [split_steps(row.rationale)]
+        if (at := first_miscalculated(steps)) is not None
+    ]
+    if not wrong:
+        return []
+    return [
+        f"{len(wrong)} of {len(rows)} row(s) explain with a sum that does not hold, such as "
+        f"{wrong[0][:80]!r}: correct it; where numbers are meant otherwise (binary, remainders), "
+        "write no equals sign, for revisions that state such sums are rejected"
+    ]
+
+
 def explanation_counts(said: Sequence[Prediction]) -> dict[str, int]:
     """Return how many explanations there are, how many were cut, and how many hold no answer."""
     return {

@@ -24,7 +24,12 @@ from evokd.tasks.choices import are_needed
 from evokd.tasks.explanations import AnswerForm, split_steps
 from evokd.tasks.kind import TaskKind
 from evokd.tasks.pool import BrokenRow, PoolRow, digest_of_pool, form_of_pool, read_pool
-from evokd.tasks.reasoning import answer_in_form, never_right, unexplained
+from evokd.tasks.reasoning import (
+    answer_in_form,
+    miscalculated_gold,
+    never_right,
+    unexplained,
+)
 from evokd.tasks.texts import normalize
 
 
@@ -91,7 +96,8 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
         train = drop_known(train, "train", seed, "seed", warnings)
     if reasons:
         for split, rows in (("seed", seed), ("train", train)):
-            warnings += [f"{split}: {told}" for told in unexplained(rows)]
+            told = [*unexplained(rows), *miscalculated_gold(rows)]
+            warnings += [f"{split}: {one}" for one in told]
         for split, rows in (("validation", validation), ("test", test)):
             warnings += [f"{split}: {told}" for told in never_right(rows, seed)]
         _check_explained(config, {"fewshot": seed, "fullshot": train})

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 MOST_DIGITS = 30  # of a number; a longer one is none
 MINUS = "−–-"  # ends a class of characters
@@ -52,6 +53,8 @@ _ONLY_WORDS = re.compile(r"[\W_]*([^\W\d_]+(?:\s+[^\W\d_]+){0,12})[\W_]*")
 # What makes another number of the one before it, or two of one.
 _CHANGES_NUMBER = {*"and or to half halves quarter quarters third thirds point plus minus".split()}
 _GOES_ON = re.compile(rf"[^\d=]{{0,24}}?[+*/×·÷{MINUS}][ ]?[(]?{CURRENCY}?\d")  # a sum
+_OPERATOR = re.compile(rf"(?:[ ]?[^\W\d_]+)?[ ]?[+*/×·÷x{MINUS}][ ]?[(]?")  # between two numbers
+_LONGEST_IN_WORDS = 8  # "two hundred and thirty five thousand six hundred"
 _ANSWER_ALONE = re.compile(rf"([{MINUS}])\s+(?={CURRENCY}?{DIGITS}$)")
 _FRACTIONS = str.maketrans({"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3", "⅛": "1/8"})
 _FRACTION_AFTER_NUMBER = re.compile(r"(?<=\d)(?=[¼½¾⅓⅔⅛])")
@@ -114,7 +117,8 @@ def spelled(text: str) -> str:
 def number_in(text: str) -> str:
     """Return the only number of a text; what stands before an equals sign or in brackets is not it.
 
-    Unless nothing else is a number. "Minus 5" and "negative 5" are -5.
+    Unless nothing else is a number. "Minus 5" and "negative 5" are -5. A sum that nobody worked
+    out is none: '' for "5 + 5".
     """
     text = _plain(spelled(text))
     last = re.split("[=≈]", text)[-1]
@@ -124,7 +128,24 @@ def number_in(text: str) -> str:
         return _number_in_words(text)
     values = {_value_of(match) for match in matches}
     value = values.pop()
-    return "" if values or value is None else _write_number(value)
+    if values or value is None or _are_of_a_sum(matches):
+        return ""
+    return write_number(value)
+
+
+def _are_of_a_sum(matches: Sequence[re.Match[str]]) -> bool:
+    return any(
+        _OPERATOR.fullmatch(one.string, one.end(), other.start())
+        for one, other in pairwise(matches)
+    )
+
+
+def is_said_in_words(number: str, text: str) -> bool:
+    """Whether a number as `number_in` writes it stands in a text in words."""
+    words = re.findall(r"[^\W\d_]+", _HYPHEN_IN_NUMBER.sub(r"\1 ", text.lower()))
+    starts = [at for at, word in enumerate(words) if word in _NUMBER_WORDS]
+    spans = (" ".join(words[at : at + n]) for at in starts for n in range(1, _LONGEST_IN_WORDS + 1))
+    return any(_number_in_words(span) == number for span in spans)
 
 
 def read_digits(digits: str) -> Fraction:
@@ -147,7 +168,7 @@ def concluded_number_in(text: str) -> str:
     if before and found and not _GOES_ON.match(last, found[0].end()):
         found = found[:1]
     value = _value_of(found[-1]) if found else None
-    return "" if value is None else _write_number(value)
+    return "" if value is None else write_number(value)
 
 
 def is_only_a_number(text: str) -> bool:
@@ -227,7 +248,7 @@ def _value_of(match: re.Match[str]) -> Fraction | None:
     return -value if match["sign"] or match["sign_after"] else value
 
 
-def _write_number(value: Fraction) -> str:
+def write_number(value: Fraction) -> str:
     """Return a number as a decimal, else as a fraction; '' where it has too many digits."""
     size = abs(value)
     written = f"{size.numerator}/{size.denominator}"
