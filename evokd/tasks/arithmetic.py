@@ -31,6 +31,7 @@ from evokd.tasks.written_numbers import (
 
 LONGEST_STEP = 4000  # characters; in a longer one no arithmetic is looked for
 MOST_TOKENS = 60  # of one side of an equation
+LONGEST_BEFORE = 80  # characters before a sum that may say what multiplies it
 MOST_UNITS = 8  # words after a number, such as "apples per day"
 # "3 + 4 is 8" says so, too, but not "3 + 4 is 2 more than 5".
 _IS = (
@@ -230,6 +231,8 @@ def result_of(begun: str) -> str:
     if value is None or any(one.factor != 1 for one in left) or (100 * value).denominator != 1:
         return ""
     digits = write_number(value)
+    if not digits:
+        return ""
     firsts = (text[one.start] for one in left if one.kind == "number")
     currency = next((sign for sign in firsts if sign in "$€£¥₹"), "")
     return f"-{currency}{digits[1:]}" if digits.startswith("-") else f"{currency}{digits}"
@@ -455,7 +458,8 @@ def _is_range(text: str, left: Sequence[_Token], found: Equation) -> bool:
 
 def _is_part_of_more(text: str, left: Sequence[_Token]) -> bool:
     """Whether a word before a sum may multiply it, so that nobody can say what it comes to."""
-    return _OF_MORE.search(text[: left[0].start]) is not None
+    start = left[0].start
+    return _OF_MORE.search(text[max(0, start - LONGEST_BEFORE) : start]) is not None
 
 
 def _wholes(
