@@ -26,7 +26,13 @@ from evokd.errors import ConfigError, DataError
 from evokd.tasks.arithmetic import equations
 from evokd.tasks.reasoning import Question
 from evokd.tools import reasoner
-from evokd.tools.causal import check_causal, load_causal, load_tokenizer, with_new_adapter
+from evokd.tools.causal import (
+    check_causal,
+    load_causal,
+    load_tokenizer,
+    with_bf16_products,
+    with_new_adapter,
+)
 from evokd.tools.reasoner import (
     ABOUT,
     ANSWER_TOKENS,
@@ -34,6 +40,7 @@ from evokd.tools.reasoner import (
     Prefix,
     Reasoner,
     _alike,
+    load_whole,
     prompt_ids,
 )
 from evokd.tools.reasoner_training import keep_reasoner, train_reasoner
@@ -243,7 +250,8 @@ def test_only_the_explanation_is_learnt(tiny_reasoner: Path, tmp_path: Path) -> 
         with torch.inference_mode():
             return float(one(input_ids=ids, labels=ids).loss)
 
-    assert loss(student._model) > 0.5 * loss(model.eval())
+    taught, _ = load_whole(folder)
+    assert loss(taught.eval()) > 0.5 * loss(model.eval())
     assert student.explain([Question(rows[0].text)])[0].answer == "6"
 
 
@@ -451,3 +459,18 @@ def test_confidences_of_short_and_long_questions_are_not_computed_together(
     assert parts == [[3, 1, 0], [2, 5], [4]]
     assert list(_alike([], [])) == []
     assert [len(one) for one in _alike([9] * 100, range(100))] == [48, 48, 4]
+
+
+def test_products_in_bfloat16_are_those_of_autocast(tiny_reasoner: Path, tmp_path: Path) -> None:
+    train_reasoner(ROWS, [], str(tiny_reasoner), tmp_path, SETTINGS, random_seed=0)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    model, _ = load_whole(tmp_path)
+    embedded = model.get_input_embeddings().weight.detach().clone()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        before = model(input_ids=ids).logits
+        with_bf16_products(model)
+        assert torch.equal(model(input_ids=ids).logits, before)
+    assert torch.equal(model.get_input_embeddings().weight, embedded)
+    assert {one.weight.dtype for one in model.modules() if isinstance(one, torch.nn.Linear)} == {
+        torch.bfloat16
+    }

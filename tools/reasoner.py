@@ -33,12 +33,10 @@ from evokd.tools.causal import (
     as_prompt,
     load_causal,
     with_adapter,
+    with_bf16_products,
 )
 from evokd.tools.student import load_libraries, uses_bf16
-from evokd.tools.training import (
-    save_model,
-    tokens_read,
-)
+from evokd.tools.training import tokens_read
 
 ANSWER_TOKENS = 12  # of an answer alone; an option may have more
 TEXT_TOKENS = 40  # of an answer in words of its own
@@ -90,11 +88,11 @@ class Reasoner:
         self.instructions: str = about["instructions"]
         self.answer_form: AnswerForm = about["answers"]
         self.max_new_tokens: int = about["max_new_tokens"]
-        self._model, self._tokenizer = load_causal(about["model"] or str(folder))
-        if (folder / "adapter_config.json").exists():
-            self._model = with_adapter(self._model, folder).merge_and_unload()
+        self._model, self._tokenizer = load_whole(folder)
         self._model.eval()
         self._bf16 = uses_bf16(precision)
+        if self._bf16:
+            with_bf16_products(self._model)
         self._calculator = Calculator(self._tokenizer) if about.get("calculator") else None
 
     def predict(self, questions: Sequence[Question]) -> list[Prediction]:
@@ -209,14 +207,6 @@ class Reasoner:
                 logs = span.log_softmax(-1)[torch.arange(len(tail)), torch.tensor(tail)]
                 sure[place] = math.exp(min(0.0, float(logs.mean())))
         return sure
-
-    def save(self, folder: Path) -> None:
-        """Write weights (float16; the student is not to be asked any more) and tokenizer.
-
-        Raises:
-            StorageError: they cannot be written.
-        """
-        save_model(self._model.to(self._torch.float16), self._tokenizer, folder)
 
     def _autocast(self) -> Any:
         torch = self._torch
@@ -395,6 +385,19 @@ class Reasoner:
             return bool(self._tokenizer.decode(tokens).strip())
         answer = self._tokenizer.decode(tokens).partition(ANSWER)[2]
         return "\n" in answer.lstrip()
+
+
+def load_whole(folder: Path) -> tuple[Any, Any]:
+    """Load a student's weights in fp32, its matrices merged into them, and its tokenizer.
+
+    Raises:
+        ConfigError: they cannot be loaded.
+    """
+    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    model, tokenizer = load_causal(about["model"] or str(folder))
+    if (folder / "adapter_config.json").exists():
+        model = with_adapter(model, folder).merge_and_unload()
+    return model, tokenizer
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:

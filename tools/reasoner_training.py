@@ -20,7 +20,7 @@ from evokd.tools.causal import (
     with_adapter,
     with_new_adapter,
 )
-from evokd.tools.reasoner import ABOUT, Reasoner, padded, prompt_ids
+from evokd.tools.reasoner import ABOUT, load_whole, padded, prompt_ids
 from evokd.tools.student import load_libraries, uses_bf16
 from evokd.tools.training import (
     Lesson,
@@ -94,12 +94,14 @@ def train_reasoner(
 
 
 def keep_reasoner(folder: Path, target: Path) -> None:
-    """Write a student whole, its matrices merged into its weights, so that it needs no other file.
+    """Write a student whole (float16), its matrices merged, so that it needs no other file.
 
     Raises:
         StorageError: it cannot be written.
     """
-    Reasoner(folder).save(target)
+    torch, _ = load_libraries()
+    model, tokenizer = load_whole(folder)
+    save_model(model.to(torch.float16), tokenizer, target)
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     _write_about(target, about, "")
 
