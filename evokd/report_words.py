@@ -143,7 +143,7 @@ def revised_phrase(report: Json) -> str:
     accepted = part_of(told["accepted_right"], told["accepted_known"])
     return (
         f"{phrase}; in the pool's own answer ended {count(told['right_before'])} before and "
-        f"{count(told['right_after'])} after, and {accepted} accepted"
+        f"{count(told['right_after'])} after, of the accepted {accepted}"
     )
 
 
