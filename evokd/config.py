@@ -374,8 +374,8 @@ class StrategySection(Settings):
         "answer-entropy, twice as many from the beginning",
     )
     annotation: Literal["clear", "solved", "whole"] = Field(
-        "clear",
-        description="elad: solved (the default there): the reviser solves the question, and keeps "
+        "solved",
+        description="elad: solved: the reviser solves the question, and keeps "
         "the student's steps up to the first that its solution does not bear out; clear: it reads "
         "step after step instead, for a teacher that checks as well as it solves; whole: it "
         "explains the question itself",
@@ -601,7 +601,6 @@ KIND_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "selection": "explanation",
             "rounds": 3,
             "samples_per_round": 40,
-            "annotation": "solved",
         },
     },
 }

@@ -72,32 +72,34 @@ def agreement_warning(counts: dict[str, Any] | None) -> list[str]:
     wrong_before = counts["known"] - counts["right_before"] if counts["walked"] else 0
     reviser = "(agents.reviser.model), or strategy.annotation whole"
     critic = "(agents.critic.model)"
-    steps = "steps right whose arithmetic is wrong"
-    approved = "explanations right whose answer is not the pool's"
-    believed = "revisions right whose answer is not the pool's"
-    beside = []
-    if counts["parted"] >= FEWEST_JUDGED and (
-        counts["only_answer"] >= STEPS_AGREED_WITH * counts["parted"]
-    ):
-        beside = [
-            f"the reviser found every step right in {counts['only_answer']} of {counts['parted']} "
-            "explanations with another answer than its own: it agrees with nearly everything; "
-            f"take a larger model {reviser}"
-        ]
+    beside = (
+        "the reviser found every step right in {} explanations with another answer than its own"
+    )
+    steps = "the reviser called {} steps right whose arithmetic is wrong"
+    approved = "the reviser called {} explanations right whose answer is not the pool's"
+    believed = "the critic called {} revisions right whose answer is not the pool's"
     return [
-        *beside,
-        *_agreement("reviser", counts["overlooked"], counts["asked"], steps, reviser),
-        *_agreement("reviser", counts["approved_wrong"], wrong_before, approved, reviser),
-        *_agreement("critic", counts["believed_wrong"], counts["judged_wrong"], believed, critic),
+        *_agreement(beside, counts["only_answer"], counts["parted"], reviser, STEPS_AGREED_WITH),
+        *_agreement(steps, counts["overlooked"], counts["asked"], reviser),
+        *_agreement(approved, counts["approved_wrong"], wrong_before, reviser),
+        *_agreement(believed, counts["believed_wrong"], counts["judged_wrong"], critic),
     ]
 
 
-def _agreement(role: str, agreed: int, asked: int, what: str, instead: str) -> list[str]:
-    if asked < FEWEST_JUDGED or agreed < TOO_AGREEABLE * asked:
+def _agreement(
+    said: str, agreed: int, asked: int, instead: str, too_much: float = TOO_AGREEABLE
+) -> list[str]:
+    """Return a warning where somebody agreed too often.
+
+    Args:
+        said: what was agreed with, {} for how often.
+        too_much: share of what was asked.
+    """
+    if asked < FEWEST_JUDGED or agreed < too_much * asked:
         return []
     return [
-        f"the {role} called {agreed} of {asked} {what}: it agrees with nearly everything; take a "
-        f"larger model {instead}"
+        f"{said.format(f'{agreed} of {asked}')}: it agrees with nearly everything; take a larger "
+        f"model {instead}"
     ]
 
 

@@ -904,6 +904,10 @@ def test_a_cell_is_run_with_a_student_of_ones_own_and_without_failures_of_memory
     usual = cell.cell_config(own.model_copy(update={"student": "", "variant": ""}), toy, places)
     changed = {"model": "path:own"}
     assert config.student == usual.student.model_copy(update=changed) != usual.student
+    bare = own.model_copy(update={"variant": "no calculator"})
+    assert not cell.cell_config(bare, toy, places).student.calculator
+    bare = bare.model_copy(update={"student": ""})  # the model of the cell before is not its own
+    assert cell.cell_config(bare, toy, places).student.model == usual.student.model
     assert usual.strategy.memory
 
 

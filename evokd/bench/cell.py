@@ -133,7 +133,7 @@ def cell_config(cell: Cell, bench: BenchSet, places: Places) -> Config:
         files["pool"] = str(folder / "pool.jsonl")
         write_pool(bench, folder / "pool.jsonl")
     variant = dict(VARIANTS.get(cell.strategy, {}).get(cell.variant, {}))
-    student = variant.pop("student", {})
+    student = dict(variant.pop("student", {}))
     raw: dict[str, Any] = {
         **bench.settings,
         "task": bench.task,

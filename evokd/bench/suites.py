@@ -65,11 +65,11 @@ POOL_VARIANTS: dict[str, dict[str, Any]] = {
     "paper, thresholds alone": {"mode": "paper", "surest_share": 1.0, **PLAIN},
     "paper, surest 5%": {"mode": "paper", "surest_share": 0.05},
 }
+NO_CALCULATOR = {"calculator": False}
 # What `elad` is compared with: other questions, other ways to explain them. `random` and `no
 # memory` draw their candidates alike, by chance, and so do the other ways to choose among them.
 # `student` holds settings of the student, all else those of the strategy. With a calculator no sum
 # of the student's is wrong that the reviser could find.
-NO_CALCULATOR = {"calculator": False}
 ELAD_VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     "no memory": {"memory": False},  # no question is drawn for being like a failure
