@@ -24,6 +24,7 @@ NUMBER = (
     '"-"? ([0-9]{1,12} | [0-9]{1,3} ("," [0-9]{3}){1,3}) ("." [0-9]{1,6} | "/" [1-9] [0-9]{0,5})?'
 )
 _CONTROL = r"\x7F\x00-\x1F"
+CALCULATION = "[(0-9-] [0-9.+*/() -]{0,60}"
 TEXT = rf"[^ {_CONTROL}] [^{_CONTROL}]{{0,{LONGEST_LIMIT - 1}}}"
 _CHARS = r"""first ::= [^"\\\x7F\x00-\x1F ,;:}\]] | escaped
 char ::= [^"\\\x7F\x00-\x1F] | escaped
@@ -50,6 +51,15 @@ class _UnknownSchemaError(ValueError):
 def choice_grammar(options: Sequence[str]) -> str:
     """Return a grammar for one of the options, bare: no quotes, no JSON."""
     return f"root ::= {any_of(options)}"
+
+
+def line_grammar(rule: str) -> str:
+    """Return a grammar for one line.
+
+    Args:
+        rule: see `CALCULATION`.
+    """
+    return f"root ::= {rule}"
 
 
 def lines_grammar(mark: str, answer: str, *, most: int, longest: int = LONGEST_LIMIT) -> str:

@@ -1,4 +1,4 @@
-"""How likely each option was, from the log-probabilities of the answer's own tokens."""
+"""How likely each option, or a whole reply, was, from the log-probabilities of its own tokens."""
 
 from __future__ import annotations
 
@@ -157,3 +157,11 @@ def _may_follow(spelled: str, label: str) -> bool:
     return spelled.startswith(label) and not (
         spelled[len(label)].isalnum() or spelled[len(label)] in "_-"
     )
+
+
+def probability_of_reply(tokens: Sequence[dict[str, Any]] | None) -> float | None:
+    """Return how likely a whole reply was, in [0, 1]: the product of its tokens' probabilities.
+
+    None: the endpoint tells none. Under a grammar what it forbids has its share, too.
+    """
+    return math.exp(sum(token["logprob"] for token in tokens)) if tokens else None

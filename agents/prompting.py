@@ -22,6 +22,8 @@ INHERITED = (
     "sways_shown",
     "names",
     "names_listed",
+    "calculate",
+    "calculation",
     *(
         f"{block}_none"
         for block in ("rules", "rules_texts", "main", "plain", "easy", "hard", "like")

@@ -222,6 +222,23 @@ class Teacher:
         )
         return told
 
+    def tell_raw(
+        self, messages: Sequence[Message], form: Lines, read: Callable[[str], T], call: Call
+    ) -> tuple[T, Reply]:
+        """Tell as `tell` does, and return the raw reply, too, with its tokens' log-probabilities.
+
+        Raises:
+            ReplyError, TeacherError: as for `ask`.
+        """
+
+        def read_raw(text: str, raw: Reply) -> tuple[T, Reply]:
+            return read(text), raw
+
+        told: tuple[T, Reply] = self._traced(
+            call, lambda: self._ladder(messages, form, call, read_raw, tokens=True)
+        )
+        return told
+
     def ask_raw(self, messages: Sequence[Message], reply: type[R], call: Call) -> tuple[R, Reply]:
         """Ask as `ask` does, and return the raw reply, too, with its tokens' log-probabilities.
 

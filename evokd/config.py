@@ -373,12 +373,21 @@ class StrategySection(Settings):
         description="elad: explanations that are sampled after every step, or, for the selection "
         "answer-entropy, twice as many from the beginning",
     )
-    annotation: Literal["clear", "solved", "whole"] = Field(
+    annotation: Literal["clear", "solved", "calculation", "whole"] = Field(
         "solved",
         description="elad: solved: the reviser solves the question, and keeps "
-        "the student's steps up to the first that its solution does not bear out; clear: it reads "
+        "the student's steps up to the first that its solution does not bear out; calculation: of "
+        "its solution it writes the calculation only, a quarter of the tokens, for answers that "
+        "are numbers and take few sums; clear: it reads "
         "step after step instead, for a teacher that checks as well as it solves; whole: it "
         "explains the question itself",
+    )
+    reviser_min_confidence: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="annotation calculation: how likely the reviser has to find the calculation it "
+        "wrote, where its endpoint tells; what it finds less likely is not learnt",
     )
     known_answers: Literal["check", "measure"] = Field(
         "check",

@@ -61,6 +61,7 @@ DOUBTFUL_SHARE = 0.3  # of the texts that are not held out
 CONTESTED_SHARE = 0.05  # of the texts of a pool
 TOKENS_PER_QUESTION = 150  # with what the student wrote
 TOKENS_PER_CORRECTION = 45
+TOKENS_PER_CALCULATION = 12
 STEPS_WALKED = 3
 UNPROVEN_SHARE = 0.5  # of the revisions with numbers: code cannot recompute them
 A_NAME = "Ann Other"
@@ -250,10 +251,12 @@ def _revision_calls(
     told = _tokens(task_card(config, prompts["card"], data.seed)) + TOKENS_PER_QUESTION
     are_numbers = answers_of(config, data) == "number"
     # Beside a solution of the reviser's code compares the results of sums.
-    is_asked = {"clear": True, "solved": not are_numbers, "whole": False}
-    walked = STEPS_WALKED if is_asked[config.strategy.annotation] else 0
+    annotation = config.strategy.annotation
+    is_asked = {"clear": True, "solved": not are_numbers}
+    walked = STEPS_WALKED if is_asked.get(annotation) else 0
+    own = TOKENS_PER_CALCULATION if annotation == "calculation" else TOKENS_PER_CORRECTION
     unproven = UNPROVEN_SHARE if are_numbers else 1.0
-    written = (walked * TOKENS_PER_VERDICT + TOKENS_PER_CORRECTION) / (walked + 1)
+    written = (walked * TOKENS_PER_VERDICT + own) / (walked + 1)
     return {
         "reviser": _Calls(samples * (walked + 1), told, round(written)),
         "critic": _Calls(round(unproven * samples), told, TOKENS_PER_VERDICT),

@@ -94,6 +94,9 @@ class Revision(Record):
     compared: bool = Field(
         False, description="with a solution, sums by code: the verdicts are not the reviser's alone"
     )
+    confidence: float | None = Field(
+        None, description="how likely the reviser found its calculation; None: it did not tell"
+    )
 
 
 class Chosen(Record):

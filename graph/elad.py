@@ -203,15 +203,20 @@ def inspect(state: RunState, runtime: Runtime[RunContext]) -> dict[str, Any]:
     """Check the revisions by code: answers that can be read, arithmetic, and their length."""
     session = session_of(state, runtime)
     with session.phase("inspect", state["round"]):
-        checks = session.config.strategy.known_answers == "check"
+        strategy = session.config.strategy
         inspected = [
-            inspect_revision(one, session.answers, check_known=checks)
+            inspect_revision(
+                one,
+                session.answers,
+                check_known=strategy.known_answers == "check",
+                min_confidence=strategy.reviser_min_confidence,
+            )
             if one.accepted is None
             else one
             for one in read_drafts(state)
         ]
         inspected = without_too_long(session, inspected)
-        if not session.config.strategy.critic:
+        if not strategy.critic:
             inspected = [one.model_copy(update={"checked": False}) for one in inspected]
     return {"drafts": by_id(inspected)}
 

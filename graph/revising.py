@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from evokd.agents.card import solved_first
 from evokd.agents.critic import judge_explanation
 from evokd.agents.reviser import (
-    CORRECT,
-    WHOLE,
+    WRITES,
     Correction,
     Reviser,
     Walk,
@@ -42,7 +42,7 @@ def is_spent(session: Session, sample: Sample) -> bool:
         to_judge = len({one.split(":")[1] for one in purposes} | {sample.id})
     if not session.budget.reached(to_read=to_judge):
         return False
-    own = (f"{REVISE}:{sample.id}:{what}" for what in (CORRECT, WHOLE))
+    own = (f"{REVISE}:{sample.id}:{what}" for what in WRITES)
     return not any(session.ledger.holds_reply("reviser", sample.round, one) for one in own)
 
 
@@ -55,12 +55,14 @@ def revise_explanation(session: Session, sample: Sample) -> Sample:
     question = asked_question(sample.text, sample.choices)
     steps = said.steps or []
     asked = call, form_with(sample.choices, session.answers), sample.choices
-    if session.config.strategy.annotation == "whole":
+    annotation = session.config.strategy.annotation
+    if annotation == "whole":
         own = reviser.explain(question, *asked)
         broken = _broken(said, own, *asked[1:])
         return sample.model_copy(update={"revision": _revision([], own, first_wrong=broken)})
-    if session.config.strategy.annotation == "solved":
-        own = reviser.explain(question, *asked)
+    if annotation in ("solved", "calculation"):
+        has_words = annotation == "solved" or asked[1] != "number"
+        own = reviser.explain(question, *asked) if has_words else reviser.calculate(question, call)
         revision = _beside(reviser, question, said, own, *asked)
         return sample.model_copy(update={"revision": revision})
     walk = reviser.walk(question, steps, said.label, call, first_miscalculated(steps))
@@ -117,9 +119,15 @@ def _beside(
         verdicts += [agrees] if said.label else []
         at = None if agrees else len(steps)
     if at is None and steps:
-        return Revision(steps=steps, answer=said.label, verdicts=verdicts, compared=True)
+        return Revision(
+            steps=steps,
+            answer=said.label,
+            verdicts=verdicts,
+            compared=True,
+            confidence=own.confidence,
+        )
     kept = steps[:at]
-    rest = Correction(tuple(rest_of(own.steps, kept)), own.answer)
+    rest = replace(own, steps=tuple(rest_of(own.steps, kept)))
     return _revision(kept, rest, verdicts=verdicts, first_wrong=at, compared=True)
 
 
@@ -141,17 +149,21 @@ def _broken(
 
 def _revision(kept: Sequence[str], own: Correction, **more: Any) -> Revision:
     """Return what is kept of the student's steps, and the reviser's after them."""
-    return Revision(steps=[*kept, *own.steps], answer=own.answer, **more)
+    return Revision(steps=[*kept, *own.steps], answer=own.answer, confidence=own.confidence, **more)
 
 
-def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) -> Sample:
+def inspect_revision(
+    sample: Sample, answers: AnswerForm, *, check_known: bool, min_confidence: float = 0.0
+) -> Sample:
     """Return a revised sample with its answer, or rejected with the reason.
 
-    A revision whose last step ends with a sum that comes to its answer needs no critic.
+    A revision whose last step ends with a sum that comes to its answer needs no critic. What the
+    reviser is unsure of counts where the student comes to the same by itself.
 
     Args:
         answers: the form of an answer to a question without choices.
         check_known: an answer that the pool knows has to be met.
+        min_confidence: how likely the reviser has to find what it wrote, where it tells.
     """
     revision = sample.revision
     if revision is None:
@@ -164,6 +176,9 @@ def inspect_revision(sample: Sample, answers: AnswerForm, *, check_known: bool) 
         return sample.rejected("answer_outside_options" if sample.choices else "answer_unreadable")
     if first_miscalculated(revision.steps) is not None:
         return sample.rejected("miscalculated")
+    told, agrees = revision.confidence, revision.first_wrong is None
+    if told is not None and told < min_confidence and not agrees:
+        return sample.rejected("reviser_unsure")
     if (
         check_known
         and sample.known_answer

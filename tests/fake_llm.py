@@ -100,6 +100,8 @@ class FakeLLM:
         if '"Answer: "' in body["messages"][0]["content"]:
             truth = true_explanation(asked)
             return "\n".join([*truth["steps"], f"Answer: {truth['answer']}"])
+        if "the calculation alone" in body["messages"][0]["content"]:
+            return str(true_explanation(asked)["steps"][0].partition(" =")[0])
         if form is None:
             return "The sea is wide."
         properties = form.get("properties", {})

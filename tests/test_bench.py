@@ -308,9 +308,15 @@ def test_a_student_of_ones_own_has_files_of_its_own() -> None:
     cells = cells_of("reasoning", own)
     students = {one.strategy: one.student for one in cells}
     assert students == {"elad": "local:x", "fewshot": "local:x", "teacher_one_shot": ""}
-    assert cells[0].id == "svamp-4shot-elad-4000tokens-seed0-student-local-x"
+    assert cells[0].id == "svamp-4shot-elad-2000tokens-seed0-student-local-x"
     assert suite_name("reasoning", own) == "reasoning-student-local-x"
-    assert cells_of("reasoning", Choice())[0].id == "svamp-4shot-elad-4000tokens-seed0"
+    assert cells_of("reasoning", Choice())[0].id == "svamp-4shot-elad-2000tokens-seed0"
+
+
+def test_where_calculations_alone_are_written_the_budget_is_half() -> None:
+    budgets = {(one.set, one.budget) for one in cells_of("reasoning", Choice()) if one.budget}
+    assert budgets == {("svamp", 2000), ("strategyqa", 4000), ("gsm8k", 4000)}
+
 
 
 @pytest.mark.parametrize(

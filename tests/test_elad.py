@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ import yaml
 from fake_llm import FakeLLM
 
 from evokd import api, distill
+from evokd.agents.compact_grammar import CALCULATION
 from evokd.agents.parsing import Lines
 from evokd.agents.prompting import load_prompt
 from evokd.agents.reviser import Reviser, numbered, rest_of
@@ -48,6 +51,7 @@ from evokd.report_kinds import explanation_card
 from evokd.runner import RunResult, resume_run
 from evokd.store.ledger import Ledger
 from evokd.store.pool import Pool, PoolCounts
+from evokd.store.replies import Reply
 from evokd.store.run_dir import RunDirectory
 from evokd.task_file import load_config
 from evokd.tasks import kind_of, load_task_data
@@ -764,6 +768,17 @@ class _Teller:
         return read(self.words)
 
 
+class _Calculator(_Teller):
+    """A reviser's model that writes the same calculation always, and how likely it found it."""
+
+    def __init__(self, words: str, *probabilities: float) -> None:
+        super().__init__(words)
+        self.tokens = [{"logprob": math.log(one)} for one in probabilities] or None
+
+    def tell_raw(self, turns: Any, form: Lines, read: Callable[[str], Any], call: Call) -> Any:
+        return self.tell(turns, form, read, call), Reply(text=self.words, logprobs=self.tokens)
+
+
 def explainer(teller: _Teller) -> Reviser:
     solved = [Example(text="2 and 2?", label="4", rationale="2 + 2 = 4")]
     prompt = load_prompt("reviser", "reasoning")
@@ -800,6 +815,73 @@ def test_a_correction_follows_the_right_steps_and_repeats_none() -> None:
     assert 'The next step was wrong: "7 * 2 = 15"' in teller.turns[-1][1]
     explainer(teller).correct("q", [], "7 * 2 = 15", Call(1, "x"), "number")
     assert teller.turns[-1] == ("user", "q")
+
+
+def test_a_calculation_is_asked_for_after_those_of_the_examples() -> None:
+    teller = _Calculator("(3 + 4) * 2", 0.8, 0.5)
+    asked = explainer(teller)
+    told = [*asked.solved, Example(text="Why?", label="3", rationale="It is known.")]
+    own = replace(asked, solved=told).calculate("3 and 4, twice?", Call(1, "x"))
+    assert (own.steps, own.answer) == (("3 + 4 = 7", "7 * 2 = 14"), "14")
+    assert own.confidence == pytest.approx(0.4)
+    assert teller.turns[1:] == [
+        ("user", "2 and 2?"),
+        ("assistant", "2 + 2"),
+        ("user", "3 and 4, twice?"),
+    ]
+    assert teller.turns[0][1].startswith("Add. Write the calculation alone")
+    assert teller.grammar == f"root ::= {CALCULATION}"
+
+
+def test_without_log_probabilities_nobody_knows_how_likely_a_calculation_was() -> None:
+    assert explainer(_Calculator("3 + 4")).calculate("q", Call(1, "x")).confidence is None
+
+
+@pytest.mark.parametrize(
+    ("said", "probability", "reason"),
+    [
+        (["3 + 5 = 8"], 0.2, "reviser_unsure"),
+        (["3 + 5 = 8"], 0.5, None),
+        (["3 + 5 = 8"], None, None),
+        (["4 + 3 = 7"], 0.2, None),  # the student comes to the same
+    ],
+)
+def test_a_calculation_the_reviser_is_unsure_of_is_not_learnt(
+    sums: Path, said: list[str], probability: float | None, reason: str | None
+) -> None:
+    told = () if probability is None else (probability,)
+    asking = session(sums, _Calculator("3 + 4", *told), "strategy.annotation=calculation")
+    prediction = Prediction(label=said[0][-1], confidence=0.5, steps=said)
+    one = revise_explanation(asking, revised(prediction=prediction, revision=None))
+    assert one.revision is not None
+    assert one.revision.compared
+    assert one.revision.confidence == (told[0] if told else None)
+    assert one.revision.steps == (["3 + 4 = 7"] if said[0] == "3 + 5 = 8" else said)
+    seen = inspect_revision(one, "number", check_known=True, min_confidence=0.3)
+    assert (seen.reason, seen.checked) == (reason, False if reason is None else one.checked)
+
+
+def test_a_run_may_ask_for_calculations_only(sums: Path, llm: FakeLLM) -> None:
+    calculated = "strategy.annotation=calculation"
+    rows = samples(run(sums, calculated, "strategy.rounds=1"))
+    assert [one.label for one in rows] == [one.known_answer for one in rows]
+    assert len([one for one in rows if one.accepted]) == EACH
+    asked = [str(one["messages"]) for one in llm.requests]
+    assert sum("Write the calculation alone" in one for one in asked) == EACH
+    assert not any("Explain in short steps" in one for one in asked)
+    written = {
+        way: {one.role: one for one in estimate(load_config(sums, [way])).roles}["reviser"]
+        for way in (calculated, "strategy.annotation=solved")
+    }
+    calls = [one.calls for one in written.values()]
+    assert calls[0] == calls[1]
+    tokens = [one.output_tokens for one in written.values()]
+    assert tokens[0] < tokens[1] / 2
+
+
+def test_calculations_are_for_numbers(sums: Path) -> None:
+    with pytest.raises(DataError, match=r"calculation is for answers that are numbers.*'text'"):
+        run(sums, "strategy.annotation=calculation", "task.answers=text")
 
 
 @pytest.mark.parametrize(("words", "told"), [("3 + 4", "no answer"), ("Answer: 7", "no step")])

@@ -14,6 +14,7 @@ from evokd.errors import ConfigError
 
 BUDGET = 6000  # generated teacher tokens a cell
 REVISION_BUDGET = 4000  # the same where explanations are revised: about a hundred of them
+CALCULATION_BUDGET = 2000  # where calculations alone are written: about two hundred of them
 SOLVED = 4  # gold questions with their explanations
 QUICK_BUDGET = 2500
 FEWEST_TOKENS = 600  # below it no strategy gets through one round
@@ -24,6 +25,8 @@ POOL = "llkd"  # it asks about a pool of texts, some rounds of them or all
 ELAD = "elad"  # it has explanations of a pool's questions revised
 ASKING = (*BUDGETED, POOL, ELAD)
 BUDGETS = {**dict.fromkeys(BUDGETED, BUDGET), ELAD: REVISION_BUDGET}
+# Sets whose budget for `elad` is another one.
+SET_BUDGETS = {"svamp": CALCULATION_BUDGET}
 PEERS = (SETFIT, TEACHER_ZERO, TEACHER_ONE)
 STRATEGIES = ("fewshot", *ASKING, "fullshot", *PEERS)
 WRITING = tuple(one for one in STRATEGIES if one not in (POOL, ELAD))
@@ -78,6 +81,7 @@ ELAD_VARIANTS: dict[str, dict[str, Any]] = {
     "answer entropy": {"selection": "answer-entropy", "memory": False},
     "clear": {"annotation": "clear"},
     "clear, no calculator": {"annotation": "clear", "student": NO_CALCULATOR},
+    "solved": {"annotation": "solved"},
     "whole": {"annotation": "whole"},
     "no calculator": {"student": NO_CALCULATOR},
 }
@@ -251,6 +255,8 @@ def _varied(sets: Iterable[str], shots: int, strategy: str, seeds: Iterable[int]
 
 def _cell(name: str, shots: int, strategy: str, seed: int, variant: str = "") -> Cell:
     budget = BUDGETS.get(strategy, 0)
+    if strategy == ELAD:
+        budget = SET_BUDGETS.get(name, budget)
     return Cell(set=name, shots=shots, strategy=strategy, variant=variant, seed=seed, budget=budget)
 
 

@@ -29,6 +29,7 @@ from evokd.tasks.reasoning import (
     miscalculated_gold,
     never_right,
     unexplained,
+    usual_form,
 )
 from evokd.tasks.texts import normalize
 
@@ -101,6 +102,7 @@ def read_task_data(config: Config, kind: TaskKind) -> TaskData:
         for split, rows in (("validation", validation), ("test", test)):
             warnings += [f"{split}: {told}" for told in never_right(rows, seed)]
         _check_explained(config, {"fewshot": seed, "fullshot": train})
+        _check_calculated(config, seed)
     shown = {label for row in seed for label in kind.labels_in(row)}
     bare = [label for label in labels if label not in shown]
     if bare:
@@ -152,6 +154,21 @@ def _check_explained(config: Config, learnt: Mapping[str, Sequence[Example]]) ->
         raise DataError(
             f"{config.data.train if name == 'fullshot' else config.data.seed}: no row has a "
             f"rationale with a step before the answer; the strategy {name} learns nothing else"
+        )
+
+
+def _check_calculated(config: Config, seed: Sequence[Example]) -> None:
+    """Check that answers are numbers, where nothing but calculations is asked for.
+
+    Raises:
+        DataError: they are not.
+    """
+    form = config.task.answers or usual_form(seed)
+    strategy = config.strategy
+    if (strategy.name, strategy.annotation) == ("elad", "calculation") and form != "number":
+        raise DataError(
+            "strategy.annotation: calculation is for answers that are numbers, but an answer is "
+            f"{form!r} (task.answers, else what the seeds' answers are); give solved"
         )
 
 
