@@ -318,7 +318,6 @@ def test_where_calculations_alone_are_written_the_budget_is_half() -> None:
     assert budgets == {("svamp", 2000), ("strategyqa", 4000), ("gsm8k", 4000)}
 
 
-
 @pytest.mark.parametrize(
     ("suite", "choice", "message"),
     [
