@@ -29,6 +29,7 @@ _OPERATORS: dict[type[ast.operator], str] = {
     ast.Sub: "-",
     ast.Mult: "*",
     ast.Div: "/",
+    ast.FloorDiv: "/",  # as Python has it; only where nothing is left over
 }
 
 
@@ -114,6 +115,8 @@ def _work_out(node: ast.expr, steps: list[str]) -> _Part:
             sign = _OPERATORS[type(operator)]
             written = f"{one.written} {sign} {_second(other.written)}"
             value = _result(one.value, sign, other.value)
+            if isinstance(operator, ast.FloorDiv) and value.denominator != 1:
+                raise TypeError(node)
             if short := _short(value):
                 steps.append(f"{written} = {short}")
             return _Part(value, short or f"({written})")
