@@ -122,26 +122,33 @@ class Reviser:
         return Walk(tuple(verdicts), None if verdicts[-1] else len(steps))
 
     def compare(
-        self, question: str, steps: Sequence[str], solution: Sequence[str], call: Call
+        self,
+        question: str,
+        steps: Sequence[str],
+        solution: Sequence[str],
+        call: Call,
+        *,
+        agrees: bool,
     ) -> Walk:
         """Walk an explanation's steps beside a solution of the reviser's own, up to the first no.
 
-        A step with sums is right where they hold and the solution works out the same results; only
-        where one of both has none is it asked, with the solution in sight. The answer is left to
-        the caller.
+        Where the solution has sums nobody is asked: a step is right where its sums hold and the
+        solution works out the same results, and a step without sums is as right as the next one
+        that has some, or as the answer. Where it has none, every step without a wrong sum is asked
+        about, with the solution in sight.
+
+        Args:
+            agrees: the explanation comes to the solution's answer.
 
         Raises:
             ReplyError, TeacherError: see `Teacher.choose`.
         """
-        worked_out = _worked_out(solution)
+        if worked_out := _worked_out(solution):
+            return _walked([_borne_out(step, worked_out) for step in steps], agrees)
         verdicts: list[bool] = []
         for place, step in enumerate(steps):
-            sums = equations(step)
-            if not all(one.holds for one in sums):
-                right = False
-            elif sums and worked_out:
-                right = _are_among(sums, worked_out)
-            else:
+            right = all(one.holds for one in equations(step))
+            if right:
                 user = self.prompt.fill(
                     "beside",
                     question=question,
@@ -291,6 +298,23 @@ def first_apart(steps: Sequence[str], solution: Sequence[str]) -> int | None:
     worked_out = _worked_out(solution)
     apart = (at for at, step in enumerate(steps) if not _are_among(equations(step), worked_out))
     return next(apart, None) if worked_out else None
+
+
+def _walked(borne_out: Sequence[bool | None], agrees: bool) -> Walk:
+    """Return a walk over steps that are borne out, or not, or say nothing of it (None)."""
+    following, verdicts = agrees, []
+    for one in reversed(borne_out):
+        following = following if one is None else one
+        verdicts.append(following)
+    verdicts.reverse()
+    at = verdicts.index(False) if False in verdicts else None
+    return Walk(tuple(verdicts if at is None else verdicts[: at + 1]), at)
+
+
+def _borne_out(step: str, worked_out: set[Fraction]) -> bool | None:
+    """Return whether a step's sums hold and lead to some of the results; None: it has no sums."""
+    sums = equations(step)
+    return all(one.holds for one in sums) and _are_among(sums, worked_out) if sums else None
 
 
 def _worked_out(solution: Sequence[str]) -> set[Fraction]:

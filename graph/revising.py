@@ -113,7 +113,7 @@ def _beside(
     if agrees and works_it_out and first_miscalculated(steps) is None:
         walk = Walk((True,) * len(steps), None)
     else:
-        walk = reviser.compare(question, steps, own.steps, call)
+        walk = reviser.compare(question, steps, own.steps, call, agrees=agrees)
     verdicts, at = list(walk.verdicts), walk.first_wrong
     if at is None:
         verdicts += [agrees] if said.label else []

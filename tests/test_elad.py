@@ -713,25 +713,46 @@ def test_the_answer_is_the_last_step_of_the_walk() -> None:
     assert (all_right.first_wrong, all_right.verdicts) == (None, (True, True))
 
 
-def test_steps_are_compared_with_a_solution() -> None:
+@pytest.mark.parametrize(
+    ("steps", "agrees", "verdicts"),
+    [
+        (["4 + 3 = 7 pears", "7 + 7 = 14"], True, [True, True]),
+        (["3 + 4 = 7", "7 * 3 = 21"], False, [True, False]),
+        (["3 + 5 = 7"], False, [False]),
+        # What says nothing stands and falls with the next sums, or with the answer.
+        (["good", "3 + 4 = 7", "fine"], True, [True, True, True]),
+        (["good", "3 + 4 = 7", "fine"], False, [True, True, False]),
+        (["good", "3 + 5 = 8"], False, [False]),
+        (["The 2 pears * $3 = $6 less."], False, [False]),
+        (["good"], True, [True]),
+        ([], True, []),
+    ],
+)
+def test_steps_are_compared_with_a_solution_that_has_sums(
+    steps: list[str], agrees: bool, verdicts: list[bool]
+) -> None:
     judge = _Judge("bad")
     solution = ["3 + 4 = 7", "7 * 2 = 14"]
-    same = reviser(judge).compare("q", ["4 + 3 = 7 pears", "7 + 7 = 14"], solution, Call(1, "x"))
-    assert (same.verdicts, same.first_wrong) == ((True, True), None)
+    walk = reviser(judge).compare("q", steps, solution, Call(1, "x"), agrees=agrees)
+    assert list(walk.verdicts) == verdicts
+    assert walk.first_wrong == (verdicts.index(False) if False in verdicts else None)
     assert judge.asked == []
-    other = reviser(judge).compare("q", ["3 + 4 = 7", "7 * 3 = 21"], solution, Call(1, "x"))
-    assert (other.verdicts, other.first_wrong) == ((True, False), 1)
-    miscalculated = reviser(judge).compare("q", ["3 + 5 = 7"], solution, Call(1, "x"))
-    assert miscalculated.first_wrong == 0
 
 
-def test_results_agree_but_for_rounding_and_a_solution_without_sums_is_asked_about() -> None:
+def test_results_agree_but_for_rounding() -> None:
     judge = _Judge("bad")
-    rounded = reviser(judge).compare("q", ["10 / 3 = 3.3"], ["10 / 3 = 3.33"], Call(1, "x"))
-    assert (rounded.verdicts, judge.asked) == ((True,), [])
-    told = reviser(judge).compare("q", ["34 + 18 = 52"], ["He has 52."], Call(1, "x"))
-    assert told.verdicts == (True,)
-    assert len(judge.asked) == 1
+    asked = "q", ["10 / 3 = 3.3"], ["10 / 3 = 3.33"], Call(1, "x")
+    assert reviser(judge).compare(*asked, agrees=True).verdicts == (True,)
+
+
+def test_beside_a_solution_without_sums_the_reviser_is_asked() -> None:
+    judge = _Judge("bad")
+    steps = ["34 + 18 = 52", "bad", "good"]
+    walk = reviser(judge).compare("q", steps, ["He has 52."], Call(1, "x"), agrees=True)
+    assert (walk.verdicts, walk.first_wrong) == ((True, False), 1)
+    assert all("A right solution:\n1. He has 52." in one for one in judge.asked)
+    wrong = reviser(judge).compare("q", ["3 + 4 = 8"], ["He has 8."], Call(1, "x"), agrees=True)
+    assert (wrong.verdicts, len(judge.asked)) == ((False,), 2)
 
 
 @pytest.mark.parametrize(
@@ -746,13 +767,6 @@ def test_results_agree_but_for_rounding_and_a_solution_without_sums_is_asked_abo
 def test_the_first_answer_line_of_a_reply_counts(words: str, answer: str) -> None:
     own = explainer(_Teller(words)).explain("q", Call(1, "x"), "number")
     assert (own.steps, own.answer) == (("3 + 4 = 7",), answer)
-
-
-def test_only_of_steps_without_sums_the_reviser_is_asked() -> None:
-    judge = _Judge("bad")
-    walk = reviser(judge).compare("q", ["good", "bad", "3 + 4 = 7"], ["3 + 4 = 7"], Call(1, "x"))
-    assert (walk.verdicts, walk.first_wrong) == ((True, False), 1)
-    assert all("A right solution:\n1. 3 + 4 = 7" in one for one in judge.asked)
 
 
 class _Teller:
