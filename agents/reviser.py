@@ -7,7 +7,7 @@ revision": the walk goes step by step, the answer is the last one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -211,14 +211,7 @@ class Reviser:
         Raises:
             ReplyError, TeacherError: see `Teacher.tell`.
         """
-        system = self.prompt.fill("calculate", instructions=self.instructions.strip())
-        turns: list[Message] = [("system", system)]
-        for example in self.solved:
-            calculation = calculation_of(split_steps(example.rationale), example.label or "")
-            if calculation:
-                turns.append(("user", asked_question(example.text, example.choices)))
-                turns.append(("assistant", calculation))
-        turns.append(("user", question))
+        turns = self._conversation("calculate", calculation_of, question)
         asked = Lines(self.prompt.fill("calculation"), line_grammar(CALCULATION))
         one = Call(call.round, f"{call.purpose}:{CALCULATE}")
         own, reply = self.teacher.tell_raw(turns, asked, read_calculation, one)
@@ -227,14 +220,7 @@ class Reviser:
     def _write(
         self, user: str, call: Call, what: str, form: AnswerForm, choices: Sequence[str]
     ) -> Correction:
-        turns: list[Message] = [
-            ("system", self.prompt.fill("explain", instructions=self.instructions.strip()))
-        ]
-        for example in self.solved:
-            turns.append(("user", asked_question(example.text, example.choices)))
-            steps = split_steps(example.rationale)
-            turns.append(("assistant", write_explanation(steps, example.label)))
-        turns.append(("user", user))
+        turns = self._conversation("explain", write_explanation, user)
         answer = {
             "number": NUMBER,
             "yes_no": any_of(["yes", "no"]),
@@ -244,6 +230,23 @@ class Reviser:
         asked = Lines(self.prompt.fill("lines"), lines_grammar(ANSWER, answer, most=MOST_STEPS))
         one = Call(call.round, f"{call.purpose}:{what}")
         return self.teacher.tell(turns, asked, lambda text: read_reply(text, form, choices), one)
+
+    def _conversation(
+        self, block: str, reply: Callable[[Sequence[str], str], str], user: str
+    ) -> list[Message]:
+        """Return the task, the solved examples as turns, and what is asked now.
+
+        Args:
+            block: of the prompt, what the task is told with.
+            reply: steps and answer of an example → what the reviser said of it; '': it is left out.
+        """
+        system = self.prompt.fill(block, instructions=self.instructions.strip())
+        turns: list[Message] = [("system", system)]
+        for example in self.solved:
+            if said := reply(split_steps(example.rationale), example.label or ""):
+                turns.append(("user", asked_question(example.text, example.choices)))
+                turns.append(("assistant", said))
+        return [*turns, ("user", user)]
 
     def _is_right(self, user: str, call: Call, what: str) -> bool:
         one = Call(call.round, f"{call.purpose}:{what}")

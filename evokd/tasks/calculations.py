@@ -6,8 +6,9 @@ Pure functions. A calculation is what a teacher writes of a solution that has no
 from __future__ import annotations
 
 import ast
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -24,12 +25,12 @@ _LEFT_OUT = re.compile(r"[$€£¥₹]|(?<=\d),(?=\d{3}(?!\d))")
 _IS_TIMES = re.compile(r"(?<=[\d)])\s*x\s*(?=[\d(.])", re.IGNORECASE)
 _ONLY_SIGNS = re.compile(r"[\d.+*/() -]+")
 _LEADING_NOUGHTS = re.compile(r"(?<![\d.])0+(?=\d)")
-_OPERATORS: dict[type[ast.operator], str] = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.Div: "/",
-    ast.FloorDiv: "/",  # as Python has it; only where nothing is left over
+_OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Fraction, Fraction], Fraction]]] = {
+    ast.Add: ("+", operator.add),
+    ast.Sub: ("-", operator.sub),
+    ast.Mult: ("*", operator.mul),
+    ast.Div: ("/", operator.truediv),
+    ast.FloorDiv: ("/", operator.truediv),  # as Python has it; only where nothing is left over
 }
 
 
@@ -110,12 +111,12 @@ def calculation_of(steps: Sequence[str], answer: str) -> str:
 def _work_out(node: ast.expr, steps: list[str]) -> _Part:
     """Return what a part comes to; its sums are added to the steps."""
     match node:
-        case ast.BinOp(left, operator, right) if type(operator) in _OPERATORS:
+        case ast.BinOp(left, sum_of, right) if type(sum_of) in _OPERATORS:
             one, other = _work_out(left, steps), _work_out(right, steps)
-            sign = _OPERATORS[type(operator)]
+            sign, work = _OPERATORS[type(sum_of)]
             written = f"{one.written} {sign} {_second(other.written)}"
-            value = _result(one.value, sign, other.value)
-            if isinstance(operator, ast.FloorDiv) and value.denominator != 1:
+            value = work(one.value, other.value)
+            if isinstance(sum_of, ast.FloorDiv) and value.denominator != 1:
                 raise TypeError(node)
             if short := _short(value):
                 steps.append(f"{written} = {short}")
@@ -130,18 +131,6 @@ def _work_out(node: ast.expr, steps: list[str]) -> _Part:
             value = Fraction(str(number))
             return _Part(value, write_number(value))
     raise TypeError(node)
-
-
-def _result(one: Fraction, sign: str, other: Fraction) -> Fraction:
-    match sign:
-        case "+":
-            return one + other
-        case "-":
-            return one - other
-        case "*":
-            return one * other
-        case _:
-            return one / other
 
 
 def _second(written: str) -> str:
