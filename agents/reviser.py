@@ -33,7 +33,7 @@ from evokd.tasks.explanations import (
     split_steps,
     write_explanation,
 )
-from evokd.tasks.reasoning import asked_question
+from evokd.tasks.reasoning import asked_question, first_flawed
 
 SURE = 0.5  # a step of which yes is as likely as this is right
 NO_STEPS = "(none)"
@@ -94,26 +94,23 @@ class Reviser:
         steps: Sequence[str],
         answer: str,
         call: Call,
-        broken: int | None = None,
     ) -> Walk:
         """Ask of step after step, then of the answer, whether it is right, up to the first no.
 
-        An explanation without an answer breaks at its end.
-
-        Args:
-            broken: place of a step that is known to be wrong, whatever is said of it; nothing after
-                it is asked about.
+        An explanation without an answer breaks at its end. A step that code knows to be wrong is,
+        whatever is said of it, and nothing after it is asked about.
 
         Raises:
             ReplyError, TeacherError: see `Teacher.choose`.
         """
         verdicts: list[bool] = []
+        flawed = first_flawed(steps)
         for place, step in enumerate(steps):
             user = self.prompt.fill(
                 "step", question=question, steps=numbered(steps[: place + 1]), last=step
             )
             verdicts.append(self._is_right(user, call, f"step {place}"))
-            if not verdicts[-1] or place == broken:
+            if not verdicts[-1] or place == flawed:
                 return Walk(tuple(verdicts), place)
         if not answer:
             return Walk(tuple(verdicts), len(steps))
@@ -134,8 +131,8 @@ class Reviser:
 
         Where the solution has sums nobody is asked: a step is right where its sums hold and the
         solution works out the same results, and a step without sums is as right as the next one
-        that has some, or as the answer. Where it has none, every step without a wrong sum is asked
-        about, with the solution in sight.
+        that has some, or as the answer. Where it has none, every step that code finds no flaw in is
+        asked about, with the solution in sight.
 
         Args:
             agrees: the explanation comes to the solution's answer.
@@ -143,11 +140,15 @@ class Reviser:
         Raises:
             ReplyError, TeacherError: see `Teacher.choose`.
         """
+        flawed = first_flawed(steps)
         if worked_out := _worked_out(solution):
-            return _walked([_borne_out(step, worked_out) for step in steps], agrees)
+            borne_out = [_borne_out(step, worked_out) for step in steps]
+            if flawed is not None:
+                borne_out[flawed] = False
+            return _walked(borne_out, agrees)
         verdicts: list[bool] = []
         for place, step in enumerate(steps):
-            right = all(one.holds for one in equations(step))
+            right = place != flawed
             if right:
                 user = self.prompt.fill(
                     "beside",

@@ -22,8 +22,14 @@ from evokd.graph.prompts import shown_seed
 from evokd.graph.session import Session
 from evokd.records import Prediction, Revision, Sample
 from evokd.tasks.arithmetic import first_miscalculated, goes_against, is_worked_out
-from evokd.tasks.explanations import AnswerForm, canonical_answer, form_with, same_answer
-from evokd.tasks.reasoning import asked_question
+from evokd.tasks.explanations import (
+    AnswerForm,
+    canonical_answer,
+    first_repeated,
+    form_with,
+    same_answer,
+)
+from evokd.tasks.reasoning import asked_question, first_flawed
 from evokd.tasks.written_numbers import is_only_a_number, number_in
 from evokd.tools.reasoner_training import explanation_tokens
 
@@ -65,7 +71,7 @@ def revise_explanation(session: Session, sample: Sample) -> Sample:
         own = reviser.explain(question, *asked) if has_words else reviser.calculate(question, call)
         revision = _beside(reviser, question, said, own, *asked)
         return sample.model_copy(update={"revision": revision})
-    walk = reviser.walk(question, steps, said.label, call, first_miscalculated(steps))
+    walk = reviser.walk(question, steps, said.label, call)
     at, verdicts = walk.first_wrong, list(walk.verdicts)
     if at is None and steps:
         revision = Revision(steps=steps, answer=said.label, verdicts=verdicts)
@@ -110,7 +116,7 @@ def _beside(
     steps = said.steps or []
     agrees = same_answer(said.label, own.answer, form, choices)
     works_it_out = form == "number" and steps and is_worked_out(said.label, steps[-1])
-    if agrees and works_it_out and first_miscalculated(steps) is None:
+    if agrees and works_it_out and first_flawed(steps) is None:
         walk = Walk((True,) * len(steps), None)
     else:
         walk = reviser.compare(question, steps, own.steps, call, agrees=agrees)
@@ -136,11 +142,11 @@ def _broken(
 ) -> int | None:
     """Return where an explanation broke, as far as code can tell that has another one beside it.
 
-    At its first wrong sum; where its answer is another one, at the first result that the other one
-    has not, or at the answer.
+    At its first flaw; where its answer is another one, at the first result that the other one has
+    not, or at the answer.
     """
     steps = said.steps or []
-    broken = first_miscalculated(steps)
+    broken = first_flawed(steps)
     if broken is not None or same_answer(said.label, own.answer, form, choices):
         return broken
     apart = first_apart(steps, own.steps)
@@ -176,6 +182,8 @@ def inspect_revision(
         return sample.rejected("answer_outside_options" if sample.choices else "answer_unreadable")
     if first_miscalculated(revision.steps) is not None:
         return sample.rejected("miscalculated")
+    if first_repeated(revision.steps) is not None:
+        return sample.rejected("repeated_step")
     told, agrees = revision.confidence, revision.first_wrong is None
     if told is not None and told < min_confidence and not agrees:
         return sample.rejected("reviser_unsure")

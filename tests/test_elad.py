@@ -586,6 +586,12 @@ def test_miscalculated_revisions_are_rejected() -> None:
     assert inspect_revision(broken, "number", check_known=True).reason == "miscalculated"
 
 
+def test_revisions_that_repeat_themselves_are_rejected() -> None:
+    steps = ["It is seven.", "It is more than six.", "It is seven."]
+    twice = revised(revision=Revision(steps=steps, answer="7"))
+    assert inspect_revision(twice, "number", check_known=True).reason == "repeated_step"
+
+
 def test_answers_must_be_readable_and_among_the_choices() -> None:
     vague = revised(revision=Revision(steps=["Who knows."], answer="some"))
     assert inspect_revision(vague, "number", check_known=True).reason == "answer_unreadable"
@@ -658,6 +664,12 @@ def test_the_walk_ends_at_the_first_wrong_step() -> None:
     assert "bad two" not in judge.asked[1]
 
 
+def test_a_step_that_repeats_another_is_wrong_whatever_is_said_of_it() -> None:
+    judge = _Judge("bad")
+    walk = reviser(judge).walk("q", ["good", "fine", "good", "better"], "7", Call(1, "x"))
+    assert (walk.first_wrong, len(judge.asked)) == (2, 3)
+
+
 def test_after_a_step_that_is_known_to_be_wrong_nothing_is_asked(sums: Path) -> None:
     judge = _Agrees("bad")
     steps = ["3 + 4 = 7", "7 + 1 = 9", "9 + 1 = 10"]
@@ -719,6 +731,7 @@ def test_the_answer_is_the_last_step_of_the_walk() -> None:
         (["4 + 3 = 7 pears", "7 + 7 = 14"], True, [True, True]),
         (["3 + 4 = 7", "7 * 3 = 21"], False, [True, False]),
         (["3 + 5 = 7"], False, [False]),
+        (["3 + 4 = 7", "3 + 4 = 7"], True, [True, False]),
         # What says nothing stands and falls with the next sums, or with the answer.
         (["good", "3 + 4 = 7", "fine"], True, [True, True, True]),
         (["good", "3 + 4 = 7", "fine"], False, [True, True, False]),
@@ -753,6 +766,9 @@ def test_beside_a_solution_without_sums_the_reviser_is_asked() -> None:
     assert all("A right solution:\n1. He has 52." in one for one in judge.asked)
     wrong = reviser(judge).compare("q", ["3 + 4 = 8"], ["He has 8."], Call(1, "x"), agrees=True)
     assert (wrong.verdicts, len(judge.asked)) == ((False,), 2)
+    steps = ["good", "good", "good"]
+    twice = reviser(judge).compare("q", steps, ["He has 52."], Call(1, "x"), agrees=True)
+    assert (twice.verdicts, twice.first_wrong, len(judge.asked)) == ((True, False), 1, 3)
 
 
 @pytest.mark.parametrize(

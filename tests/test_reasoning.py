@@ -17,6 +17,7 @@ from evokd.tasks.reasoning import (
     Question,
     Reasoning,
     asked_question,
+    first_flawed,
     question_of,
     read_answer,
     read_question,
@@ -264,6 +265,22 @@ def test_a_mistake_is_no_answer_a_wrong_sum_or_wrong_reasoning(
 
 def test_a_right_answer_is_no_mistake_even_after_a_wrong_sum() -> None:
     assert KIND.mistakes(read(), said("51", "25 + 26 = 50")) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "place"),
+    [
+        (["He has 25.", "25 + 26 = 51"], None),
+        (["He has 25.", "25 + 26 = 50", "He has 25."], 1),
+        (["He has 25.", "He has 25.", "25 + 26 = 50"], 1),
+        (["He has 25.", "he has 25"], None),
+        ([], None),
+    ],
+)
+def test_a_step_is_flawed_where_its_sum_is_wrong_or_it_was_there_before(
+    steps: list[str], place: int | None
+) -> None:
+    assert first_flawed(steps) == place
 
 
 def test_there_are_no_labels() -> None:

@@ -176,6 +176,15 @@ def split_steps(text: str, *, is_cut: bool = False) -> list[str]:
     return steps[:-1] if is_cut and before == text and not is_ended else steps
 
 
+def first_repeated(steps: Sequence[str]) -> int | None:
+    """Return the index of the first step that says again what one before it said, word for word.
+
+    Of 7,473 gold explanations of GSM8K none has such a step; a small model that has nothing more to
+    say writes little else. None where there is none.
+    """
+    return next((place for place, step in enumerate(steps) if step in steps[:place]), None)
+
+
 def extract_answer(
     text: str, form: AnswerForm, choices: Sequence[str] = (), *, is_cut: bool = False
 ) -> str:

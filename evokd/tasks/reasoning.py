@@ -26,6 +26,7 @@ from evokd.tasks.explanations import (
     answer_form,
     canonical_answer,
     extract_answer,
+    first_repeated,
     form_with,
     has_answer_line,
     is_answer,
@@ -231,6 +232,15 @@ def miscalculated_gold(rows: Sequence[Example]) -> list[str]:
         f"{wrong[0][:80]!r}: correct it; where numbers are meant otherwise (binary, remainders), "
         "write no equals sign, for revisions that state such sums are rejected"
     ]
+
+
+def first_flawed(steps: Sequence[str]) -> int | None:
+    """Return the index of the first step that code alone knows to be wrong; None: there is none.
+
+    It states a wrong sum, or repeats a step before it.
+    """
+    flaws = (first_miscalculated(steps), first_repeated(steps))
+    return min((place for place in flaws if place is not None), default=None)
 
 
 def explanation_counts(said: Sequence[Prediction]) -> dict[str, int]:
